@@ -1,0 +1,1 @@
+"""Data sets, manifests, the strict reader and simulated patients."""

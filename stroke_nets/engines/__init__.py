@@ -1,0 +1,1 @@
+"""Pieces around MONAI's Ignite engines: run folders, checkpoints, progress."""

@@ -1,0 +1,19 @@
+"""Errors that a user can mend; each carries the exit code of the command that meets it."""
+
+
+class StrokeNetsError(Exception):
+    """One line that names the file or option, what is wrong and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(StrokeNetsError):
+    """The command was asked for something that cannot be: a wrong option, a missing folder."""
+
+    exit_code = 2
+
+
+class DataError(StrokeNetsError):
+    """The data have a problem: an unreadable scan, a mask on another grid."""
+
+    exit_code = 3

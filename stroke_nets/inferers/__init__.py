@@ -1,0 +1,1 @@
+"""Inferers that see the network as a callable."""

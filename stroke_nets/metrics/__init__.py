@@ -1,0 +1,1 @@
+"""Segmentation metrics on boolean arrays (numpy, scipy, cc3d; no torch)."""
