@@ -1,0 +1,99 @@
+"""The ``stroke-nets`` command."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stroke_nets import __version__
+from stroke_nets.errors import StrokeNetsError, UsageError
+
+app = typer.Typer(
+    help="Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command; errors that a user can mend are one line, not a traceback."""
+    try:
+        app()
+    except StrokeNetsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data."""
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write, as BIDS.")],
+    subjects: Annotated[int, typer.Option(help="Number of patients.")] = 20,
+    seed: Annotated[int, typer.Option(help="Same seed, same patients.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    folds: Annotated[int, typer.Option(help="Size-balanced folds in the manifest.")] = 5,
+) -> None:
+    """Write simulated stroke patients with masks and a manifest; no download.
+
+    Example: stroke-nets simulate data/simulated --subjects 20 --seed 0
+    """
+    from stroke_nets.data.simulate import simulate as write_patients
+
+    print(f"wrote {write_patients(out, subjects, seed, workers, folds)}")
+
+
+@app.command()
+def manifest(
+    root: Annotated[Path, typer.Argument(help="Data root; paths are relative to it.")],
+    image: Annotated[str, typer.Option(help="Glob of the scans.")],
+    label: Annotated[str, typer.Option(help="Ending of a mask where its scan ends as the glob.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write.")],
+    folds: Annotated[int, typer.Option(help="Size-balanced, grouped by subject.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    test: Annotated[bool, typer.Option(help="No folds: train and test on every case.")] = False,
+) -> None:
+    """Write the manifest of scans and masks that lie in a folder.
+
+    Example: stroke-nets manifest DATA --image '**/*_T1w.nii.gz' --label '_mask.nii.gz' -o m.json
+    """
+    from stroke_nets.data.manifest import from_folder
+
+    count = from_folder(root, image=image, label=label, out=out, folds=folds, seed=seed)
+    print(f"wrote {out}: {count} cases")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder, after evaluation.")],
+    dataset_dir: Annotated[Path, typer.Option(help="Data root that was evaluated.")],
+) -> None:
+    """Write report.html into a run folder and print the held-out Dice.
+
+    Example: stroke-nets report runs/agmr_net/demo/fold0 --dataset-dir data/simulated
+    """
+    if not dataset_dir.is_dir():
+        raise UsageError(f"--dataset-dir {dataset_dir}: no such folder; give the data root")
+    from stroke_nets.reporting.report import write_report
+
+    page = write_report(run, dataset_dir)
+    summary = json.loads((run / "summary.json").read_text())
+    large = summary["dice_above_1ml"]
+    print(f"wrote {page}")
+    if large["mean"] is not None:
+        print(f"mean held-out Dice on {large['n']} lesions above 1 ml: {large['mean']:.3f}")

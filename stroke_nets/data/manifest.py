@@ -1,0 +1,154 @@
+"""Manifests: which scans a data set holds, their checksums, lesion volumes and folds.
+
+The schema is ``data_manifests/schema.json``; a packaged copy serves installed code.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+from stroke_nets.data.reader import is_nifti, open_scan, sha256
+from stroke_nets.errors import DataError, UsageError
+
+MANIFEST = "manifest.json"
+PARTS = ("train", "heldout", "all")
+
+
+def describe(
+    root: Path, *, subject: str, image: str, label: str, session: str | None = None
+) -> dict[str, Any]:
+    """One record of a manifest, measured from its files.
+
+    Args:
+        root: the data root.
+        subject: subject id, shared by all sessions of one person.
+        image: path of the scan, relative to ``root``.
+        label: path of the lesion mask, relative to ``root``.
+        session: session id, if the subject was scanned more than once.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    mask = open_scan(root / label)
+    voxels = int(np.count_nonzero(np.asanyarray(mask.dataobj)))
+    voxel_ml = float(abs(np.linalg.det(mask.affine[:3, :3]))) / 1000
+    record = {
+        "subject": subject,
+        "image": image,
+        "label": label,
+        "sha256": {"image": sha256(root / image), "label": sha256(root / label)},
+        "lesion_voxels": voxels,
+        "lesion_ml": round(voxels * voxel_ml, 4),
+    }
+    return record if session is None else record | {"session": session}
+
+
+def write(
+    path: Path,
+    *,
+    name: str,
+    licence: str,
+    records: Sequence[dict[str, Any]],
+    provenance: dict[str, Any],
+) -> None:
+    """Write a manifest, whole or not at all, after checking it against the schema."""
+    content = {
+        "name": name,
+        "licence": licence,
+        "provenance": provenance,
+        "records": list(records),
+    }
+    _validate(content, path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a manifest.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the file is not a manifest.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such manifest; write one with 'stroke-nets manifest'")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); write it again") from error
+    _validate(content, path)
+    return list(content["records"])
+
+
+def datalist(
+    dataset_dir: str, part: str = "all", *, manifest: str | None = None, fold: int = 0
+) -> list[dict[str, Any]]:
+    """The cases of one part of a data set, as MONAI data dictionaries.
+
+    A manifest with folds holds out the fold asked for and trains on the others; one with splits
+    holds out ``test`` and trains on ``train``. A folder without a manifest is a folder of scans
+    to predict: all are held out.
+
+    Args:
+        dataset_dir: the data root.
+        part: ``train``, ``heldout`` or ``all``.
+        manifest: path of the manifest; by default ``manifest.json`` in ``dataset_dir``.
+        fold: the held-out fold.
+
+    Returns:
+        A dictionary with absolute ``image`` and ``label`` paths, and ``record``, for each case.
+
+    Raises:
+        UsageError: the folder, the manifest or the part's cases are missing.
+        DataError: the manifest is invalid or names a file outside the data root.
+    """
+    root = Path(dataset_dir)
+    if part not in PARTS:
+        raise UsageError(f"part {part!r}: choose one of {', '.join(PARTS)}")
+    if not root.is_dir():
+        raise UsageError(f"dataset_dir {root}: no such folder; give the data root")
+    path = Path(manifest) if manifest else root / MANIFEST
+    if part == "train" or manifest or path.is_file():
+        cases = [_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
+    else:
+        scans = sorted(str(p.relative_to(root)) for p in root.rglob("*") if is_nifti(p))
+        cases = [_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
+    if not cases:
+        raise UsageError(
+            f"{path}: no case for part {part!r}, fold {fold}; choose a fold that it has"
+        )
+    return cases
+
+
+def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:
+    held_out = record["split"] == "test" if "split" in record else record.get("fold") == fold
+    in_training = record["split"] == "train" if "split" in record else not held_out
+    return {"train": in_training, "heldout": held_out, "all": True}[part]
+
+
+def _case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:
+    case: dict[str, Any] = {"record": record}
+    for key in ("image", "label"):
+        if key in record:
+            relative = Path(record[key])
+            if relative.is_absolute() or ".." in relative.parts:
+                raise DataError(f"{source}: {key} {relative} leaves the data root; make it relative")
+            case[key] = str(root / relative)
+    return case
+
+
+def _validate(content: Any, path: Path) -> None:
+    schema = json.loads(resources.files("stroke_nets.data").joinpath("schema.json").read_text())
+    error = jsonschema.exceptions.best_match(
+        jsonschema.Draft202012Validator(schema).iter_errors(content)
+    )
+    if error is not None:
+        where = "/".join(str(part) for part in error.absolute_path) or "the top"
+        raise DataError(f"{path}: not a manifest: at {where}, {error.message}; write it again")

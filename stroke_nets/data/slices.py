@@ -1,0 +1,121 @@
+"""Volumes decoded and resampled once, then served whole or as stacks of slices.
+
+AGMR-Net (Du, Ma, Song) segments slice i from slices i-2 to i+1.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from monai.data import Dataset
+from monai.data.utils import pickle_hashing
+from tqdm import tqdm
+
+from stroke_nets import __version__
+from stroke_nets.errors import DataError
+
+OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0
+KEYS = ("image", "label")
+
+
+class VolumeDataset(Dataset):
+    """Labelled volumes, transformed once and kept in memory-mapped files.
+
+    An item holds ``image`` and ``label``, each 1 x H x W x D.
+
+    Args:
+        data: dictionaries with ``image`` and ``label`` paths.
+        transform: loads and resamples a dictionary; deterministic.
+        cache_dir: where the volumes are kept, readable by this user only.
+
+    Raises:
+        DataError: files cannot be used; one line for each.
+    """
+
+    def __init__(self, data: Sequence[dict], transform: Callable, cache_dir: str) -> None:
+        """Fill the cache, with a progress bar."""
+        super().__init__(data, transform)
+        self.cache_dir = Path(cache_dir)
+        self.cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        recipe = pickle_hashing(transform) + __version__.encode()
+        self.volumes, problems = [], []
+        for case in tqdm(data, desc="reading scans", unit="scan", disable=None):
+            try:
+                self.volumes.append(self._cached(case, recipe))
+            except RuntimeError as error:  # what MONAI makes of a transform's error
+                if not isinstance(error.__cause__, DataError):
+                    raise
+                problems.append(str(error.__cause__))
+        if problems:
+            raise DataError("\n".join(problems))
+
+    def _cached(self, case: dict, recipe: bytes) -> dict[str, np.ndarray]:
+        """Memory-mapped volumes, slices first (D x H x W), made if they are not there."""
+        key = sha256(recipe)
+        for path in (Path(case[k]) for k in KEYS):
+            stat = path.stat() if path.is_file() else None
+            key.update(f"{path.resolve()} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+        files = {k: self.cache_dir / f"{key.hexdigest()[:32]}_{k}.npy" for k in KEYS}
+        if not all(file.is_file() for file in files.values()):
+            volumes = self.transform({k: case[k] for k in KEYS})
+            for k, dtype in zip(KEYS, (np.float32, np.uint8), strict=True):
+                _save(files[k], np.moveaxis(np.asarray(volumes[k][0]), -1, 0).astype(dtype))
+        return {k: np.load(file, mmap_mode="r") for k, file in files.items()}
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]
+        """The volumes of case ``index``."""
+        return {
+            k: np.moveaxis(v, 0, -1)[None].astype(np.float32)
+            for k, v in self.volumes[index].items()
+        }
+
+
+class SliceDataset(VolumeDataset):
+    """Every slice of every volume, with its neighbours as channels.
+
+    An item holds ``image`` (4 x H x W: slices i-2, i-1, i, i+1, zeros outside the volume) and
+    ``label`` (1 x H x W: slice i).
+    """
+
+    def __init__(self, data: Sequence[dict], transform: Callable, cache_dir: str) -> None:
+        """Fill the cache and number the slices."""
+        super().__init__(data, transform, cache_dir)
+        self.ends = np.cumsum([len(v["label"]) for v in self.volumes])
+
+    def __len__(self) -> int:
+        """Number of slices."""
+        return int(self.ends[-1])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]
+        """The stack around slice ``index``."""
+        case = int(np.searchsorted(self.ends, index, side="right"))
+        volume = self.volumes[case]
+        depth = len(volume["label"])
+        z = index - int(self.ends[case]) + depth
+        image = np.zeros((len(OFFSETS), *volume["image"].shape[1:]), np.float32)
+        for channel, offset in enumerate(OFFSETS):
+            if 0 <= z + offset < depth:
+                image[channel] = volume["image"][z + offset]
+        return {"image": image, "label": volume["label"][z][None].astype(np.float32)}
+
+    def lesion_weights(self, share: float) -> list[float]:
+        """Sampling weights that draw slices with lesion with probability ``share``.
+
+        Args:
+            share: 0 to 1.
+
+        Returns:
+            One weight for each slice, for `torch.utils.data.WeightedRandomSampler`.
+        """
+        lesion = np.concatenate([v["label"].any(axis=(1, 2)) for v in self.volumes])
+        counts = max(int(lesion.sum()), 1), max(int((~lesion).sum()), 1)
+        return np.where(lesion, share / counts[0], (1 - share) / counts[1]).tolist()
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    with open(temporary, "wb") as stream:
+        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+    os.replace(temporary, file)

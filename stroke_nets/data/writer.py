@@ -1,0 +1,39 @@
+"""Write a mask as the scan's own twin: same grid, affine, form codes and units."""
+
+import os
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.data import NibabelWriter
+
+
+class HeaderWriter(NibabelWriter):
+    """MONAI's NIfTI writer, which would set both form codes to 1 and drop the units.
+
+    A file appears under its name whole or not at all.
+    """
+
+    def set_metadata(
+        self, meta_dict: Mapping | None, resample: bool = True, **options: Any
+    ) -> None:
+        """Take the affine as MONAI does, and the codes and units of the scan's header."""
+        super().set_metadata(meta_dict, resample=resample, **options)
+        self.header = dict(meta_dict or {})
+
+    def write(self, filename: PathLike | str, verbose: bool = False, **obj_kwargs: Any) -> None:
+        """Write the mask to ``filename``, through a temporary file beside it."""
+        image = self.create_backend_obj(
+            self.data_obj, affine=self.affine, dtype=self.output_dtype, **obj_kwargs
+        )
+        affine = np.asarray(self.affine)
+        image.set_sform(affine, code=int(self.header.get("sform_code", 1)))
+        image.set_qform(affine, code=int(self.header.get("qform_code", 1)))
+        image.header["xyzt_units"] = int(self.header.get("xyzt_units", 2))
+        path = Path(filename)
+        temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        nib.save(image, temporary)
+        os.replace(temporary, path)

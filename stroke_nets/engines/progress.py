@@ -1,0 +1,55 @@
+"""What a training shows: a bar with the time left, and one line for each epoch."""
+
+from ignite.engine import Engine, Events
+from monai.handlers import from_engine
+from tqdm import tqdm
+
+
+class TrainingProgress:
+    """One bar over the whole training (Ignite's starts anew each epoch), and epoch lines.
+
+    Args:
+        evaluator: validation engine whose metrics are added to the epoch's line.
+    """
+
+    def __init__(self, evaluator: Engine | None = None) -> None:
+        """Remember the evaluator."""
+        self.evaluator = evaluator
+        self.loss = from_engine("loss", first=True)
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+
+    def _start(self, engine: Engine) -> None:
+        total = engine.state.max_epochs * engine.state.epoch_length
+        done = engine.state.iteration
+        self.bar = tqdm(desc="training", total=total, initial=done, unit="batch", disable=None)
+
+    def _advance(self, engine: Engine) -> None:
+        self.bar.set_postfix(loss=f"{self.loss(engine.state.output):.3f}", refresh=False)
+        self.bar.update()
+
+    def _report(self, engine: Engine) -> None:
+        values = dict(engine.state.metrics)
+        if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
+            values |= self.evaluator.state.metrics
+        text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self.bar.write(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}")
+
+
+class CaseProgress:
+    """One bar over the cases of an evaluator."""
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.bar.update())
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+
+    def _start(self, engine: Engine) -> None:
+        total = engine.state.epoch_length
+        self.bar = tqdm(desc="predicting", total=total, unit="scan", disable=None)

@@ -1,0 +1,197 @@
+"""One page that shows a run: the table of its figures and one picture per case.
+
+It reads result files and the scans that they name, and computes no figure itself.
+"""
+
+import base64
+import csv
+import json
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.reporting.case_figure import CONVENTION, draw_png, load_slice
+
+# column: (heading, decimals)
+COLUMNS = {
+    "dice": ("Dice", 3),
+    "recall": ("Recall", 3),
+    "precision": ("Precision", 3),
+    "asd": ("ASD (mm)", 2),
+    "hd95": ("HD95 (mm)", 2),
+    "truth_ml": ("Truth (ml)", 2),
+    "predicted_ml": ("Predicted (ml)", 2),
+    "lesions_truth": ("Lesions, truth", 0),
+    "lesions_predicted": ("Lesions, predicted", 0),
+}
+FILES = ("image", "label", "prediction")
+# Keys of summary.json that need more than their own name.
+NAMES = {
+    "n_cases": "cases",
+    "policy": "rule for empty masks",
+    "dice_global": "Dice of the voxels pooled over all cases",
+    "empty_prediction": "cases with a lesion and an empty prediction",
+    "lesion_free_truth": "cases without a lesion",
+    "lesion_free_truth_false_positives": "cases without a lesion but with false positives",
+}
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto;
+  padding: 1rem; max-width: 80rem; }
+h1 { margin: 0; } .notice { border-left: .3rem solid #b00020; padding-left: .6rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0; }
+caption { text-align: left; color: #444; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ccc; text-align: right;
+  font-variant-numeric: tabular-nums; white-space: nowrap; }
+thead th { white-space: normal; vertical-align: bottom; }
+caption { white-space: nowrap; }
+dl { columns: 26rem; } dl div { display: flex; gap: 1rem; break-inside: avoid; }
+dt { color: #444; } dt::after { content: ":"; } dd { margin: 0; font-weight: 600; }
+th:first-child, td:first-child { text-align: left; } thead th { background: #f0f0f0; }
+figure { margin: 2rem 0; } img { max-width: 100%; height: auto; }
+figcaption small { color: #444; overflow-wrap: anywhere; }
+"""
+
+
+def write_report(run_dir: Path, dataset_dir: Path) -> Path:
+    """Write `run_dir/report.html`, a page that needs no other file.
+
+    Args:
+        run_dir: holds `cases.csv`, `summary.json` and the predictions.
+        dataset_dir: holds the images and labels.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UsageError: `cases.csv` or `summary.json` is missing.
+        DataError: a result file or scan that cannot be read, or masks on another grid.
+    """
+    cases, summary = _read_results(run_dir)
+    name = run_dir.resolve().name
+    figures = [_case_figure(i, case, run_dir, dataset_dir) for i, case in enumerate(cases)]
+    body = "\n".join(
+        [
+            f"<h1>Evaluation of {escape(name)}</h1>",
+            '<p class="notice"><strong>For research use only.</strong> Not for diagnosis.</p>',
+            _summary_section(summary),
+            _cases_section(cases),
+            f"<h2>Pictures</h2>\n<p>{CONVENTION}</p>",
+            *figures,
+        ]
+    )
+    page = run_dir / "report.html"
+    page.write_text(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Evaluation of {escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n",
+        encoding="utf-8",
+    )
+    return page
+
+
+def _read_results(run_dir: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
+    """The rows of `cases.csv` by subject and session, and `summary.json`."""
+    for name in ("cases.csv", "summary.json"):
+        if not (run_dir / name).is_file():
+            raise UsageError(f"{run_dir}: no {name} there; run evaluating first")
+    with (run_dir / "cases.csv").open(newline="", encoding="utf-8") as file:
+        cases = list(csv.DictReader(file))
+    wanted = {"subject", "session", *FILES, *COLUMNS}
+    if not cases or (missing := wanted - set(cases[0])):
+        lacks = "no case" if not cases else "no column " + ", ".join(sorted(missing))
+        raise DataError(f"{run_dir / 'cases.csv'}: {lacks}; run evaluating again")
+    try:
+        summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{run_dir / 'summary.json'}: not JSON ({error})") from error
+    return sorted(cases, key=lambda case: (case["subject"], case["session"])), summary
+
+
+def _number(value: Any, decimals: int) -> str:
+    """A figure for the page; "n/a" for what is undefined (None, nan or an empty cell)."""
+    number = math.nan if value in (None, "") else float(value)
+    return "n/a" if math.isnan(number) else f"{number:.{decimals}f}"
+
+
+def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
+    """An HTML table; the cells are HTML already, the first of each row heads it."""
+    cells = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "\n".join(
+        f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+        for first, *rest in rows
+    )
+    return (
+        f'<div class="wide"><table>\n<caption>{caption}</caption>\n'
+        f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def _summary_section(summary: dict[str, Any]) -> str:
+    """The settings of the run, the table over all cases and the counts."""
+    rows = []
+    for name, (heading, decimals) in COLUMNS.items():
+        found, digits = summary["metrics"][name], max(decimals, 1)
+        mean, std, median = (_number(found[key], digits) for key in ("mean", "std", "median"))
+        rows.append(
+            [heading, f"{mean} &plusmn; {std}", median, str(found["n"]), str(found["n_excluded"])]
+        )
+    caption = "Mean &plusmn; sample standard deviation; excluded: cases where a figure is undefined"
+    head = ["Metric", "Mean &plusmn; std", "Median", "Cases", "Excluded"]
+    return f"<h2>Summary</h2>\n<dl>\n{_facts(summary)}</dl>\n{_table(caption, head, rows)}"
+
+
+def _facts(summary: dict[str, Any]) -> str:
+    """What is one number or word: settings, pooled Dice, how often an empty mask decided."""
+    above = summary["dice_above_1ml"]
+    facts = {key: value for key, value in summary.items() if not isinstance(value, dict)}
+    facts["dice_global"] = _number(summary["dice_global"], 3)
+    facts[f"mean Dice of the {above['n']} cases above {above['min_ml']:g} ml"] = _number(
+        above["mean"], 3
+    )
+    facts |= summary["policy_cases"]
+    return "".join(
+        f"<div><dt>{escape(NAMES.get(key, key.replace('_', ' ')))}</dt>"
+        f"<dd>{escape(_without_folder(value))}</dd></div>\n"
+        for key, value in facts.items()
+    )
+
+
+def _without_folder(value: Any) -> str:
+    """Text of a setting; of an absolute path the last part only, so the page names no folder."""
+    return Path(value).name if str(value).startswith("/") else str(value)
+
+
+def _cases_section(cases: list[dict[str, str]]) -> str:
+    """The table with one row per case; the subject leads to its picture."""
+    rows = [
+        [f'<a href="#case-{i}">{escape(case["subject"])}</a>', escape(case["session"])]
+        + [_number(case[name], decimals) for name, (_, decimals) in COLUMNS.items()]
+        for i, case in enumerate(cases)
+    ]
+    head = ["Subject", "Session", *(heading for heading, _ in COLUMNS.values())]
+    caption = "n/a: undefined because a mask is empty"
+    return f"<h2>Cases</h2>\n{_table(caption, head, rows)}"
+
+
+def _case_figure(index: int, case: dict[str, str], run_dir: Path, dataset_dir: Path) -> str:
+    """The picture of one case with its caption."""
+    for key in FILES:
+        if Path(case[key]).is_absolute():
+            raise DataError(f"{run_dir / 'cases.csv'}: the path {case[key]} must be relative")
+    shown = load_slice(
+        dataset_dir / case["image"], dataset_dir / case["label"], run_dir / case["prediction"]
+    )
+    png = base64.b64encode(draw_png(shown)).decode()
+    who = " ".join(filter(None, [case["subject"], case["session"]]))
+    what = f"slice {shown.z}, Dice {_number(case['dice'], 3)}"
+    alt = f"{who}, axial {what}: image, truth, prediction and their difference"
+    files = "; ".join(f"{key} {case[key]}" for key in FILES)
+    return (
+        f'<figure id="case-{index}">\n'
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{png}">\n'
+        f"<figcaption><strong>{escape(who)}</strong>, {what}<br>"
+        f"<small>{escape(files)}</small></figcaption>\n</figure>\n"
+    )

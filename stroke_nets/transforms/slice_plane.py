@@ -1,0 +1,114 @@
+"""From a scan's own grid to AGMR-Net's 192 x 192 slices, and exactly back (Sec. 4.1)."""
+
+import logging
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import Crop, InvertibleTransform, MapTransform, Pad, Resize
+from monai.utils import ensure_tuple_rep
+
+ATLAS_GRID = (197, 233, 189)  # MNI152NLin2009aSym at 1 mm
+ATLAS_BOX = (10, 40)  # x 10:190, y 40:220
+EXTENT_MM = 180.0
+
+logger = logging.getLogger(__name__)
+
+
+def plane_box(image: MetaTensor) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The in-plane box that the network sees.
+
+    On the ATLAS grid it is x 10:190, y 40:220. On any other it measures 180 x 180 mm, rounded to
+    whole voxels, around the centroid of the voxels brighter than the volume's mean.
+
+    Args:
+        image: 1 x X x Y x Z in RAS orientation.
+
+    Returns:
+        First voxel and number of voxels along x and y; the box may leave the volume.
+    """
+    spacing = [float(mm) for mm in image.pixdim[:2]]
+    sides = tuple(round(EXTENT_MM / mm) for mm in spacing)
+    if tuple(image.shape[1:]) == ATLAS_GRID and sides == (180, 180):
+        return ATLAS_BOX, (180, 180)
+    voxels = image.as_tensor()[0]
+    plane = (voxels > voxels.mean()).sum(dim=2, dtype=torch.float64)
+    mass = plane.sum()
+    starts = []
+    for axis, side in enumerate(sides):
+        n = plane.shape[axis]
+        weights = plane.sum(dim=1 - axis)
+        centre = (weights @ torch.arange(n).double() / mass).item() if mass > 0 else (n - 1) / 2
+        starts.append(round(centre - (side - 1) / 2))
+    return (starts[0], starts[1]), (sides[0], sides[1])
+
+
+class SlicePlaned(MapTransform, InvertibleTransform):
+    """Crop each slice to 180 x 180 mm, padding where the box leaves it, and resize to 192 x 192.
+
+    Scans are padded with their own minimum (zero once scaled), masks with zero. Lesion voxels that
+    the box cuts away are counted and logged.
+
+    Args:
+        keys: the scan first; it places the box for all.
+        size: pixels along each side of the plane.
+        mode: interpolation of each key: ``trilinear`` (antialiased) for scans, ``nearest-exact``
+            for masks.
+        allow_missing_keys: skip keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        size: int = 192,
+        mode: str | tuple[str, ...] = ("trilinear", "nearest-exact"),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        """Prepare one resize for each key."""
+        super().__init__(keys, allow_missing_keys)
+        self.modes = ensure_tuple_rep(mode, len(self.keys))
+        self.resizes = [
+            Resize((size, size, -1), mode=m, anti_aliasing=m == "trilinear") for m in self.modes
+        ]
+        self.pad, self.crop = Pad(), Crop()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring each key (1 x X x Y x Z, RAS) to 1 x 192 x 192 x Z."""
+        result = dict(data)
+        starts, sides = plane_box(result[self.keys[0]])
+        for key, resize in self.key_iterator(result, self.resizes):
+            volume = result[key]
+            fill = float(volume.min()) if resize.mode == "trilinear" else 0.0
+            boxed = self._cut_out(volume, starts, sides, fill)
+            if resize.mode != "trilinear":
+                _report_cut(volume, boxed)
+            result[key] = resize(boxed)
+        return result
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring each key back to the scan's own grid in RAS orientation; zero outside the box."""
+        result = dict(data)
+        for key, resize in self.key_iterator(result, self.resizes):
+            result[key] = self.pad.inverse(self.crop.inverse(resize.inverse(result[key])))
+        return result
+
+    def _cut_out(
+        self, volume: MetaTensor, starts: tuple[int, int], sides: tuple[int, int], fill: float
+    ) -> MetaTensor:
+        ends = [start + side for start, side in zip(starts, sides, strict=True)]
+        before = [max(0, -start) for start in starts]
+        after = [max(0, end - n) for end, n in zip(ends, volume.shape[1:3], strict=True)]
+        margins = [(0, 0), *zip(before, after, strict=True), (0, 0)]
+        padded = self.pad(volume, to_pad=margins, mode="constant", value=fill)
+        first = [start + b for start, b in zip(starts, before, strict=True)]
+        box = [slice(f, f + side) for f, side in zip(first, sides, strict=True)]
+        return self.crop(padded, slices=[*box, slice(None)])
+
+
+def _report_cut(before: MetaTensor, after: MetaTensor) -> None:
+    lost = int((before > 0).sum() - (after > 0).sum())
+    if lost:
+        name = before.meta.get("filename_or_obj", "mask")
+        logger.warning("%s: %d lesion voxels lie outside the 180 mm box", name, lost)

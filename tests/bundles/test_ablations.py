@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "agmr_net" / "configs"
+COUNTS = {
+    "table05_baseline": 9_505_123,
+    "table05_cpa": 9_511_603,
+    "table05_cff": 9_515_363,
+    "table05_mdu": 23_782_563,
+    "table05_cpa_cff": 9_521_843,
+    "table06_fa": 9_505_613,
+    "table07_add": 23_783_923,
+    "table07_concat": 23_825_459,
+    "table07_cff_concat": 23_840_819,
+    "table08_cff_r32": 9_505_123,
+    "table09_size_3": 12_658_163,
+    "table09_size_5": 18_228_723,
+    "table09_size_7": 26_584_563,
+    "table09_size_9": 37_725_683,
+    "table10_encoder": 13_091_923,
+    "table10_skip": 13_091_923,
+}
+
+
+def overlay_path(name):
+    return CONFIGS / "ablations" / f"{name}.yaml"
+
+
+def merged(*overlays):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.yaml"), *(str(overlay_path(o)) for o in overlays)])
+    return parser
+
+
+def network_of(parser):
+    with torch.device("meta"):
+        return parser.get_parsed_content("network_def")
+
+
+def count(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_every_overlay_is_counted():
+    assert {path.stem for path in (CONFIGS / "ablations").glob("*.yaml")} == set(COUNTS)
+
+
+def test_train_yaml_is_the_full_network():
+    assert count(network_of(merged())) == 23_799_283
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_overlay_gives_its_row(name):
+    parser = merged(name)
+    assert parser["overlay"] == name
+    assert count(network_of(parser)) == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_overlay_opens_with_its_row_count_and_command(name):
+    text = overlay_path(name).read_text()
+    comment = [line for line in text.splitlines() if line.startswith("#")]
+    assert text.startswith(f"# Table {int(name[5:7])}, ")
+    assert f"# {COUNTS[name]:,} parameters." in comment
+    assert f"ablations/{name}.yaml" in "".join(comment)
+    assert 2 <= len(text.splitlines()) - len(comment) <= 6
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_overlay_runs_narrow(name):
+    parser = merged(name)
+    parser["network_def::widths"] = [4, 8, 8, 8, 16]
+    network = parser.get_parsed_content("network_def").train()
+    with torch.no_grad():
+        logits, maps = network(torch.randn(2, 4, 16, 16))
+    assert logits.shape == (2, 1, 16, 16)
+    without_cpa = {"table05_baseline", "table05_cff", "table05_mdu", "table06_fa"}
+    assert len(maps) == (0 if name in without_cpa | {"table08_cff_r32"} else 5)
+
+
+def test_overlays_change_only_the_network():
+    for name in COUNTS:
+        keys = set(ConfigParser.load_config_file(str(overlay_path(name))))
+        assert {key.split("::")[0] for key in keys} == {"overlay", "network_def"}
