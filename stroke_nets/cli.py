@@ -62,11 +62,10 @@ def simulate(
 def manifest(
     root: Annotated[Path, typer.Argument(help="Data root; paths are relative to it.")],
     image: Annotated[str, typer.Option(help="Glob of the scans.")],
-    label: Annotated[str, typer.Option(help="Ending of a mask where its scan ends as the glob.")],
+    label: Annotated[str, typer.Option(help="Ending of a mask, in place of its scan's.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write.")],
-    folds: Annotated[int, typer.Option(help="Size-balanced, grouped by subject.")] = 5,
+    folds: Annotated[int, typer.Option(help="Size-balanced, grouped by subject; 0: none.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
-    test: Annotated[bool, typer.Option(help="No folds: train and test on every case.")] = False,
 ) -> None:
     """Write the manifest of scans and masks that lie in a folder.
 
@@ -74,7 +73,7 @@ def manifest(
     """
     from stroke_nets.data.manifest import from_folder
 
-    count = from_folder(root, image=image, label=label, out=out, folds=folds, seed=seed)
+    count = from_folder(root, image=image, label=label, out=out, folds=folds or None, seed=seed)
     print(f"wrote {out}: {count} cases")
 
 

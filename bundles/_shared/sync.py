@@ -1,7 +1,7 @@
 """Write the shared engine blocks into the bundles: everything below a bundle file's part 5.
 
-    python bundles/_shared/sync.py           # write
-    python bundles/_shared/sync.py --check   # exit 3 if a bundle differs from its block
+python bundles/_shared/sync.py           # write
+python bundles/_shared/sync.py --check   # exit 3 if a bundle differs from its block
 """
 
 import re

@@ -5,6 +5,7 @@ The schema is ``data_manifests/schema.json``; a packaged copy serves installed c
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 
+from stroke_nets.data.folds import size_balanced
 from stroke_nets.data.reader import is_nifti, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
 
@@ -68,6 +70,53 @@ def write(
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(temporary, path)
+
+
+def from_folder(
+    root: Path, *, image: str, label: str, out: Path, folds: int | None = 5, seed: int = 0
+) -> int:
+    """Write the manifest of scans that lie in a folder, each with its mask beside it.
+
+    The part of the path that starts with ``sub-`` names the subject; without one, the scan's
+    folder does. Sessions of a subject share its fold.
+
+    Args:
+        root: the data root.
+        image: glob of the scans below ``root``, with one ending after its last ``*``.
+        label: what replaces that ending in a mask's name.
+        out: the manifest to write.
+        folds: size-balanced folds; None puts every case into the training split.
+        seed: seed of the folds.
+
+    Returns:
+        The number of cases.
+
+    Raises:
+        UsageError: the folder or its scans are missing, or there are more folds than subjects.
+        DataError: a file cannot be read.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: no such folder; give the data root")
+    ending = image.rpartition("*")[2]
+    scans = sorted(path.relative_to(root).as_posix() for path in root.glob(image))
+    if not scans:
+        raise UsageError(f"--image {image!r}: no file in {root} matches; mend the glob")
+    records = [
+        describe(root, subject=_subject(s), image=s, label=s.removesuffix(ending) + label)
+        for s in scans
+    ]
+    subjects = sorted({r["subject"] for r in records})
+    if folds is not None and folds > len(subjects):
+        raise UsageError(f"--folds {folds}: there are {len(subjects)} subjects; ask for fewer")
+    volumes = [sum(r["lesion_voxels"] for r in records if r["subject"] == s) for s in subjects]
+    dealt = dict(zip(subjects, size_balanced(volumes, folds or 1, seed), strict=True))
+    for record in records:
+        record |= {"split": "train"} if folds is None else {"fold": dealt[record["subject"]]}
+    source = {"image": image, "label": label, "folds": folds, "seed": seed}
+    write(
+        out, name=_snake(root.resolve().name), licence="unknown", records=records, provenance=source
+    )
+    return len(records)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -127,6 +176,16 @@ def datalist(
     return cases
 
 
+def _subject(scan: str) -> str:
+    parts = Path(scan).parts
+    named = [part for part in parts if part.startswith("sub-")]
+    return named[0].split("_")[0] if named else parts[-2] if len(parts) > 1 else Path(scan).name
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "data"
+
+
 def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:
     held_out = record["split"] == "test" if "split" in record else record.get("fold") == fold
     in_training = record["split"] == "train" if "split" in record else not held_out
@@ -139,7 +198,9 @@ def _case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:
         if key in record:
             relative = Path(record[key])
             if relative.is_absolute() or ".." in relative.parts:
-                raise DataError(f"{source}: {key} {relative} leaves the data root; make it relative")
+                raise DataError(
+                    f"{source}: {key} {relative} leaves the data root; make it relative"
+                )
             case[key] = str(root / relative)
     return case
 

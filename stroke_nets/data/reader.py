@@ -23,14 +23,14 @@ def is_nifti(path: Path | str) -> bool:
     return str(path).endswith(ENDINGS)
 
 
-def open_scan(path: Path | str) -> nib.Nifti1Image:
+def open_scan(path: Path | str) -> Any:
     """Open a NIfTI file and decode its voxels.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
 
     Returns:
-        The image with its voxels in memory and its header as stored.
+        The `nibabel.Nifti1Image` with its voxels in memory and its header as stored.
 
     Raises:
         DataError: the file is missing, is not NIfTI, is cut short or damaged.
@@ -41,7 +41,7 @@ def open_scan(path: Path | str) -> nib.Nifti1Image:
     if not is_nifti(path):
         raise DataError(f"{path}: not a NIfTI file; give one that ends in {' or '.join(ENDINGS)}")
     try:
-        image = nib.load(path)
+        image: Any = nib.load(path)
         voxels = np.asanyarray(image.dataobj)
     except (ImageFileError, HeaderDataError) as error:
         raise DataError(f"{path}: not a NIfTI file ({error}); export it as NIfTI again") from error
@@ -63,7 +63,7 @@ class StrictReader(NibabelReader):
     written with them (`stroke_nets.data.writer.HeaderWriter`).
     """
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+    def read(self, data: Sequence[PathLike | str] | PathLike | str, **kwargs: Any) -> Any:
         """Open one file or several of one shape.
 
         Raises:

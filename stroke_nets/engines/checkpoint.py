@@ -59,7 +59,7 @@ class AtomicCheckpoint:
     def _say_what_is_saved(self, engine: Engine) -> None:
         text = f"saved {self.save_dir / 'last.pt'} (epoch {engine.state.epoch})"
         if self.evaluator is not None and (self.save_dir / "best.pt").exists():
-            state = self.evaluator.state
+            state: Any = self.evaluator.state  # MONAI adds its attributes at run time
             text += (
                 f" and {self.save_dir / 'best.pt'} (epoch {state.best_metric_epoch}, "
                 f"{state.key_metric_name} {state.best_metric:.3f})"
@@ -68,4 +68,5 @@ class AtomicCheckpoint:
 
 
 def _key_metric(engine: Engine) -> float:
-    return float(engine.state.metrics[engine.state.key_metric_name])
+    state: Any = engine.state
+    return float(state.metrics[state.key_metric_name])

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
@@ -16,7 +15,7 @@ from stroke_nets.data.reader import ENDINGS
 from stroke_nets.errors import UsageError
 from stroke_nets.metrics.case import case_metrics
 from stroke_nets.metrics.summary import summarize
-from stroke_nets.transforms.load_scan import LoadScand
+from stroke_nets.transforms.load_scan import LoadScand, as_nifti
 
 NAMES = ("subject", "session", "image", "label")
 
@@ -72,9 +71,7 @@ def _aligned(load: Callable, truth: Callable, case: dict[str, Any], mask: Path) 
     """Truth and prediction, each 1 x X x Y x Z, on one grid."""
     loaded = truth({"image": case["image"], "label": case["label"]})
     pred = load({"pred": str(mask)})["pred"]
-    label = nib.Nifti1Image(np.asarray(loaded["label"][0]), np.asarray(loaded["label"].affine))
-    found = nib.Nifti1Image(np.asarray(pred[0]), np.asarray(pred.affine))
-    require_same_grid(label, found, str(mask))
+    require_same_grid(as_nifti(loaded["label"]), as_nifti(pred), str(mask))
     return {"label": loaded["label"], "pred": pred}
 
 

@@ -1,5 +1,7 @@
 """What a training shows: a bar with the time left, and one line for each epoch."""
 
+from typing import Any
+
 from ignite.engine import Engine, Events
 from monai.handlers import from_engine
 from tqdm import tqdm
@@ -25,8 +27,9 @@ class TrainingProgress:
         engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
 
     def _start(self, engine: Engine) -> None:
-        total = engine.state.max_epochs * engine.state.epoch_length
-        done = engine.state.iteration
+        state: Any = engine.state
+        total = state.max_epochs * state.epoch_length
+        done = state.iteration
         self.bar = tqdm(desc="training", total=total, initial=done, unit="batch", disable=None)
 
     def _advance(self, engine: Engine) -> None:

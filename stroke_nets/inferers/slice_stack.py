@@ -35,7 +35,7 @@ class SliceStackInferer(Inferer):
         super().__init__()
         self.batch_size = batch_size
 
-    def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:  # type: ignore[override]
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:
         """Sweep each volume.
 
         Args:

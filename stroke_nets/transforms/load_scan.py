@@ -5,10 +5,16 @@ from typing import Any
 
 import nibabel as nib
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import LoadImage, MapTransform
 
 from stroke_nets.data.check import require_same_grid
 from stroke_nets.data.reader import StrictReader
+
+
+def as_nifti(volume: MetaTensor) -> nib.Nifti1Image:
+    """A volume (1 x X x Y x Z) as NiBabel has it, to compare grids."""
+    return nib.Nifti1Image(volume[0].numpy(), volume.affine.numpy())
 
 
 class LoadScand(MapTransform):
@@ -36,7 +42,7 @@ class LoadScand(MapTransform):
         headers = {}
         for key in self.key_iterator(result):
             result[key] = self.load(data[key], reader=StrictReader())
-            headers[key] = nib.Nifti1Image(result[key][0].numpy(), result[key].meta["affine"])
+            headers[key] = as_nifti(result[key])
         scan, *others = headers
         for key in others:
             require_same_grid(headers[scan], headers[key], str(data[key]))

@@ -100,11 +100,12 @@ class SlicePlaned(MapTransform, InvertibleTransform):
         ends = [start + side for start, side in zip(starts, sides, strict=True)]
         before = [max(0, -start) for start in starts]
         after = [max(0, end - n) for end, n in zip(ends, volume.shape[1:3], strict=True)]
-        margins = [(0, 0), *zip(before, after, strict=True), (0, 0)]
+        margins: Any = [(0, 0), *zip(before, after, strict=True), (0, 0)]
         padded = self.pad(volume, to_pad=margins, mode="constant", value=fill)
         first = [start + b for start, b in zip(starts, before, strict=True)]
         box = [slice(f, f + side) for f, side in zip(first, sides, strict=True)]
-        return self.crop(padded, slices=[*box, slice(None)])
+        boxed: Any = self.crop(padded, slices=(*box, slice(None)))
+        return boxed
 
 
 def _report_cut(before: MetaTensor, after: MetaTensor) -> None:

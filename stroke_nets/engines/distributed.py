@@ -1,0 +1,47 @@
+"""One process for each device, started by ``torchrun``."""
+
+import os
+
+import torch
+from ignite.engine import Engine, Events
+from torch import distributed, nn
+from torch.utils.data import DistributedSampler
+
+
+def local_device() -> torch.device:
+    """This process's device: its own GPU, or the CPU where there is none."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return torch.device("cpu")
+
+
+def join() -> None:
+    """Join the process group: NCCL between GPUs, Gloo between CPU processes."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_device())
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def parallel(network: nn.Module, device: torch.device) -> nn.Module:
+    """Wrap a network so that its gradients are averaged over all processes."""
+    return nn.parallel.DistributedDataParallel(
+        network.to(device), device_ids=[device] if device.type == "cuda" else None
+    )
+
+
+class NewOrderEachEpoch:
+    """Tell a distributed sampler the epoch, or it repeats one order.
+
+    Args:
+        sampler: the training sampler.
+    """
+
+    def __init__(self, sampler: DistributedSampler) -> None:
+        """Remember the sampler."""
+        self.sampler = sampler
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer."""
+        engine.add_event_handler(
+            Events.EPOCH_STARTED, lambda engine: self.sampler.set_epoch(engine.state.epoch - 1)
+        )

@@ -1,0 +1,234 @@
+"""The bundle as a user runs it: ``python -m monai.bundle run``, on tiny simulated patients."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigWorkflow
+
+ROOT = Path(__file__).parents[2]
+BUNDLE = ROOT / "bundles" / "agmr_net"
+CONFIGS = BUNDLE / "configs"
+ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
+TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
+    "widths": [4, 8, 8, 8, 16],
+    "size": 48,
+    "batch_size": 4,
+    "max_epochs": 2,
+    "val_interval": 1,
+    "num_workers": 0,
+}
+
+
+def run(what, files, launcher=(sys.executable,), **options):
+    """Run a bundle's workflow in a process of its own; nothing but the package is shared."""
+    names = [str(CONFIGS / name) for name in files]
+    command = [*launcher, "-m", "monai.bundle", "run", what, "--bundle_root", str(BUNDLE)]
+    command += ["--config_file", str(names)]
+    for key, value in options.items():
+        command += [f"--{key}", str(value)]
+    environment = os.environ | {"MONAI_FAIL_ON_DUPLICATE_CONFIG": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture(scope="module")
+def trained(simulated, tmp_path_factory):
+    """A run folder after training, inference and evaluation."""
+    folder = tmp_path_factory.mktemp("run")
+    where = {"dataset_dir": simulated, "output_dir": folder / "fold0"}
+    cache = {"cache_dir": folder / "cache"}
+    shape = {k: TINY[k] for k in ("widths", "size")}
+    done = [
+        run("training", ["train.yaml"], **where, **cache, **TINY),
+        run("inference", ["inference.yaml"], **where, **shape),
+        run("evaluating", ["evaluate.yaml"], **where),
+    ]
+    for process in done:
+        assert process.returncode == 0, process.stderr
+    return folder / "fold0", done
+
+
+def test_training_says_what_it_saved(trained):
+    folder, (training, _, _) = trained
+    assert "epoch 2/2  train_dice" in training.stdout
+    assert training.stdout.strip().endswith(")")
+    assert f"saved {folder}/checkpoints/last.pt (epoch 2)" in training.stdout
+    for name in ("last.pt", "best.pt"):
+        saved = torch.load(folder / "checkpoints" / name, weights_only=True)
+        assert set(saved) == {"network", "optimizer", "lr_scheduler", "trainer"}
+    assert list((folder / "events").iterdir())
+
+
+def test_run_folder_holds_the_configuration_as_run(trained, simulated):
+    config = yaml.safe_load((trained[0] / "config.yaml").read_text())
+    assert config["widths"] == TINY["widths"]
+    assert config["dataset_dir"] == str(simulated)
+    assert config["ckpt_dir"] == str(trained[0] / "checkpoints")
+
+
+def test_masks_lie_on_the_scans_own_grid(trained, simulated):
+    masks = sorted(trained[0].glob("predictions/**/*.nii.gz"))
+    assert len(masks) == 2
+    for mask in masks:
+        name = mask.relative_to(trained[0] / "predictions")
+        scan = nib.load(simulated / str(name).replace("_pred", ""))
+        found = nib.load(mask)
+        assert found.shape == scan.shape
+        np.testing.assert_allclose(found.affine, scan.affine, atol=1e-5)  # float32 header
+        for field in ("sform_code", "qform_code", "xyzt_units"):
+            assert found.header[field] == scan.header[field]
+        assert set(np.unique(found.dataobj)) <= {0, 1}
+
+
+def test_evaluation_writes_each_case_and_a_summary(trained):
+    cases = pd.read_csv(trained[0] / "cases.csv")
+    summary = json.loads((trained[0] / "summary.json").read_text())
+    assert len(cases) == summary["n_cases"] == 2
+    assert summary["bundle"] == "agmr_net"
+    assert summary["space"] == "native"
+    assert summary["metrics"]["dice"]["mean"] == pytest.approx(cases["dice"].mean())
+
+
+def test_a_second_training_does_not_overwrite_the_first(trained, simulated):
+    before = (trained[0] / "checkpoints" / "last.pt").stat().st_mtime_ns
+    again = run("training", ["train.yaml"], dataset_dir=simulated, output_dir=trained[0], **TINY)
+    assert_one_line(again, 2, "--overwrite true")
+    assert (trained[0] / "checkpoints" / "last.pt").stat().st_mtime_ns == before
+
+
+def test_network_space_is_evaluated_on_the_networks_grid(trained, simulated, tmp_path):
+    where = {"dataset_dir": simulated, "output_dir": tmp_path, "space": "network"}
+    where["size"] = TINY["size"]
+    checkpoint = trained[0] / "checkpoints" / "last.pt"
+    done = run(
+        "inference", ["inference.yaml"], checkpoint=checkpoint, widths=TINY["widths"], **where
+    )
+    assert done.returncode == 0, done.stderr
+    done = run("evaluating", ["evaluate.yaml"], **where)
+    assert done.returncode == 0, done.stderr
+    assert nib.load(next(tmp_path.glob("predictions/**/*.nii.gz"))).shape == (48, 48, 12)
+
+
+def test_folder_without_manifest_is_predicted_whole(trained, simulated, tmp_path):
+    scan = next(simulated.glob("**/*_T1w.nii.gz"))
+    (tmp_path / "in").mkdir()
+    shutil.copy(scan, tmp_path / "in" / "a scan.nii.gz")
+    done = run(
+        "inference",
+        ["inference.yaml"],
+        dataset_dir=tmp_path / "in",
+        output_dir=tmp_path / "out",
+        checkpoint=trained[0] / "checkpoints" / "best.pt",
+        widths=TINY["widths"],
+        size=TINY["size"],
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "predictions" / "a scan_pred.nii.gz").is_file()
+
+
+def test_two_processes_train_one_network(simulated, tmp_path):
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    done = run(
+        "training",
+        ["train.yaml", "multi_gpu_train.yaml"],
+        launcher=(*launcher, "--nproc_per_node", "2"),
+        dataset_dir=simulated,
+        output_dir=tmp_path / "run",
+        cache_dir=tmp_path / "cache",
+        **TINY,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("saved ") == 1
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    assert not any(name.startswith("module.") for name in saved["network"])
+
+
+def assert_one_line(process, code, *words):
+    """The last line on stderr is the error, and no traceback came before it."""
+    assert process.returncode == code, process.stderr
+    assert "Traceback" not in process.stderr + process.stdout
+    line = process.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+
+
+def test_missing_data_folder_is_one_line(tmp_path):
+    done = run("training", ["train.yaml"], dataset_dir=tmp_path / "nowhere")
+    assert_one_line(done, 2, "nowhere", "no such folder")
+
+
+def test_empty_training_list_is_one_line(simulated, tmp_path):
+    content = json.loads((simulated / "manifest.json").read_text()) | {"records": []}
+    (tmp_path / "empty.json").write_text(json.dumps(content))
+    options = {"dataset_dir": simulated, "manifest": tmp_path / "empty.json"}
+    done = run("training", ["train.yaml"], output_dir=tmp_path / "run", **options)
+    assert_one_line(done, 2, "empty.json", "no case")
+
+
+@pytest.mark.parametrize("what", ["training", "inference"])
+def test_bad_scan_is_one_line(simulated, tmp_path, what):
+    root = tmp_path / "data"
+    shutil.copytree(simulated, root)
+    for scan in root.glob("**/*_T1w.nii.gz"):
+        scan.write_text("<html>404</html>")
+    files = {"training": "train.yaml", "inference": "inference.yaml"}
+    options = {"output_dir": tmp_path / "run", "widths": TINY["widths"], "size": TINY["size"]}
+    if what == "training":
+        options["cache_dir"] = tmp_path / "cache"
+    done = run(what, [files[what]], dataset_dir=root, **options)
+    assert_one_line(done, 3, "_T1w.nii.gz", "NIfTI")
+
+
+def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(simulated, root)
+    mask = sorted(root.glob("**/*_mask.nii.gz"))[0]
+    image = nib.load(mask)
+    moved = image.affine.copy()
+    moved[0, 3] += 40
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), mask)
+    options = {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
+    done = run("training", ["train.yaml"], dataset_dir=root, **options, **TINY)
+    assert_one_line(done, 3, mask.name, "resample")
+
+
+@pytest.mark.parametrize("overlay", ABLATIONS, ids=lambda path: path.stem)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's lr_scheduler through MONAI
+def test_every_ablation_trains_and_segments(overlay, simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
+    options = TINY | {"max_epochs": 1}
+    workflow = ConfigWorkflow(
+        [str(CONFIGS / "train.yaml"), str(overlay)],
+        logging_file=False,
+        dataset_dir=str(simulated),
+        output_dir=str(tmp_path),
+        cache_dir=str(tmp_path / "cache"),
+        **options,
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    workflow.run()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["overlay"] == overlay.stem
+    assert (tmp_path / "checkpoints" / "last.pt").is_file()
+    saved = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["network"]
+    inference = ConfigWorkflow(
+        [str(CONFIGS / "inference.yaml"), str(overlay)],
+        workflow_type="infer",
+        logging_file=False,
+        dataset_dir=str(simulated),
+        output_dir=str(tmp_path),
+        **{k: TINY[k] for k in ("widths", "size")},
+    )
+    inference.initialize()
+    assert inference.check_properties() == []
+    assert set(inference.network_def.state_dict()) == set(saved)

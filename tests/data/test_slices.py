@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+
+from stroke_nets.data.slices import SliceDataset, VolumeDataset
+from stroke_nets.errors import DataError
+from stroke_nets.inferers.slice_stack import slice_stacks
+
+VOLUMES = {"a": 5, "b": 3}
+
+
+class Load:
+    """Stands in for the preprocessing, counting its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, case):
+        self.calls += 1
+        name = case["image"][-1]
+        voxels = np.random.default_rng(ord(name)).random((1, 4, 6, VOLUMES[name]))
+        label = np.zeros_like(voxels)
+        label[..., 1] = 1
+        return {"image": MetaTensor(voxels), "label": MetaTensor(label)}
+
+    def __reduce__(self):  # what the cache key sees: not the count
+        return Load, ()
+
+
+@pytest.fixture
+def cases(tmp_path):
+    for name in VOLUMES:
+        (tmp_path / name).write_text(name)
+    return [{"image": str(tmp_path / n), "label": str(tmp_path / n)} for n in VOLUMES]
+
+
+def test_slices_are_the_inferers_stacks(cases, tmp_path):
+    slices = SliceDataset(cases, Load(), str(tmp_path / "cache"))
+    volumes = VolumeDataset(cases, Load(), str(tmp_path / "cache"))
+    assert len(slices) == 8
+    stacks = torch.cat([slice_stacks(torch.as_tensor(v["image"][0])) for v in volumes])
+    found = torch.stack([torch.as_tensor(s["image"]) for s in slices])
+    assert torch.equal(found, stacks)
+    assert [s["label"].any() for s in slices] == [i in (1, 6) for i in range(8)]
+
+
+def test_volumes_are_read_once_until_a_file_changes(cases, tmp_path):
+    load = Load()
+    for _ in range(2):
+        SliceDataset(cases, load, str(tmp_path / "cache"))
+    assert load.calls == 2
+    (tmp_path / "a").write_text("changed")
+    SliceDataset(cases, load, str(tmp_path / "cache"))
+    assert load.calls == 3
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+
+
+def test_half_of_the_draws_can_hold_a_lesion(cases, tmp_path):
+    weights = SliceDataset(cases, Load(), str(tmp_path / "cache")).lesion_weights(0.5)
+    # two slices of eight hold a lesion
+    assert weights == pytest.approx([1 / 12, 1 / 4] + [1 / 12] * 4 + [1 / 4, 1 / 12])
+
+
+def test_all_bad_files_are_reported(tmp_path):
+    from stroke_nets.transforms.load_scan import LoadScand
+
+    cases = [{"image": f"{n}.nii.gz", "label": "m.nii.gz"} for n in ("x", "y")]
+    from monai.transforms import Compose
+
+    with pytest.raises(DataError, match=r"(?s)x\.nii\.gz: no such file.*y\.nii\.gz: no such file"):
+        SliceDataset(cases, Compose([LoadScand(["image", "label"])]), str(tmp_path / "cache"))

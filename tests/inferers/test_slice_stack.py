@@ -1,0 +1,22 @@
+import torch
+
+from stroke_nets.inferers.slice_stack import SliceStackInferer, slice_stacks
+
+
+def test_stacks_hold_the_neighbours_and_zeros_outside():
+    volume = torch.arange(1.0, 6).expand(2, 3, 5)  # slice i holds i + 1
+    stacks = slice_stacks(volume)[:, :, 0, 0]
+    # slices i-2, i-1, i, i+1
+    assert stacks.tolist() == [
+        [0, 0, 1, 2],
+        [0, 1, 2, 3],
+        [1, 2, 3, 4],
+        [2, 3, 4, 5],
+        [3, 4, 5, 0],
+    ]
+
+
+def test_every_slice_comes_back_in_its_place():
+    volume = torch.rand(2, 1, 4, 6, 7)
+    found = SliceStackInferer(batch_size=3)(volume, lambda stacks: stacks[:, 2:3] * 2)
+    assert torch.equal(found, volume * 2)
