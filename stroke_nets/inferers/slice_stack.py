@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -45,7 +47,9 @@ class SliceStackInferer(Inferer):
         Returns:
             B x 1 x H x W x D.
         """
-        return torch.stack([self._sweep(volume[0], network) for volume in inputs])
+        volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        swept = torch.stack([self._sweep(volume[0], network) for volume in volumes])
+        return convert_to_dst_type(swept, inputs)[0]  # with the scan's affine, if it has one
 
     def _sweep(self, volume: Tensor, network: Callable[..., Tensor]) -> Tensor:
         stacks = slice_stacks(volume).split(self.batch_size)

@@ -1,6 +1,6 @@
 """What AGMR-Net's Tables 5 to 8 and 10 put in the place of CPA, CFF, MDU, pooling and skips.
 
-Each class fills one role of `AGMRNet`'s constructor; `bundles/agmr_net/configs/ablations/` names
+Each class fills one role of `AGMRNet`'s constructor; the overlays in `bundles/` name
 them. Shape letters: B batch, C channels, D slices, H and W rows and columns of the stage.
 """
 
