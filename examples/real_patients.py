@@ -21,7 +21,7 @@ PLANS = {
         "folds": 0,
         "part": "train",
         "runs": 1,
-        "options": {"max_epochs": 4, "sampler#num_samples": 400},
+        "options": {"max_epochs": 8},
     },
     "isles22": {
         "image": "isles22/**/*_dwi.nii.gz",
