@@ -49,7 +49,8 @@ def main(name: str, data: str, out: str) -> None:
     start, plan, folder = time.monotonic(), PLANS[name], Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    command = ["stroke-nets", "manifest", data, "--image", plan["image"], "--label", plan["label"]]
+    tool = str(Path(sys.executable).with_name("stroke-nets"))
+    command = [tool, "manifest", data, "--image", plan["image"], "--label", plan["label"]]
     subprocess.run([*command, "--out", manifest, "--folds", str(plan["folds"])], check=True)
     tables = []
     for fold in range(plan["runs"]):
