@@ -203,7 +203,7 @@ def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
 
 
 @pytest.mark.parametrize("overlay", ABLATIONS, ids=lambda path: path.stem)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's lr_scheduler through MONAI
+@pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
 def test_every_ablation_trains_and_segments(overlay, simulated, tmp_path, monkeypatch):
     monkeypatch.setenv("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
     options = TINY | {"max_epochs": 1}
