@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 
@@ -44,7 +45,8 @@ class AtomicCheckpoint:
         if self.evaluator is not None:
             best = self._saver("best.pt", engine, score_function=_key_metric)
             self.evaluator.add_event_handler(Events.EPOCH_COMPLETED, best)
-        engine.add_event_handler(Events.COMPLETED, self._say_what_is_saved)
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.COMPLETED, self._say_what_is_saved)
 
     def _saver(self, name: str, trainer: Engine, **options: Any) -> Checkpoint:
         disk = DiskSaver(str(self.save_dir), atomic=True, create_dir=True, require_empty=False)

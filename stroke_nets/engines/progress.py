@@ -1,5 +1,6 @@
 """What a training shows: a bar with the time left, and one line for each epoch."""
 
+import sys
 from typing import Any
 
 from ignite.engine import Engine, Events
@@ -42,6 +43,7 @@ class TrainingProgress:
             values |= self.evaluator.state.metrics
         text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         self.bar.write(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}")
+        sys.stdout.flush()  # a log file shows each epoch when it ends
 
 
 class CaseProgress:
