@@ -9,9 +9,9 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 .PHONY: help demo test test-real lint clean
 
 help:
-	@echo "make demo       train, predict, evaluate and report on simulated patients (about 8 minutes)"
+	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make test       the test suite"
-	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA (about 10 minutes)"
+	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
 
 .venv/installed: pyproject.toml constraints.txt
