@@ -9,15 +9,6 @@ import pytest
 from stroke_nets.data import manifest, simulate
 
 STEP = (4, 4, 16)  # keeps every 4th, 4th and 16th voxel: 50 x 59 x 12 voxels of 4 x 4 x 16 mm
-ROOT = Path(__file__).parents[1]
-TINY = {  # overrides that make any slice bundle small; sizes divisible by 6 and 16
-    "widths": [4, 8, 8, 8, 16],
-    "size": 48,
-    "batch_size": 4,
-    "max_epochs": 2,
-    "val_interval": 1,
-    "num_workers": 0,
-}
 
 
 @pytest.fixture(scope="session")
