@@ -23,7 +23,8 @@ KEYS = ("image", "label")
 class VolumeDataset(Dataset):
     """Labelled volumes, transformed once and kept in memory-mapped files.
 
-    An item holds ``image`` and ``label``, each 1 x H x W x D.
+    An item, by its number alone (not by a slice, as in MONAI's base class), holds ``image`` and
+    ``label``, each 1 x H x W x D.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
