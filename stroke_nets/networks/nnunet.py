@@ -1,0 +1,298 @@
+"""nnU-Net's 3D backbones: the plain U-Net and the residual-encoder U-Net, of v1 and of v2.
+
+"nnU-Net" (Isensee et al., Nature Methods 2021) and, for v2's residual encoder, "nnU-Net
+Revisited" (Isensee et al., MICCAI 2024). The versions differ in numbers and roles: blocks per
+stage, the skip of a residual block, biases of transposed convolutions and heads.
+
+Shape letters: B batch, C channels, K classes, S stages, D, H, W the size of the map at hand.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Role = Callable[..., nn.Module]  # a class, or a functools.partial of one
+
+
+def conv_norm(
+    in_channels: int, out_channels: int, kernel_size: int = 3, stride: int = 1, bias: bool = True
+) -> nn.Sequential:
+    """Convolution, padded by half its kernel, and affine instance norm."""
+    return nn.Sequential(
+        nn.Conv3d(
+            in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=bias
+        ),
+        nn.InstanceNorm3d(out_channels, affine=True),
+    )
+
+
+def conv_norm_act(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """3 x 3 x 3 convolution with bias, instance norm and leaky ReLU (slope 0.01)."""
+    return nn.Sequential(
+        *conv_norm(in_channels, out_channels, stride=stride), nn.LeakyReLU(inplace=True)
+    )
+
+
+class ResidualBlock(nn.Module):
+    """nnU-Net v1's block: two convolutions with norms, and a skip beside them.
+
+    Where the shape changes, the skip is a strided 1 x 1 x 1 convolution and a norm.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        """Take C before and after the block, and the stride of its first convolution."""
+        super().__init__()
+        self.conv1 = conv_norm_act(in_channels, out_channels, stride)
+        self.conv2 = conv_norm(out_channels, out_channels)
+        self.skip = nn.Sequential()
+        if stride != 1 or in_channels != out_channels:
+            self.skip = conv_norm(in_channels, out_channels, 1, stride, bias=False)
+        self.activate = nn.LeakyReLU(inplace=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, C, D, H, W) to the block's channels, and to its stride's part of the size."""
+        added: Tensor = self.activate(self.conv2(self.conv1(features)) + self.skip(features))
+        return added
+
+
+class ResidualBlockD(ResidualBlock):
+    """nnU-Net v2's block, after ResNet-D (He et al. 2019): average pooling makes the skip's stride.
+
+    A 1 x 1 x 1 convolution and a norm follow only if the channels change. The block starts as its
+    skip alone: the last norm's scale is zero until training moves it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        """Take C before and after the block, and the stride of its first convolution."""
+        super().__init__(in_channels, out_channels, stride)
+        self.skip = nn.Sequential(nn.AvgPool3d(stride))
+        if in_channels != out_channels:
+            self.skip.extend(conv_norm(in_channels, out_channels, 1, bias=False))
+        nn.init.zeros_(self.conv2[1].weight)
+
+
+class DecoderStage(nn.Module):
+    """Double the map below, join the skip, convolve."""
+
+    def __init__(self, below: int, channels: int, convs: int, bias: bool) -> None:
+        """Take C below and here, how many convolutions, and whether the doubling has a bias."""
+        super().__init__()
+        self.up = nn.ConvTranspose3d(below, channels, 2, stride=2, bias=bias)
+        self.convs = nn.Sequential(
+            conv_norm_act(2 * channels, channels),
+            *(conv_norm_act(channels, channels) for _ in range(convs - 1)),
+        )
+
+    def forward(self, below: Tensor, skip: Tensor) -> Tensor:
+        """Map (B, C_below, D, H, W) and the skip (B, C, 2D, 2H, 2W) to the skip's shape."""
+        recovered: Tensor = self.convs(torch.cat([self.up(below), skip], dim=1))
+        return recovered
+
+
+class KeepStages(nn.Module):
+    """No skip attention: the decoder gets the encoder's maps as they are."""
+
+    def forward(self, stages: list[Tensor]) -> list[Tensor]:
+        """Return the stage maps."""
+        return stages
+
+
+class UNet(nn.Module):
+    """What both backbones share: from encoder stages to logits, and supervision on every level.
+
+    In training, a call returns the logits (B, K, D, H, W) and the list of the S - 2 lower levels'
+    logits, (B, K, D / 2, ...) first and the deepest last. In evaluation, and in TorchScript, it
+    returns the logits alone, for any size: the image is padded with zeros at the far ends up to a
+    multiple of 2^(S - 1), and the logits are cropped back.
+    """
+
+    def __init__(
+        self,
+        encoder: Sequence[nn.Module],
+        decoder: Sequence[nn.Module],
+        heads: Sequence[nn.Module],
+        skip_attention: nn.Module | None,
+    ) -> None:
+        """Take the parts; encoder shallow to deep, decoder and heads deep to shallow.
+
+        Raises:
+            ValueError: there are fewer than two stages.
+        """
+        super().__init__()
+        if len(encoder) < 2:
+            raise ValueError(f"U-Net: widths must name two stages or more, got {len(encoder)}")
+        self.divisor = 2 ** (len(encoder) - 1)
+        self.encoder = nn.ModuleList(encoder)
+        self.decoder = nn.ModuleList(decoder)
+        self.heads = nn.ModuleList(heads)
+        self.apply(he_init)  # before the attention enters: it has its own initialisation
+        self.skip_attention = skip_attention or KeepStages()
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Segment (B, C, D, H, W) into logits (B, K, D, H, W); in training the lower levels too."""
+        features = self.fit(image)
+        stages: list[Tensor] = []
+        for encode in self.encoder:
+            features = encode(features)
+            stages.append(features)
+        stages = self.skip_attention(stages)
+        features = stages.pop()
+        levels: list[Tensor] = []
+        for decode in self.decoder:
+            features = decode(features, stages.pop())
+            levels.append(features)
+        logits: Tensor = self.heads[-1](features)
+        logits = logits[:, :, : image.shape[2], : image.shape[3], : image.shape[4]]
+        if self.training and not torch.jit.is_scripting():
+            return logits, [self.heads[i](levels[i]) for i in range(len(levels) - 2, -1, -1)]
+        return logits
+
+    def fit(self, image: Tensor) -> Tensor:
+        """Pad (B, C, D, H, W) to what the strides divide; in training refuse what they do not.
+
+        Raises:
+            ValueError: a training patch that is not divisible, or one voxel at the deepest stage,
+                which has no variance to normalise by.
+        """
+        depth, height, width = image.shape[2:]
+        d = self.divisor
+        pad = [0, -width % d, 0, -height % d, 0, -depth % d]
+        if self.training and sum(pad) > 0:
+            raise ValueError(
+                f"U-Net: a training patch must be a multiple of {d} along each axis, "
+                f"got {[depth, height, width]}"
+            )
+        if max(depth, height, width) <= d:
+            raise ValueError(
+                f"U-Net: one axis or more must be longer than {d}, got {[depth, height, width]}"
+            )
+        return F.pad(image, pad)
+
+
+def decoder_stages(widths: Sequence[int], convs: int, bias: bool) -> list[nn.Module]:
+    """The decoder of an encoder of these widths, deep to shallow."""
+    return [DecoderStage(below, width, convs, bias) for below, width in pairwise(reversed(widths))]
+
+
+def heads(widths: Sequence[int], out_channels: int, bias: bool) -> list[nn.Module]:
+    """A 1 x 1 x 1 convolution to K classes for each decoder stage, deep to shallow."""
+    return [nn.Conv3d(width, out_channels, 1, bias=bias) for width in reversed(widths[:-1])]
+
+
+class PlainUNet(UNet):
+    """nnU-Net's plain U-Net: strided convolutions down, transposed ones up, all 3 x 3 x 3.
+
+    The defaults are v1's, 31,194,784 parameters; `bias=True` is v2's, 31,195,594.
+
+    Example:
+        >>> network = PlainUNet(widths=(4, 8, 8)).eval()
+        >>> tuple(network(torch.zeros(1, 1, 9, 12, 10)).shape)
+        (1, 2, 9, 12, 10)
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        widths: Sequence[int] = (32, 64, 128, 256, 320, 320),
+        encoder_convs: int = 2,
+        decoder_convs: int = 2,
+        bias: bool = False,
+        skip_attention: nn.Module | None = None,
+    ) -> None:
+        """Build the network with He-initialised convolutions.
+
+        Args:
+            in_channels: channels of the image.
+            out_channels: K, the background included.
+            widths: channels of every stage; each stage after the first halves the size.
+            encoder_convs: convolutions of an encoder stage.
+            decoder_convs: convolutions of a decoder stage.
+            bias: of transposed convolutions and heads; the others always have one.
+            skip_attention: maps the list of stage maps, shallow to deep, to fused ones of the same
+                shapes (`MSCSA`); None keeps them as they are.
+
+        Raises:
+            ValueError: there are fewer than two widths.
+        """
+        before = [in_channels, *widths]
+        super().__init__(
+            [
+                nn.Sequential(
+                    conv_norm_act(before[i], width, stride=1 if i == 0 else 2),
+                    *(conv_norm_act(width, width) for _ in range(encoder_convs - 1)),
+                )
+                for i, width in enumerate(widths)
+            ],
+            decoder_stages(widths, decoder_convs, bias),
+            heads(widths, out_channels, bias),
+            skip_attention,
+        )
+
+
+class ResUNet(UNet):
+    """nnU-Net's U-Net with a residual encoder: a stem, then residual blocks in each stage.
+
+    The defaults are v1's, 72,137,888 parameters. v2's ResEnc, 102,349,770, is
+    `ResUNet(blocks=(1, 3, 4, 6, 6, 6), block=ResidualBlockD, bias=True)`.
+
+    Example:
+        >>> network = ResUNet(widths=(4, 8, 8), blocks=(1, 2, 2), block=ResidualBlockD).train()
+        >>> logits, lower = network(torch.zeros(1, 1, 8, 12, 8))
+        >>> tuple(logits.shape), [tuple(level.shape) for level in lower]
+        ((1, 2, 8, 12, 8), [(1, 2, 4, 6, 4)])
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int = 2,
+        widths: Sequence[int] = (32, 64, 128, 256, 320, 320),
+        blocks: Sequence[int] = (1, 2, 3, 4, 4, 4),
+        decoder_convs: int = 1,
+        block: Role = ResidualBlock,
+        bias: bool = False,
+        skip_attention: nn.Module | None = None,
+    ) -> None:
+        """Build the network with He-initialised convolutions.
+
+        Args:
+            in_channels: channels of the image.
+            out_channels: K, the background included.
+            widths: channels of every stage; each stage after the first halves the size.
+            blocks: residual blocks of every stage.
+            decoder_convs: convolutions of a decoder stage.
+            block: `block(C before, C after, stride)`, v1's or v2's.
+            bias: of transposed convolutions and heads; other convolutions have one, except skips.
+            skip_attention: as in `PlainUNet`.
+
+        Raises:
+            ValueError: there are fewer than two widths, or not one number of blocks for each.
+        """
+        if len(blocks) != len(widths):
+            raise ValueError(f"ResUNet: {len(widths)} widths need as many blocks, got {blocks}")
+        encoder = []
+        for i, ((before, width), count) in enumerate(
+            zip(pairwise([widths[0], *widths]), blocks, strict=True)
+        ):
+            first = block(before, width, 1 if i == 0 else 2)
+            others = [block(width, width, 1) for _ in range(count - 1)]
+            encoder.append(nn.Sequential(first, *others))
+        encoder[0].insert(0, conv_norm_act(in_channels, widths[0]))
+        super().__init__(
+            encoder,
+            decoder_stages(widths, decoder_convs, bias),
+            heads(widths, out_channels, bias),
+            skip_attention,
+        )
+
+
+def he_init(module: nn.Module) -> None:
+    """Give a convolution He-normal weights (slope 0.01) and zero biases, as nnU-Net does."""
+    if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+        nn.init.kaiming_normal_(module.weight, a=0.01)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
