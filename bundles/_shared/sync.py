@@ -1,4 +1,7 @@
-"""Write the shared engine blocks into the bundles: everything below a bundle file's part 5.
+"""Write the shared blocks into the bundles: every part whose heading names one.
+
+A part begins with a heading such as ``# 5 ---- engines: bundles/_shared/NAME.yaml, ...`` and ends
+before the next heading or with the file.
 
 python bundles/_shared/sync.py           # write
 python bundles/_shared/sync.py --check   # exit 3 if a bundle differs from its block
@@ -9,13 +12,16 @@ import sys
 from pathlib import Path
 
 SHARED = Path(__file__).parent
-MARK = re.compile(r"^# 5 ---- .*bundles/_shared/(\w+\.yaml).*\n", re.MULTILINE)
+HEADING = r"^# \d ---- [^\n]*"
+PART = re.compile(
+    rf"({HEADING}bundles/_shared/(\w+\.yaml)[^\n]*\n).*?(?=\n{HEADING}|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def synced(text: str) -> str:
-    """A bundle file with its shared block as it stands in ``bundles/_shared``."""
-    mark = MARK.search(text)
-    return text[: mark.end()] + (SHARED / mark[1]).read_text() if mark else text
+    """A bundle file with its shared blocks as they stand in ``bundles/_shared``."""
+    return PART.sub(lambda part: part[1] + (SHARED / part[2]).read_text(), text)
 
 
 def main(arguments: list[str]) -> int:

@@ -1,0 +1,126 @@
+"""nnU-Net's sliding window: its own tile positions, Gaussian weights and eight flips.
+
+MONAI's `SlidingWindowInferer` places the tiles otherwise, centres the Gaussian half a voxel off
+and floors it at 1e-3. Source: Isensee et al. 2021, as MSCSA (arXiv:2501.15423) uses it.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
+from torch import Tensor
+from torch.nn.functional import pad
+
+FLIPS = [axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n)]
+
+
+def tile_starts(length: int, patch: int, step: float = 0.5) -> list[int]:
+    """First voxels of the tiles along one axis.
+
+    Args:
+        length: of the volume in voxels.
+        patch: side of a tile in voxels.
+        step: longest distance between two tiles, in tiles.
+
+    Returns:
+        Starts that are spread evenly, the last tile ending with the volume; [0] if one tile
+        covers it.
+    """
+    if length <= patch:
+        return [0]
+    last = math.ceil((length - patch) / (patch * step))
+    return [round(i * (length - patch) / last) for i in range(last + 1)]
+
+
+def gaussian_profile(patch: int) -> Tensor:
+    """Weights of a tile's voxels along one axis.
+
+    Args:
+        patch: side of a tile in voxels.
+
+    Returns:
+        A Gaussian with its maximum, 1, at ``patch // 2`` and sigma ``patch / 8``.
+    """
+    distance = torch.arange(patch, dtype=torch.float64) - patch // 2
+    return torch.exp(-0.5 * (distance / (patch / 8)) ** 2).float()
+
+
+class PatchInferer(Inferer):
+    """Mean class probabilities of overlapping tiles.
+
+    Args:
+        patch_size: D, H, W of a tile in voxels.
+        step: longest distance between two tiles, in tiles.
+        flips: average over all eight flips of each tile, not the tile alone.
+    """
+
+    def __init__(self, patch_size: Sequence[int], step: float = 0.5, flips: bool = True) -> None:
+        """Store the options."""
+        super().__init__()
+        self.patch_size, self.step = tuple(patch_size), step
+        self.flips = FLIPS if flips else [()]
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:
+        """Sweep the volumes.
+
+        Args:
+            inputs: B x 1 x D x H x W; one smaller than a tile is padded with zeros.
+            network: maps B x 1 x D x H x W to logits B x C x D x H x W.
+
+        Returns:
+            Probabilities, B x C x D x H x W, float32.
+        """
+        volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        margins = self._margins(volumes.shape[2:])
+        swept = self._sweep(pad(volumes, margins), network)
+        box = [slice(m, n - k) for m, k, n in zip(*_ends(margins), swept.shape[2:], strict=True)]
+        return convert_to_dst_type(swept[:, :, *box], inputs)[0]  # with the scan's affine
+
+    def _margins(self, shape: Sequence[int]) -> list[int]:
+        """Zeros before and after each axis, last axis first, as `torch.nn.functional.pad` takes."""
+        missing = [max(0, p - n) for p, n in zip(self.patch_size, shape, strict=True)]
+        return [side for m in reversed(missing) for side in (m // 2, m - m // 2)]
+
+    def _sweep(self, volumes: Tensor, network: Callable[..., Tensor]) -> Tensor:
+        shape = volumes.shape[2:]
+        sides = list(zip(shape, self.patch_size, strict=True))
+        profiles = [gaussian_profile(p).to(volumes.device) for p in self.patch_size]
+        starts = [tile_starts(n, p, self.step) for n, p in sides]
+        total: Tensor | None = None
+        for first in itertools.product(*starts):
+            tile = (..., *(slice(f, f + p) for f, p in zip(first, self.patch_size, strict=True)))
+            probabilities = self._predict(volumes[tile].contiguous(), network)
+            if total is None:
+                total = probabilities.new_zeros(*probabilities.shape[:2], *shape)
+            total[tile] += probabilities * _outer(profiles)
+        weights = [_spread(*pair, n) for *pair, n in zip(profiles, starts, shape, strict=True)]
+        assert total is not None  # there is at least one tile
+        return total.div_(_outer(weights))
+
+    def _predict(self, tile: Tensor, network: Callable[..., Tensor]) -> Tensor:
+        """Mean probabilities over the flips of one tile."""
+        each = (network(tile.flip(axes)).float().softmax(1).flip(axes) for axes in self.flips)
+        return sum(each, torch.zeros((), device=tile.device)) / len(self.flips)
+
+
+def _ends(margins: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Margins before and after each axis, first axis first."""
+    return list(margins[-2::-2]), list(margins[::-2])
+
+
+def _outer(profiles: Sequence[Tensor]) -> Tensor:
+    """D x H x W product of one profile for each axis."""
+    d, h, w = profiles
+    return d[:, None, None] * h[:, None] * w
+
+
+def _spread(profile: Tensor, starts: Sequence[int], length: int) -> Tensor:
+    """Sum of the tiles' weights along one axis; the sum over a volume is the axes' product."""
+    total = profile.new_zeros(length)
+    for start in starts:
+        total[start : start + len(profile)] += profile
+    return total
