@@ -1,0 +1,51 @@
+"""nnU-Net's Dice + cross-entropy, and its variant on the hardest voxels (DTK10 of MSCSA)."""
+
+import torch.nn.functional as F
+from monai.losses import DiceLoss
+from torch import Tensor
+from torch.nn.modules.loss import _Loss
+
+SMOOTH = 1e-5
+
+
+class DiceCrossEntropyLoss(_Loss):
+    """Soft Dice plus the mean cross-entropy of the hardest voxels (MSCSA, arXiv:2501.15423).
+
+    Dice is -(2 tp + s) / (2 tp + fp + fn + s + 1e-8), s = 1e-5, of softmax probabilities: of each
+    sample and each class but the background, then the mean. This is MONAI's `DiceLoss` less 1,
+    its smoothing set so.
+
+    Args:
+        hardest: share of voxels, those with the largest cross-entropy in the pooled batch, that
+            count: 1 is plain cross-entropy (Default), 0.1 TopK10 (DTK10).
+
+    Raises:
+        ValueError: ``hardest`` is not in (0, 1].
+    """
+
+    def __init__(self, hardest: float = 1.0) -> None:
+        """Take the share of voxels."""
+        super().__init__()
+        if not 0 < hardest <= 1:
+            raise ValueError(f"hardest {hardest}: give a share of voxels in (0, 1]")
+        self.hardest = hardest
+        self.dice = DiceLoss(
+            include_background=False,
+            to_onehot_y=True,
+            softmax=True,
+            smooth_nr=SMOOTH,
+            smooth_dr=SMOOTH + 1e-8,
+        )
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Compare logits (B, n, D, H, W) with classes 0 to n - 1 (B, 1, D, H, W).
+
+        Returns:
+            A float32 scalar, from -1 (perfect) upwards.
+        """
+        logits = logits.float()
+        errors = F.cross_entropy(logits, label[:, 0].long(), reduction="none").flatten()
+        if self.hardest < 1:
+            kept = max(1, int(self.hardest * errors.numel()))
+            errors = errors.topk(kept, sorted=False).values
+        return self.dice(logits, label) - 1 + errors.mean()
