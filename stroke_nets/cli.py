@@ -78,6 +78,34 @@ def manifest(
 
 
 @app.command()
+def folds(
+    manifest: Annotated[Path, typer.Argument(help="The manifest to deal into folds.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The manifest to write.")] = None,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Replace the manifest.")] = False,
+    count: Annotated[int, typer.Option("--folds", help="Size-balanced, by subject.")] = 5,
+    seed: Annotated[int, typer.Option(help="Same seed, same folds.")] = 0,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="Authors' list (.pkl, .json, .csv) to take over; nothing is dealt."),
+    ] = None,
+) -> None:
+    """Deal the subjects of a manifest into folds, or take over published ones.
+
+    Example: stroke-nets folds DATA/manifest.json --seed 1 --out DATA/seed1.json
+    """
+    if in_place == (out is not None):
+        raise UsageError(f"{manifest}: give either --out FILE or --in-place")
+    if out is not None and out.exists():
+        raise UsageError(f"--out {out}: is there already; give another name, or --in-place")
+    if out is not None and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: its folder is missing; make it first")
+    from stroke_nets.data.manifest import refold
+
+    sizes = refold(manifest, out or manifest, folds=count, seed=seed, published=published)
+    print(f"wrote {out or manifest}: folds of {', '.join(map(str, sizes))} subjects")
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, after evaluation.")],
     dataset_dir: Annotated[Path, typer.Option(help="Data root that was evaluated.")],

@@ -1,6 +1,11 @@
 import subprocess
 import sys
 
+import pytest
+
+from stroke_nets.cli import app
+from stroke_nets.errors import DataError, UsageError
+
 
 def run(*arguments):
     command = [sys.executable, "-c", "from stroke_nets.cli import main; main()", *arguments]
@@ -20,3 +25,35 @@ def test_unknown_option_is_a_usage_error():
 
 def test_version():
     assert run("--version").stdout.strip() == "0.1.0"
+
+
+def folds(*arguments):
+    app(["folds", *map(str, arguments)], standalone_mode=False)
+
+
+def test_folds_overwrites_nothing_unasked(simulated, tmp_path, capsys):
+    path, out = tmp_path / "m.json", tmp_path / "new.json"
+    path.write_bytes((simulated / "manifest.json").read_bytes())
+    before = path.read_bytes()
+    for options, message in {
+        (): "give either --out FILE or --in-place",
+        ("--in-place", "--out", out): "give either --out FILE or --in-place",
+        ("--out", path): "is there already",
+        ("--out", tmp_path / "no" / "m.json"): "its folder is missing",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            folds(path, *options)
+    folds(path, "--folds", 4, "--seed", 7, "--out", out)
+    assert path.read_bytes() == before
+    capsys.readouterr()
+    folds(path, "--folds", 4, "--seed", 7, "--in-place")
+    assert capsys.readouterr().out == f"wrote {path}: folds of 1, 1, 1, 1 subjects\n"
+    assert path.read_bytes() == out.read_bytes() != before
+
+
+def test_folds_of_a_list_that_lacks_subjects(simulated, tmp_path):
+    lists, out = tmp_path / "lists.csv", tmp_path / "new.json"
+    lists.write_text("subject,fold\nsub-1,0\nsub-2,1\nsub-3,1\n")
+    with pytest.raises(DataError, match=r"lists\.csv: lacks the manifest's 'sub-4'; "):
+        folds(simulated / "manifest.json", "--published", lists, "--out", out)
+    assert not out.exists()

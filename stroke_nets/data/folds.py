@@ -1,8 +1,11 @@
 """Cross-validation folds balanced by lesion size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from stroke_nets.errors import UsageError
 
 
 def size_balanced(volumes: Sequence[float], folds: int, seed: int) -> list[int]:
@@ -28,3 +31,28 @@ def size_balanced(volumes: Sequence[float], folds: int, seed: int) -> list[int]:
     result = np.empty(len(order), dtype=int)
     result[order] = labels
     return [int(fold) for fold in result]
+
+
+def subject_folds(records: Sequence[Mapping[str, Any]], folds: int, seed: int) -> dict[str, int]:
+    """Deal subjects into folds of alike lesion sizes; all sessions of a subject share its fold.
+
+    Subjects of equal size are taken in the order of their ids, so the order of ``records`` is of
+    no account.
+
+    Args:
+        records: records of a manifest.
+        folds: number of folds.
+        seed: seed of the shuffles.
+
+    Returns:
+        The fold of each subject.
+
+    Raises:
+        UsageError: the number of folds is not 1 to that of the subjects.
+    """
+    subjects = sorted({r["subject"] for r in records})
+    if not 1 <= folds <= len(subjects):
+        count = len(subjects)
+        raise UsageError(f"--folds {folds}: there are {count} subjects; ask for 1 to {count}")
+    volumes = [sum(r["lesion_voxels"] for r in records if r["subject"] == s) for s in subjects]
+    return dict(zip(subjects, size_balanced(volumes, folds, seed), strict=True))

@@ -6,6 +6,7 @@ The schema is ``data_manifests/schema.json``; a packaged copy serves installed c
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 import jsonschema
 import numpy as np
 
-from stroke_nets.data.folds import size_balanced
+from stroke_nets.data.folds import subject_folds
+from stroke_nets.data.published_folds import published_folds
 from stroke_nets.data.reader import is_nifti, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
 
@@ -105,11 +107,7 @@ def from_folder(
         describe(root, subject=_subject(s), image=s, label=s.removesuffix(ending) + label)
         for s in scans
     ]
-    subjects = sorted({r["subject"] for r in records})
-    if folds is not None and folds > len(subjects):
-        raise UsageError(f"--folds {folds}: there are {len(subjects)} subjects; ask for fewer")
-    volumes = [sum(r["lesion_voxels"] for r in records if r["subject"] == s) for s in subjects]
-    dealt = dict(zip(subjects, size_balanced(volumes, folds or 1, seed), strict=True))
+    dealt = {} if folds is None else subject_folds(records, folds, seed)
     for record in records:
         record |= {"split": "train"} if folds is None else {"fold": dealt[record["subject"]]}
     source = {"image": image, "label": label, "folds": folds, "seed": seed}
@@ -126,14 +124,47 @@ def read(path: Path) -> list[dict[str, Any]]:
         UsageError: there is no such file.
         DataError: the file is not a manifest.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such manifest; write one with 'stroke-nets manifest'")
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); write it again") from error
-    _validate(content, path)
-    return list(content["records"])
+    return list(_content(path)["records"])
+
+
+def refold(
+    path: Path, out: Path, *, folds: int = 5, seed: int = 0, published: Path | None = None
+) -> list[int]:
+    """Write a manifest again with other folds.
+
+    Args:
+        path: the manifest.
+        out: where to write; ``path`` itself to replace it.
+        folds: number of size-balanced folds, grouped by subject.
+        seed: seed of the folds.
+        published: a list to take over instead, see `published_folds`.
+
+    Returns:
+        The number of subjects that each fold holds out.
+
+    Raises:
+        UsageError: a file or folder is missing, there are more folds than subjects, or the
+            manifest has a test split, which folds would train on.
+        DataError: the manifest or the published list is not fit for use.
+    """
+    content = _content(path)
+    records = content["records"]
+    if any(record.get("split") == "test" for record in records):
+        raise UsageError(f"{path}: folds would train on its test split; list training cases only")
+    if published is None:
+        dealt = subject_folds(records, folds, seed)
+        source = {"method": "size_balanced", "folds": folds, "seed": seed}
+    else:
+        dealt = published_folds(published, {record["subject"] for record in records})
+        source = {"method": "published", "file": published.name, "sha256": sha256(published)}
+    for record in records:
+        record.pop("split", None)
+        record["fold"] = dealt[record["subject"]]
+    content["provenance"].pop("seed", None)  # of the folds that were
+    content["provenance"]["folds"] = source
+    write(out, **content)
+    held_out = Counter(dealt.values())
+    return [held_out[fold] for fold in range(max(held_out, default=-1) + 1)]
 
 
 def datalist(
@@ -174,6 +205,17 @@ def datalist(
             f"{path}: no case for part {part!r}, fold {fold}; choose a fold that it has"
         )
     return cases
+
+
+def _content(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such manifest; write one with 'stroke-nets manifest'")
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); write it again") from error
+    _validate(content, path)
+    return content
 
 
 def _subject(scan: str) -> str:

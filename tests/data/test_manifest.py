@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.data import manifest
+from stroke_nets.data.reader import sha256
 from stroke_nets.errors import DataError, UsageError
 
 MANIFESTS = Path(__file__).parents[2] / "data_manifests"
@@ -81,3 +82,45 @@ def test_other_json_is_not_a_manifest(tmp_path, text):
     path.write_text(text)
     with pytest.raises(DataError, match=r"manifest\.json: not"):
         manifest.read(path)
+
+
+def test_refold_changes_nothing_but_the_folds(simulated, tmp_path):
+    path, out = simulated / "manifest.json", tmp_path / "new.json"
+    before = path.read_bytes()
+    assert manifest.refold(path, out, folds=4, seed=1) == [1, 1, 1, 1]
+    assert path.read_bytes() == before
+    old, new = json.loads(before), json.loads(out.read_text())
+    assert sorted(record.pop("fold") for record in new["records"]) == [0, 1, 2, 3]
+    for record in old["records"]:
+        del record["fold"]
+    assert new["records"] == old["records"]
+    assert new["provenance"].pop("folds") == {"method": "size_balanced", "folds": 4, "seed": 1}
+    assert old["provenance"] == new["provenance"] | {"folds": 2, "seed": 0}
+
+
+def test_refold_takes_over_a_published_list_in_place(simulated, tmp_path):
+    path, lists = tmp_path / "manifest.json", tmp_path / "lists.json"
+    path.write_bytes((simulated / "manifest.json").read_bytes())
+    lists.write_text('[["1_ses-1"], ["2", "3"], ["sub-4"]]')
+    assert manifest.refold(path, path, published=lists) == [1, 2, 1]
+    folds = {record["subject"]: record["fold"] for record in manifest.read(path)}
+    assert folds == {"sub-1": 0, "sub-2": 1, "sub-3": 1, "sub-4": 2}
+    source = json.loads(path.read_text())["provenance"]["folds"]
+    assert source == {"method": "published", "file": "lists.json", "sha256": sha256(lists)}
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_refold_makes_folds_of_training_cases_only(simulated, tmp_path, split):
+    path = tmp_path / "manifest.json"
+    content = json.loads((simulated / "manifest.json").read_text())
+    for record in content["records"]:
+        del record["fold"]
+        record["split"] = "train"
+    content["records"][2]["split"] = split
+    path.write_text(json.dumps(content))
+    if split == "train":
+        assert manifest.refold(path, path, folds=2) == [2, 2]
+        assert all("split" not in record for record in manifest.read(path))
+    else:
+        with pytest.raises(UsageError, match="would train on its test split"):
+            manifest.refold(path, path, folds=2)
