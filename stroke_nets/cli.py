@@ -105,6 +105,32 @@ def folds(
     print(f"wrote {out or manifest}: folds of {', '.join(map(str, sizes))} subjects")
 
 
+@app.command("pseudo-label")
+def pseudo_label(
+    dataset_dir: Annotated[Path, typer.Argument(help="Data root, with its manifest.")],
+    image: Annotated[str, typer.Option(help="Glob of the scans without masks.")],
+    run: Annotated[list[Path], typer.Option(help="Run folder of a training; give several.")],
+    fold: Annotated[int | None, typer.Option(help="The fold that will train on them.")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="One set for all folds, by any run: it leaks.")
+    ] = False,
+    manifest: Annotated[Path | None, typer.Option(help="Of the labelled scans.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Label scans without masks by trained networks, for self-training.
+
+    Example: stroke-nets pseudo-label DATA --image 'test/**/*_T1w.nii.gz' --fold 0 --run RUN
+    """
+    if published == (fold is not None):
+        raise UsageError("pseudo-label: give either --fold K or --published")
+    if not dataset_dir.is_dir():
+        raise UsageError(f"{dataset_dir}: no such folder; give the data root")
+    from stroke_nets.engines import pseudo_label as engine
+
+    path = engine.pseudo_label(dataset_dir, image, run, fold=fold, source=manifest, device=device)
+    print(f"wrote {path}")
+
+
 @app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, after evaluation.")],

@@ -1,10 +1,10 @@
-"""Write the shared blocks into the bundles: every part whose heading names one.
+"""Write the shared parts into the bundles, each of which stays a folder that works on its own.
 
-A part begins with a heading such as ``# 5 ---- engines: bundles/_shared/NAME.yaml, ...`` and ends
-before the next heading or with the file.
+A part of a configuration file ("# 4 ---- ...") whose heading names a file of bundles/_shared holds
+that file's text; logging.conf and LICENSE are copies.
 
 python bundles/_shared/sync.py           # write
-python bundles/_shared/sync.py --check   # exit 3 if a bundle differs from its block
+python bundles/_shared/sync.py --check   # exit 3 if a bundle differs from what is shared
 """
 
 import re
@@ -12,27 +12,33 @@ import sys
 from pathlib import Path
 
 SHARED = Path(__file__).parent
-HEADING = r"^# \d ---- [^\n]*"
-PART = re.compile(
-    rf"({HEADING}bundles/_shared/(\w+\.yaml)[^\n]*\n).*?(?=\n{HEADING}|\Z)",
-    re.MULTILINE | re.DOTALL,
-)
+COPIES = {"logging.conf": SHARED / "logging.conf", "LICENSE": SHARED.parents[1] / "LICENSE"}
+PART = re.compile(r"^(?=# \d ---- )", re.MULTILINE)
+HEADING = re.compile(r"# \d ---- .*bundles/_shared/(\w+\.yaml).*\n")
 
 
-def synced(text: str) -> str:
-    """A bundle file with its shared blocks as they stand in ``bundles/_shared``."""
-    return PART.sub(lambda part: part[1] + (SHARED / part[2]).read_text(), text)
+def synced(file: Path) -> str:
+    """A bundle's file with its shared parts as they stand in ``bundles/_shared``."""
+    if file.name in COPIES:
+        return COPIES[file.name].read_text()
+    parts = []
+    for part in PART.split(file.read_text()):
+        heading = HEADING.match(part)
+        shared = heading and heading[0] + (SHARED / heading[1]).read_text()
+        parts.append((shared or part).rstrip() + "\n")
+    return "\n".join(parts)
 
 
 def main(arguments: list[str]) -> int:
     """Write or check all bundles; 0 done, 3 something differs."""
-    files = sorted(SHARED.parent.glob("*/configs/*.yaml"))
-    stale = [f for f in files if synced(f.read_text()) != f.read_text()]
+    files = sorted(SHARED.parent.glob("*/configs/**/*.yaml"))
+    files += [f for name in COPIES for f in sorted(SHARED.parent.glob(f"[!_]*/**/{name}"))]
+    stale = [f for f in files if synced(f) != f.read_text()]
     for file in stale:
         if "--check" in arguments:
-            print(f"{file}: differs from its shared block; run python bundles/_shared/sync.py")
+            print(f"{file}: differs from its shared parts; run python bundles/_shared/sync.py")
         else:
-            file.write_text(synced(file.read_text()))
+            file.write_text(synced(file))
             print(f"wrote {file}")
     return 3 if stale and "--check" in arguments else 0
 

@@ -104,7 +104,7 @@ def from_folder(
     if not scans:
         raise UsageError(f"--image {image!r}: no file in {root} matches; mend the glob")
     records = [
-        describe(root, subject=_subject(s), image=s, label=s.removesuffix(ending) + label)
+        describe(root, subject=subject_of(s), image=s, label=s.removesuffix(ending) + label)
         for s in scans
     ]
     dealt = {} if folds is None else subject_folds(records, folds, seed)
@@ -117,6 +117,25 @@ def from_folder(
     return len(records)
 
 
+def content(path: Path) -> dict[str, Any]:
+    """A whole manifest: name, licence, provenance and records.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the file is not a manifest.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"{path}: no such manifest; write it with 'stroke-nets manifest' or 'pseudo-label'"
+        )
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); write it again") from error
+    _validate(found, path)
+    return found
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The records of a manifest.
 
@@ -124,7 +143,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         UsageError: there is no such file.
         DataError: the file is not a manifest.
     """
-    return list(_content(path)["records"])
+    return list(content(path)["records"])
 
 
 def refold(
@@ -147,8 +166,8 @@ def refold(
             manifest has a test split, which folds would train on.
         DataError: the manifest or the published list is not fit for use.
     """
-    content = _content(path)
-    records = content["records"]
+    whole = content(path)
+    records = whole["records"]
     if any(record.get("split") == "test" for record in records):
         raise UsageError(f"{path}: folds would train on its test split; list training cases only")
     if published is None:
@@ -160,9 +179,9 @@ def refold(
     for record in records:
         record.pop("split", None)
         record["fold"] = dealt[record["subject"]]
-    content["provenance"].pop("seed", None)  # of the folds that were
-    content["provenance"]["folds"] = source
-    write(out, **content)
+    whole["provenance"].pop("seed", None)  # of the folds that were
+    whole["provenance"]["folds"] = source
+    write(out, **whole)
     held_out = Counter(dealt.values())
     return [held_out[fold] for fold in range(max(held_out, default=-1) + 1)]
 
@@ -207,18 +226,8 @@ def datalist(
     return cases
 
 
-def _content(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UsageError(f"{path}: no such manifest; write one with 'stroke-nets manifest'")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); write it again") from error
-    _validate(content, path)
-    return content
-
-
-def _subject(scan: str) -> str:
+def subject_of(scan: str) -> str:
+    """The subject that a scan's path names: its ``sub-`` part, else its folder."""
     parts = Path(scan).parts
     named = [part for part in parts if part.startswith("sub-")]
     return named[0].split("_")[0] if named else parts[-2] if len(parts) > 1 else Path(scan).name
@@ -229,6 +238,11 @@ def _snake(name: str) -> str:
 
 
 def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:
+    if record.get("pseudo_fold") not in (None, fold):
+        raise UsageError(
+            f"fold {fold}: {record['label']} was made by models that saw this fold's held-out "
+            f"cases; run 'stroke-nets pseudo-label --fold {fold}'"
+        )
     held_out = record["split"] == "test" if "split" in record else record.get("fold") == fold
     in_training = record["split"] == "train" if "split" in record else not held_out
     return {"train": in_training, "heldout": held_out, "all": True}[part]

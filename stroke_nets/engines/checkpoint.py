@@ -1,24 +1,63 @@
 """Best and last checkpoint of a training, written whole or not at all."""
 
+import copy
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
+from torch import nn
 
 from stroke_nets.errors import UsageError
 
 
-def require_checkpoint(path: str) -> None:
-    """Refuse a checkpoint that is not there.
+def load_weights(path: str | Path, network: nn.Module) -> dict[str, torch.Tensor]:
+    """A checkpoint's weights, if they are this network's.
+
+    Args:
+        path: a checkpoint of a run, or a bare state dict.
+        network: may be on the meta device.
 
     Raises:
-        UsageError: no such file.
+        UsageError: no such file, not a checkpoint, or one of another network.
     """
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UsageError(
+            f"checkpoint {path}: not one that torch can read; copy it again"
+        ) from error
+    weights = saved.get("network", saved)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise UsageError(
+                f"checkpoint {path}: of another network: {name} is {found.get(name, 'missing')}, "
+                f"wanted {wanted.get(name, 'none')}; give the overlay and widths of its training"
+            )
+    return dict(weights)
+
+
+def load_network(network: nn.Module, path: str | Path) -> nn.Module:
+    """A copy of a network with a checkpoint's weights, in evaluation mode.
+
+    Args:
+        network: on the meta device, where it takes no memory.
+        path: a checkpoint of a run.
+
+    Raises:
+        UsageError: the file cannot be used.
+    """
+    loaded = copy.deepcopy(network)
+    loaded.load_state_dict(load_weights(path, network), assign=True)
+    return loaded.eval()
 
 
 class AtomicCheckpoint:

@@ -7,6 +7,7 @@ and floors it at 1e-3. Source: Isensee et al. 2021, as MSCSA (arXiv:2501.15423) 
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -92,12 +93,15 @@ class PatchInferer(Inferer):
         starts = [tile_starts(n, p, self.step) for n, p in sides]
         total: Tensor | None = None
         for first in itertools.product(*starts):
-            tile = (..., *(slice(f, f + p) for f, p in zip(first, self.patch_size, strict=True)))
+            tile: Any = (
+                ...,
+                *(slice(f, f + p) for f, p in zip(first, self.patch_size, strict=True)),
+            )
             probabilities = self._predict(volumes[tile].contiguous(), network)
             if total is None:
                 total = probabilities.new_zeros(*probabilities.shape[:2], *shape)
             total[tile] += probabilities * _outer(profiles)
-        weights = [_spread(*pair, n) for *pair, n in zip(profiles, starts, shape, strict=True)]
+        weights = [_spread(p, s, n) for p, s, n in zip(profiles, starts, shape, strict=True)]
         assert total is not None  # there is at least one tile
         return total.div_(_outer(weights))
 

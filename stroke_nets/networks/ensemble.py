@@ -1,6 +1,6 @@
-"""Several networks that vote by their mean class probabilities (the ensemble of arXiv:2501.15423)."""
+"""Several networks that vote by their mean class probabilities (MSCSA, arXiv:2501.15423)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -17,9 +17,16 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = list(members)
 
-    def __iter__(self) -> Iterator[nn.Module]:
-        """The networks, one after another."""
-        return (make() for make in self.members)
+    def mean(self, predict: Callable[[nn.Module], Tensor]) -> Tensor:
+        """The mean of what ``predict`` makes of each network, with one network in memory.
+
+        (MONAI's ``EnsembleEvaluator`` and ``MeanEnsemble`` hold all networks and predictions.)
+        """
+        first, *others = self.members
+        total = predict(first())
+        for count, make in enumerate(others, start=2):
+            total.lerp_(predict(make()), 1 / count)
+        return total
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict one tile.
@@ -30,12 +37,4 @@ class Ensemble(nn.Module):
         Returns:
             Logits B x C x D x H x W, whose softmax is the members' mean softmax in float32.
         """
-        return running_mean(network.to(x.device)(x).float().softmax(1) for network in self).log()
-
-
-def running_mean(tensors: Iterator[Tensor]) -> Tensor:
-    """The mean of tensors of one shape, holding one of them and the mean."""
-    mean = next(tensors).clone()
-    for count, tensor in enumerate(tensors, start=2):
-        mean.lerp_(tensor, 1 / count)
-    return mean
+        return self.mean(lambda member: member.to(x.device)(x).float().softmax(1)).log()

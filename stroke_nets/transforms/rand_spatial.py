@@ -1,9 +1,10 @@
-"""nnU-Net's spatial augmentation: elastic, rotation and scale, each by its own chance, one resampling."""
+"""nnU-Net's elastic deformation, rotation and scale, each by its own chance, in one resampling."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.transforms import CenterSpatialCrop, MapTransform, Randomizable, Resample
 from monai.transforms.utils import create_grid, create_rotate, create_scale
@@ -59,13 +60,13 @@ class RandSpatiald(Randomizable, MapTransform):
             result[key] = self._take(result[key], grid, mode)
         return result
 
-    def _take(self, volume: Any, grid: np.ndarray | None, mode: int | str) -> Any:
+    def _take(self, volume: Any, grid: torch.Tensor | None, mode: int | str) -> Any:
         if grid is None:
             return self.cut(volume)
         outside = "constant" if isinstance(mode, int) else "zeros"
         return self.resample(volume, grid, mode=mode, padding_mode=outside)
 
-    def _draw_grid(self) -> np.ndarray | None:
+    def _draw_grid(self) -> torch.Tensor | None:
         """Where the patch's voxels lie in the window, from its centre: 4 x D x H x W, or None."""
         grid = np.asarray(create_grid(self.patch_size, backend="numpy"))
         matrix, changed = np.eye(4), False
@@ -74,12 +75,12 @@ class RandSpatiald(Randomizable, MapTransform):
             changed = True
         if self.R.random() < self.rotation_prob:
             angles = self.R.uniform(-np.pi / 6, np.pi / 6, 3)
-            matrix, changed = np.asarray(create_rotate(3, angles)) @ matrix, True
+            matrix, changed = np.asarray(create_rotate(3, list(angles))) @ matrix, True
         if self.R.random() < self.scale_prob:
             apart = self.R.random() < self.axis_scale_prob
             factors = [self._draw_scale() for _ in range(3)] if apart else [self._draw_scale()] * 3
             matrix, changed = np.asarray(create_scale(3, factors)) @ matrix, True
-        return np.tensordot(matrix, grid, 1) if changed else None
+        return torch.as_tensor(np.tensordot(matrix, grid, 1)) if changed else None
 
     def _draw_displacement(self) -> np.ndarray:
         """Smooth noise, 3 x D x H x W, in voxels."""

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from stroke_nets.inferers.ensemble import EnsembleInferer
+from stroke_nets.inferers.sliding_patch import PatchInferer, gaussian_profile, tile_starts
+from stroke_nets.networks.ensemble import Ensemble
+
+REFERENCE = Path(__file__).parents[1] / "reference" / "mscsa" / "vec_sliding.npz"
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Conv3d(1, 2, 3, padding=1).eval()
+
+
+def test_starts_and_weights_are_nnunets():
+    reference = np.load(REFERENCE)
+    for length in (189, 233, 197):
+        assert tile_starts(length, 128) == reference[f"steps_{length}"].tolist()
+    profile = gaussian_profile(128).numpy()
+    # float32 roundings of a filter in the original, of the formula here
+    np.testing.assert_allclose(profile, reference["axis_profile"], rtol=1e-6)
+    np.testing.assert_allclose(profile[0] ** 3, reference["g000"], rtol=1e-6)
+    assert profile.argmax() == 64
+
+
+def test_one_tile_covers_a_small_volume():
+    assert tile_starts(100, 128) == tile_starts(128, 128) == [0]
+
+
+def test_sweep_is_the_weighted_mean_of_tiles_and_flips(network):
+    volume = torch.rand(1, 1, 12, 8, 10)
+    found = PatchInferer((8, 8, 8))(volume, network)
+    weights = gaussian_profile(8)
+    gauss = weights[:, None, None] * weights[:, None] * weights
+    total, norm = torch.zeros(1, 2, 12, 8, 10), torch.zeros(12, 8, 10)
+    for z in (0, 4):
+        for x in (0, 2):
+            tile = volume[:, :, z : z + 8, :, x : x + 8]
+            probabilities = torch.zeros(1, 2, 8, 8, 8)
+            for bits in range(8):
+                axes = [axis + 2 for axis in range(3) if bits >> axis & 1]
+                probabilities += network(tile.flip(axes)).softmax(1).flip(axes) / 8
+            total[:, :, z : z + 8, :, x : x + 8] += probabilities * gauss
+            norm[z : z + 8, :, x : x + 8] += gauss
+    torch.testing.assert_close(found, total / norm, rtol=1e-5, atol=1e-6)  # order of float32 sums
+
+
+def test_small_volume_is_padded_and_keeps_its_affine(network):
+    volume = MetaTensor(torch.rand(2, 1, 5, 9, 8), affine=torch.diag(torch.tensor([2.0, 3, 4, 1])))
+    found = PatchInferer((8, 8, 8), flips=False)(volume, network)
+    assert found.shape == (2, 2, 5, 9, 8)
+    torch.testing.assert_close(found.affine, volume.affine)
+    padded = nn.functional.pad(volume.as_tensor(), (0, 0, 0, 0, 1, 2))
+    whole = PatchInferer((8, 8, 8), flips=False)(padded, network)
+    torch.testing.assert_close(found.as_tensor(), whole[:, :, 1:6])
+
+
+def test_probabilities_add_up(network):
+    found = PatchInferer((8, 8, 8))(torch.rand(1, 1, 17, 9, 13), network)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 17, 9, 13))
+
+
+def test_ensemble_is_the_mean_and_holds_one_network(network):
+    made = []
+
+    def make(scale):
+        made.append(scale)
+        return lambda: network
+
+    alive = 0
+
+    def member(bias):
+        def build():
+            nonlocal alive
+            alive += 1
+            assert alive == 1, "two networks at a time"
+            copy = nn.Conv3d(1, 2, 1).eval()
+            nn.init.constant_(copy.weight, bias)
+            nn.init.zeros_(copy.bias)
+            return Counted(copy)
+
+        return build
+
+    class Counted(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return torch.cat([self.inner(x)[:, :1], -self.inner(x)[:, :1]], 1)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    volume = torch.rand(1, 1, 8, 9, 8)
+    sweep = PatchInferer((8, 8, 8))
+    with torch.no_grad():
+        alone = [sweep(volume, member(b)()) for b in (0.5, -1.0, 2.0)]
+        ensemble = Ensemble([member(b) for b in (0.5, -1.0, 2.0)])
+        together = EnsembleInferer(sweep)(volume, ensemble)
+        torch.testing.assert_close(together, torch.stack(alone).mean(0))
+        direct = ensemble(volume).softmax(1)
+    torch.testing.assert_close(sweep(volume, ensemble), together)
+    assert direct.shape == (1, 2, 8, 9, 8)
