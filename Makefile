@@ -17,6 +17,8 @@ help:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	# nnU-Net's networks, to compare with; what they depend on (timm, torchvision) is for others of theirs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps dynamic-network-architectures
 	touch $@
 
 demo: .venv/installed

@@ -25,10 +25,10 @@ RENAMES = (
     (re.compile(r"^decoder\.transpconvs\.(\d+)\."), r"decoder.\1.up."),
     (re.compile(r"^decoder\.stages\.(\d+)\."), r"decoder.\1."),
     (re.compile(r"^decoder\.seg_layers\."), "heads."),
-    (re.compile(r"\.skip\.[01]\."), ".skip.1."),  # 1 after pooling, 0 where nothing is pooled
     (re.compile(r"\.conv\.(weight|bias)$"), r".0.\1"),
     (re.compile(r"\.norm\.(weight|bias)$"), r".1.\1"),
 )
+CHECKPOINT = "checkpoint_final.pth of nnU-Net v2"
 MEND = "build it with the plan's widths, blocks and classes"
 # nnU-Net logs NumPy scalars beside the weights; reading these types runs no code of the file.
 # The second name is the one that NumPy 1 wrote.
@@ -50,13 +50,6 @@ def from_nnunet(state_dict: Mapping[str, Tensor], network: nn.Module) -> dict[st
 
     Raises:
         DataError: a tensor is missing, has another shape, or has no place in the network.
-
-    Example:
-        >>> from stroke_nets.networks.nnunet import PlainUNet
-        >>> head = {"decoder.seg_layers.0.weight": torch.zeros(2, 4, 1, 1, 1)}
-        >>> from_nnunet(head, PlainUNet(widths=(4, 8), bias=True))
-        Traceback (most recent call last):
-        stroke_nets.errors.DataError: nnU-Net weights lack encoder.0.0.0.weight of the network
     """
     theirs = {_rename(name): name for name in state_dict if not ALIASES.search(name)}
     ours = network.state_dict()
@@ -69,8 +62,9 @@ def from_nnunet(state_dict: Mapping[str, Tensor], network: nn.Module) -> dict[st
                 f"nnU-Net weights: {theirs[name]} has shape {shape}, "
                 f"{name} of the network {tuple(own.shape)}; {MEND}"
             )
-    for name in theirs.keys() - ours.keys():
-        raise DataError(f"nnU-Net weights: {theirs[name]} has no place in the network; {MEND}")
+    for name, original in theirs.items():
+        if name not in ours:
+            raise DataError(f"nnU-Net weights: {original} has no place in the network; {MEND}")
     return {name: state_dict[theirs[name]] for name in ours}
 
 
@@ -85,15 +79,19 @@ def load_nnunet_checkpoint(path: str | Path, network: nn.Module) -> nn.Module:
 
     Raises:
         DataError: the file cannot be read, is no such checkpoint, or does not fit the network.
+
+    Example:
+        >>> from stroke_nets.networks.nnunet import PlainUNet
+        >>> load_nnunet_checkpoint("checkpoint_final.pth", PlainUNet(bias=True))  # doctest: +SKIP
     """
     try:
         with torch.serialization.safe_globals(SCALARS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as an nnU-Net v2 checkpoint: {reason}") from error
+        reason = type(error).__name__  # PyTorch's text is long, and advises to execute the file
+        raise DataError(f"{path}: cannot be read ({reason}); give a {CHECKPOINT}") from error
     if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
-        raise DataError(f"{path}: no nnU-Net v2 checkpoint: it has no network_weights")
+        raise DataError(f"{path}: it has no network_weights; give a {CHECKPOINT}")
     try:
         network.load_state_dict(from_nnunet(checkpoint["network_weights"], network))
     except DataError as error:

@@ -112,25 +112,32 @@ class UNet(nn.Module):
         self,
         stem: nn.Module,
         encoder: Sequence[nn.Module],
-        decoder: Sequence[nn.Module],
-        heads: Sequence[nn.Module],
+        widths: Sequence[int],
+        out_channels: int,
+        decoder_convs: int,
+        bias: bool,
         skip_attention: nn.Module | None,
     ) -> None:
-        """Take the parts; encoder shallow to deep, decoder and heads deep to shallow.
+        """Take the encoder, shallow to deep, and build the decoder and its heads, deep to shallow.
 
         Raises:
             ValueError: there are fewer than two stages.
         """
         super().__init__()
-        if len(encoder) < 2:
-            raise ValueError(f"U-Net: widths must name two stages or more, got {len(encoder)}")
-        self.divisor = 2 ** (len(encoder) - 1)
+        if len(widths) < 2:
+            raise ValueError(f"U-Net: widths must name two stages or more, got {len(widths)}")
+        self.divisor = 2 ** (len(widths) - 1)
         self.stem = stem
         self.encoder = nn.ModuleList(encoder)
-        self.decoder = nn.ModuleList(decoder)
-        self.heads = nn.ModuleList(heads)
+        self.decoder = nn.ModuleList(
+            DecoderStage(below, width, decoder_convs, bias)
+            for below, width in pairwise(reversed(widths))
+        )
+        self.heads = nn.ModuleList(
+            nn.Conv3d(width, out_channels, 1, bias=bias) for width in reversed(widths[:-1])
+        )
         self.apply(he_init)  # before the attention enters: it has its own initialisation
-        self.skip_attention = skip_attention or KeepStages()
+        self.skip_attention = KeepStages() if skip_attention is None else skip_attention
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Segment (B, C, D, H, W) into logits (B, K, D, H, W); in training the lower levels too."""
@@ -171,16 +178,6 @@ class UNet(nn.Module):
                 f"U-Net: one axis or more must be longer than {d}, got {[depth, height, width]}"
             )
         return F.pad(image, pad)
-
-
-def decoder_stages(widths: Sequence[int], convs: int, bias: bool) -> list[nn.Module]:
-    """The decoder of an encoder of these widths, deep to shallow."""
-    return [DecoderStage(below, width, convs, bias) for below, width in pairwise(reversed(widths))]
-
-
-def heads(widths: Sequence[int], out_channels: int, bias: bool) -> list[nn.Module]:
-    """A 1 x 1 x 1 convolution to K classes for each decoder stage, deep to shallow."""
-    return [nn.Conv3d(width, out_channels, 1, bias=bias) for width in reversed(widths[:-1])]
 
 
 class PlainUNet(UNet):
@@ -229,8 +226,10 @@ class PlainUNet(UNet):
                 )
                 for i, width in enumerate(widths)
             ],
-            decoder_stages(widths, decoder_convs, bias),
-            heads(widths, out_channels, bias),
+            widths,
+            out_channels,
+            decoder_convs,
+            bias,
             skip_attention,
         )
 
@@ -286,8 +285,10 @@ class ResUNet(UNet):
                 )
                 for i, width in enumerate(widths)
             ],
-            decoder_stages(widths, decoder_convs, bias),
-            heads(widths, out_channels, bias),
+            widths,
+            out_channels,
+            decoder_convs,
+            bias,
             skip_attention,
         )
 
