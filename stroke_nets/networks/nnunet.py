@@ -165,18 +165,14 @@ class UNet(nn.Module):
             ValueError: a training patch that is not divisible, or one voxel at the deepest stage,
                 which has no variance to normalise by.
         """
-        depth, height, width = image.shape[2:]
-        d = self.divisor
-        pad = [0, -width % d, 0, -height % d, 0, -depth % d]
+        d, size = self.divisor, list(image.shape[2:])
+        pad = [0, -size[2] % d, 0, -size[1] % d, 0, -size[0] % d]
         if self.training and sum(pad) > 0:
             raise ValueError(
-                f"U-Net: a training patch must be a multiple of {d} along each axis, "
-                f"got {[depth, height, width]}"
+                f"U-Net: a training patch must be a multiple of {d} along each axis, got {size}"
             )
-        if max(depth, height, width) <= d:
-            raise ValueError(
-                f"U-Net: one axis or more must be longer than {d}, got {[depth, height, width]}"
-            )
+        if max(size) <= d:
+            raise ValueError(f"U-Net: one axis or more must be longer than {d}, got {size}")
         return F.pad(image, pad)
 
 
