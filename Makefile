@@ -14,9 +14,12 @@ help:
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
 
+# The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
+# for transformers that are not used here.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps dynamic-network-architectures
 	touch $@
 
 demo: .venv/installed

@@ -33,9 +33,9 @@ def conv_bn(
     )
 
 
-def resize(features: Tensor, size: list[int]) -> Tensor:
-    """Bring (B, C, D, H, W) to a size, trilinear, without antialiasing when it shrinks."""
-    return F.interpolate(features, size=size, mode="trilinear", align_corners=False)
+def resize(features: Tensor, like: Tensor) -> Tensor:
+    """Bring (B, C, D, H, W) to another map's size, trilinear, no antialiasing where it shrinks."""
+    return F.interpolate(features, size=like.shape[2:], mode="trilinear", align_corners=False)
 
 
 class CSA(nn.Module):
@@ -165,8 +165,7 @@ class Injection(nn.Module):
 
     def forward(self, stage: Tensor, context: Tensor) -> Tensor:
         """Fuse a stage (B, C, D, H, W) with its context (B, C, D', H', W'); the stage's shape."""
-        size = stage.shape[2:]
-        return stage * resize(self.gate(context), size) + resize(self.bias(context), size)
+        return stage * resize(self.gate(context), stage) + resize(self.bias(context), stage)
 
 
 class MSCSA(nn.Module):
@@ -218,8 +217,7 @@ class MSCSA(nn.Module):
         widths = [stage.shape[1] for stage in stages]
         if widths != self.channels:
             raise ValueError(f"MSCSA was built for channels {self.channels}, got {widths}")
-        size = stages[-2].shape[2:]
-        together = torch.cat([resize(stage, size) for stage in stages], dim=1)
+        together = torch.cat([resize(stage, stages[-2]) for stage in stages], dim=1)
         contexts = self.norm(self.block(together)).split(self.channels, dim=1)
         fused: list[Tensor] = []
         for i, injection in enumerate(self.injections):

@@ -1,8 +1,7 @@
 """nnU-Net's 3D backbones: the plain U-Net and the residual-encoder U-Net, of v1 and of v2.
 
-"nnU-Net" (Isensee et al., Nature Methods 2021) and, for v2's residual encoder, "nnU-Net
-Revisited" (Isensee et al., MICCAI 2024). The versions differ in numbers and roles: blocks per
-stage, the skip of a residual block, biases of transposed convolutions and heads.
+"nnU-Net" (Isensee et al., Nature Methods 2021) and "nnU-Net Revisited" (MICCAI 2024), v2's residual
+encoder. They differ in blocks per stage, the residual block, and where convolutions have biases.
 
 Shape letters: B batch, C channels, K classes, S stages, D, H, W the size of the map at hand.
 """
@@ -68,10 +67,10 @@ class ResidualBlockD(ResidualBlock):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         """Take C before and after the block, and the stride of its first convolution."""
         super().__init__(in_channels, out_channels, stride)
-        self.skip = nn.Sequential(nn.AvgPool3d(stride))
+        self.skip = nn.Sequential(nn.Identity() if stride == 1 else nn.AvgPool3d(stride))
         if in_channels != out_channels:
-            self.skip.extend(conv_norm(in_channels, out_channels, 1, bias=False))
-        nn.init.zeros_(self.conv2[1].weight)
+            self.skip.append(conv_norm(in_channels, out_channels, 1, bias=False))
+        nn.init.zeros_(self.conv2.get_parameter("1.weight"))
 
 
 class DecoderStage(nn.Module):
@@ -105,35 +104,44 @@ class UNet(nn.Module):
 
     In training, a call returns the logits (B, K, D, H, W) and the list of the S - 2 lower levels'
     logits, (B, K, D / 2, ...) first and the deepest last. In evaluation, and in TorchScript, it
-    returns the logits alone, for any size: the image is padded with zeros at the far ends up to a
-    multiple of 2^(S - 1), and the logits are cropped back.
+    returns the logits alone, for any size: zeros pad the far ends of the image up to a multiple of
+    2^(S - 1), and the logits are cropped back.
     """
 
     def __init__(
         self,
+        stem: nn.Module,
         encoder: Sequence[nn.Module],
-        decoder: Sequence[nn.Module],
-        heads: Sequence[nn.Module],
+        widths: Sequence[int],
+        out_channels: int,
+        decoder_convs: int,
+        bias: bool,
         skip_attention: nn.Module | None,
     ) -> None:
-        """Take the parts; encoder shallow to deep, decoder and heads deep to shallow.
+        """Take the encoder, shallow to deep, and build the decoder and its heads, deep to shallow.
 
         Raises:
             ValueError: there are fewer than two stages.
         """
         super().__init__()
-        if len(encoder) < 2:
-            raise ValueError(f"U-Net: widths must name two stages or more, got {len(encoder)}")
-        self.divisor = 2 ** (len(encoder) - 1)
+        if len(widths) < 2:
+            raise ValueError(f"U-Net: widths must name two stages or more, got {len(widths)}")
+        self.divisor = 2 ** (len(widths) - 1)
+        self.stem = stem
         self.encoder = nn.ModuleList(encoder)
-        self.decoder = nn.ModuleList(decoder)
-        self.heads = nn.ModuleList(heads)
+        self.decoder = nn.ModuleList(
+            DecoderStage(below, width, decoder_convs, bias)
+            for below, width in pairwise(reversed(widths))
+        )
+        self.heads = nn.ModuleList(
+            nn.Conv3d(width, out_channels, 1, bias=bias) for width in reversed(widths[:-1])
+        )
         self.apply(he_init)  # before the attention enters: it has its own initialisation
-        self.skip_attention = skip_attention or KeepStages()
+        self.skip_attention = KeepStages() if skip_attention is None else skip_attention
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Segment (B, C, D, H, W) into logits (B, K, D, H, W); in training the lower levels too."""
-        features = self.fit(image)
+        features = self.stem(self.fit(image))
         stages: list[Tensor] = []
         for encode in self.encoder:
             features = encode(features)
@@ -157,29 +165,15 @@ class UNet(nn.Module):
             ValueError: a training patch that is not divisible, or one voxel at the deepest stage,
                 which has no variance to normalise by.
         """
-        depth, height, width = image.shape[2:]
-        d = self.divisor
-        pad = [0, -width % d, 0, -height % d, 0, -depth % d]
+        d, size = self.divisor, list(image.shape[2:])
+        pad = [0, -size[2] % d, 0, -size[1] % d, 0, -size[0] % d]
         if self.training and sum(pad) > 0:
             raise ValueError(
-                f"U-Net: a training patch must be a multiple of {d} along each axis, "
-                f"got {[depth, height, width]}"
+                f"U-Net: a training patch must be a multiple of {d} along each axis, got {size}"
             )
-        if max(depth, height, width) <= d:
-            raise ValueError(
-                f"U-Net: one axis or more must be longer than {d}, got {[depth, height, width]}"
-            )
+        if max(size) <= d:
+            raise ValueError(f"U-Net: one axis or more must be longer than {d}, got {size}")
         return F.pad(image, pad)
-
-
-def decoder_stages(widths: Sequence[int], convs: int, bias: bool) -> list[nn.Module]:
-    """The decoder of an encoder of these widths, deep to shallow."""
-    return [DecoderStage(below, width, convs, bias) for below, width in pairwise(reversed(widths))]
-
-
-def heads(widths: Sequence[int], out_channels: int, bias: bool) -> list[nn.Module]:
-    """A 1 x 1 x 1 convolution to K classes for each decoder stage, deep to shallow."""
-    return [nn.Conv3d(width, out_channels, 1, bias=bias) for width in reversed(widths[:-1])]
 
 
 class PlainUNet(UNet):
@@ -220,6 +214,7 @@ class PlainUNet(UNet):
         """
         before = [in_channels, *widths]
         super().__init__(
+            nn.Identity(),
             [
                 nn.Sequential(
                     conv_norm_act(before[i], width, stride=1 if i == 0 else 2),
@@ -227,8 +222,10 @@ class PlainUNet(UNet):
                 )
                 for i, width in enumerate(widths)
             ],
-            decoder_stages(widths, decoder_convs, bias),
-            heads(widths, out_channels, bias),
+            widths,
+            out_channels,
+            decoder_convs,
+            bias,
             skip_attention,
         )
 
@@ -274,18 +271,20 @@ class ResUNet(UNet):
         """
         if len(blocks) != len(widths):
             raise ValueError(f"ResUNet: {len(widths)} widths need as many blocks, got {blocks}")
-        encoder = []
-        for i, ((before, width), count) in enumerate(
-            zip(pairwise([widths[0], *widths]), blocks, strict=True)
-        ):
-            first = block(before, width, 1 if i == 0 else 2)
-            others = [block(width, width, 1) for _ in range(count - 1)]
-            encoder.append(nn.Sequential(first, *others))
-        encoder[0].insert(0, conv_norm_act(in_channels, widths[0]))
+        before = [widths[0], *widths]
         super().__init__(
-            encoder,
-            decoder_stages(widths, decoder_convs, bias),
-            heads(widths, out_channels, bias),
+            conv_norm_act(in_channels, widths[0]),
+            [
+                nn.Sequential(
+                    block(before[i], width, 1 if i == 0 else 2),
+                    *(block(width, width, 1) for _ in range(blocks[i] - 1)),
+                )
+                for i, width in enumerate(widths)
+            ],
+            widths,
+            out_channels,
+            decoder_convs,
+            bias,
             skip_attention,
         )
 
