@@ -10,39 +10,50 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
-from torch import nn
+from torch import Tensor, nn
 
-from stroke_nets.errors import UsageError
+from stroke_nets.engines.nnunet_weights import SCALARS, from_nnunet
+from stroke_nets.errors import DataError, UsageError
 
 
-def load_weights(path: str | Path, network: nn.Module) -> dict[str, torch.Tensor]:
-    """A checkpoint's weights, if they are this network's.
+def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
+    """A checkpoint's weights, if they are this network's. Nothing in the file is executed.
 
     Args:
-        path: a checkpoint of a run, or a bare state dict.
+        path: a checkpoint of a run, a bare state dict, or nnU-Net v2's ``checkpoint_final.pth``.
         network: may be on the meta device.
 
     Raises:
-        UsageError: no such file, not a checkpoint, or one of another network.
+        UsageError: no such file.
+        DataError: it cannot be read, or holds the weights of another network.
     """
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UsageError(
-            f"checkpoint {path}: not one that torch can read; copy it again"
+        with torch.serialization.safe_globals(SCALARS):
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = type(error).__name__  # PyTorch's text is long, and advises to execute the file
+        raise DataError(
+            f"checkpoint {path}: cannot be read ({reason}); give one of a training"
         ) from error
+    if not isinstance(saved, dict):
+        raise DataError(f"checkpoint {path}: holds no weights; give one of a training")
+    if "network_weights" in saved:
+        return from_nnunet(saved["network_weights"], network, str(path))
     weights = saved.get("network", saved)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
+    wanted, found = _shapes(network.state_dict()), _shapes(weights)
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
-            raise UsageError(
+            raise DataError(
                 f"checkpoint {path}: of another network: {name} is {found.get(name, 'missing')}, "
                 f"wanted {wanted.get(name, 'none')}; give the overlay and widths of its training"
             )
     return dict(weights)
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
 
 
 def load_network(network: nn.Module, path: str | Path) -> nn.Module:
@@ -53,7 +64,8 @@ def load_network(network: nn.Module, path: str | Path) -> nn.Module:
         path: a checkpoint of a run.
 
     Raises:
-        UsageError: the file cannot be used.
+        UsageError: no such file.
+        DataError: it cannot be read, or holds the weights of another network.
     """
     loaded = copy.deepcopy(network)
     loaded.load_state_dict(load_weights(path, network), assign=True)

@@ -25,7 +25,9 @@ def join() -> None:
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a network so that its gradients are averaged over all processes."""
     return nn.parallel.DistributedDataParallel(
-        network.to(device), device_ids=[device] if device.type == "cuda" else None
+        network.to(device),
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=True,  # heads of weight 0 in deep supervision get no gradient
     )
 
 

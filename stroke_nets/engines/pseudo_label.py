@@ -91,12 +91,12 @@ def pseudo_label(
     """
     whole = manifest.content(source or dataset_dir / manifest.MANIFEST)
     out = dataset_dir / FOLDER / ("published" if fold is None else f"fold{fold}")
-    if (out / manifest.MANIFEST).exists():
-        raise UsageError(f"{out}: holds pseudo labels; delete the folder to make them again")
     sources = [Run(folder) for folder in runs]
     _require_one_recipe(sources)
     if fold is not None:
         _require_unseen(sources, whole["records"], fold)
+    if (out / manifest.MANIFEST).exists():
+        raise UsageError(f"{out}: holds pseudo labels; delete the folder to make them again")
     known = {record["image"] for record in whole["records"]}
     scans = sorted(p.relative_to(dataset_dir).as_posix() for p in dataset_dir.glob(image))
     scans = [scan for scan in scans if scan not in known and not scan.startswith(FOLDER)]

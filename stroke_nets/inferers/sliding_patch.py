@@ -6,6 +6,7 @@ and floors it at 1e-3. Source: Isensee et al. 2021, as MSCSA (arXiv:2501.15423) 
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -93,10 +94,7 @@ class PatchInferer(Inferer):
         starts = [tile_starts(n, p, self.step) for n, p in sides]
         total: Tensor | None = None
         for first in itertools.product(*starts):
-            tile: Any = (
-                ...,
-                *(slice(f, f + p) for f, p in zip(first, self.patch_size, strict=True)),
-            )
+            tile: Any = (..., *map(slice, first, map(operator.add, first, self.patch_size)))
             probabilities = self._predict(volumes[tile].contiguous(), network)
             if total is None:
                 total = probabilities.new_zeros(*probabilities.shape[:2], *shape)

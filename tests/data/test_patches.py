@@ -9,11 +9,12 @@ from stroke_nets.errors import UsageError
 from stroke_nets.transforms.load_scan import LoadScand
 
 PATCH = [16, 16, 8]
+BOTH = ["image", "label"]
 
 
 @pytest.fixture(scope="module")
 def patches(simulated, tmp_path_factory):
-    cut = CenterSpatialCropd(["image", "label"], PATCH)
+    cut = CenterSpatialCropd(BOTH, PATCH)
     return PatchDataset(
         manifest.datalist(str(simulated)),
         Compose(

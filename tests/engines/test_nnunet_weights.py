@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from stroke_nets.engines.nnunet_weights import from_nnunet, load_nnunet_checkpoint
-from stroke_nets.errors import DataError
+from stroke_nets.engines.checkpoint import load_network, load_weights
+from stroke_nets.engines.nnunet_weights import from_nnunet
+from stroke_nets.errors import DataError, UsageError
 from stroke_nets.networks.mscsa import MSCSA
 from stroke_nets.networks.nnunet import PlainUNet, ResidualBlockD, ResUNet
 
@@ -125,12 +126,12 @@ def test_names_the_first_tensor_of_another_shape():
 @pytest.mark.parametrize(
     ("network", "line"),
     [
-        (lambda: ours("plain", (4, 6, 6, 8, 8)), r"lack encoder\.4\.0\.0\.weight"),
+        (lambda: ours("plain", (4, 6, 6, 8, 8)), r"encoder\.4\.0\.0\.weight .* missing"),
         (lambda: ours("plain", (4, 6, 6)), r"decoder\.transpconvs\.0\.weight has shape \(8, 6"),
-        (lambda: ours("residual"), r"lack stem\.0\.weight"),
+        (lambda: ours("residual"), r"stem\.0\.weight .* missing"),
         (
             lambda: ours("plain", skip_attention=MSCSA(WIDTHS, heads=2)),
-            r"lack skip_attention\.",
+            r"skip_attention\..* missing",
         ),
     ],
 )
@@ -152,7 +153,7 @@ def test_loads_a_checkpoint(kind, tmp_path):
     reference = theirs(kind, deep_supervision=False).eval()
     saved = checkpoint(reference)
     torch.save(saved, tmp_path / "checkpoint_final.pth")
-    network = load_nnunet_checkpoint(tmp_path / "checkpoint_final.pth", ours(kind)).eval()
+    network = load_network(ours(kind), tmp_path / "checkpoint_final.pth")
     image = torch.randn(1, 1, 16, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(network(image), reference(image), rtol=1e-5, atol=1e-5)
@@ -170,7 +171,7 @@ def test_reads_what_numpy_1_wrote(tmp_path):
                 assert b"numpy._core.multiarray" in content
                 content = content.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
             old.writestr(name, content)
-    load_nnunet_checkpoint(tmp_path / "old.pth", ours("plain"))
+    load_weights(tmp_path / "old.pth", ours("plain"))
 
 
 class MakesFolder:
@@ -185,30 +186,34 @@ def test_executes_nothing(tmp_path):
     trap, file = tmp_path / "made", tmp_path / "checkpoint_final.pth"
     torch.save(checkpoint(theirs("plain")) | {"logging": MakesFolder(trap)}, file)
     with pytest.raises(DataError, match=r"checkpoint_final\.pth: cannot be read"):
-        load_nnunet_checkpoint(file, ours("plain"))
+        load_weights(file, ours("plain"))
     assert not trap.exists()
     torch.load(file, weights_only=False)  # the trap works
     assert trap.exists()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no checkpoint", pickle.dumps([1], protocol=2)])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps([1], protocol=2)])
 def test_names_an_unreadable_file(content, tmp_path):
     file = tmp_path / "checkpoint_final.pth"
-    if content is not None:
-        file.write_bytes(content)
+    file.write_bytes(content)
     with pytest.raises(DataError, match=re.escape(f"{file}: ")) as caught:
-        load_nnunet_checkpoint(file, ours("plain"))
+        load_weights(file, ours("plain"))
     assert "\n" not in str(caught.value)
 
 
+def test_names_a_missing_file(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        load_weights(tmp_path / "nowhere.pt", ours("plain"))
+
+
 @pytest.mark.parametrize("content", [{"network": {}}, [1]])
-def test_names_a_file_without_network_weights(content, tmp_path):
+def test_names_a_file_without_weights(content, tmp_path):
     torch.save(content, tmp_path / "last.pt")
-    with pytest.raises(DataError, match=r"last\.pt: it has no network_weights"):
-        load_nnunet_checkpoint(tmp_path / "last.pt", ours("plain"))
+    with pytest.raises(DataError, match=r"last\.pt: "):
+        load_weights(tmp_path / "last.pt", ours("plain"))
 
 
 def test_names_the_file_whose_weights_do_not_fit(tmp_path):
     torch.save(checkpoint(theirs("plain")), tmp_path / "checkpoint_final.pth")
-    with pytest.raises(DataError, match=r"checkpoint_final\.pth: nnU-Net weights: .* has shape"):
-        load_nnunet_checkpoint(tmp_path / "checkpoint_final.pth", ours("plain", (2, 6, 6, 8)))
+    with pytest.raises(DataError, match=r"checkpoint_final\.pth: .* has shape"):
+        load_weights(tmp_path / "checkpoint_final.pth", ours("plain", (2, 6, 6, 8)))

@@ -1,0 +1,179 @@
+"""Every bundle of the patch protocol and every overlay, tiny, on simulated patients."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigWorkflow
+
+from stroke_nets.engines.pseudo_label import pseudo_label
+from stroke_nets.errors import UsageError
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+TRAINED = ["mscsa_default", "mscsa_dtk10", "mscsa_res_unet", "mscsa_self_training", "resenc_unet"]
+OVERLAYS = [
+    (name, overlay.stem)
+    for name in TRAINED
+    for overlay in sorted((BUNDLES / name / "configs" / "ablations").glob("*.yaml"))
+]
+SHAPE = {"widths": [4, 8, 8], "patch_size": [16, 16, 16], "flips": False}
+MEMBERS = {"heads": 2, "blocks": [1, 1, 1]}
+TINY = SHAPE | {
+    "supervision": [2, 1],
+    "max_epochs": 2,
+    "train_batches": 2,
+    "val_batches": 2,
+    "num_workers": 0,
+}
+
+pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
+
+
+def workflow(what, name, file, overlay, **options):
+    """A bundle's workflow, initialised; the options its file has no use for are left out."""
+    configs = BUNDLES / name / "configs"
+    files = [str(configs / file)]
+    if overlay != "default":
+        files.append(str(configs / "ablations" / f"{overlay}.yaml"))
+    known = (configs / file).read_text()
+    options = {k: v for k, v in options.items() if f"\n{k}:" in known}
+    flow = ConfigWorkflow(files, workflow_type=what, logging_file=False, **options)
+    flow.initialize()
+    return flow
+
+
+def train(runs, root, name, overlay="default", **options):
+    """Train into ``runs``, as the bundle lays it out."""
+    where = {"dataset_dir": str(root), "output_dir": str(runs / name / overlay / "fold0")}
+    options = where | {"cache_dir": str(runs / "cache")} | TINY | MEMBERS | options
+    flow = workflow("train", name, "train.yaml", overlay, **options)
+    assert flow.check_properties() == []
+    flow.run()
+    return Path(where["output_dir"])
+
+
+def predict(runs, root, name, overlay="default"):
+    """Infer and evaluate; returns the case table."""
+    output_dir = runs / name / overlay / "fold0"
+    where = {"dataset_dir": str(root), "output_dir": str(output_dir), "runs_dir": str(runs)}
+    options = where | SHAPE | MEMBERS | {"res_heads": 2}
+    flow = workflow("infer", name, "inference.yaml", overlay, **options)
+    assert flow.check_properties() == []
+    flow.run()
+    workflow(None, name, "evaluate.yaml", overlay, **where).parser.get_parsed_content("run")
+    return pd.read_csv(output_dir / "cases.csv")
+
+
+@pytest.fixture(scope="module")
+def runs(simulated, tmp_path_factory):
+    """Every trained bundle and overlay, two epochs each; MSCSA's pseudo labels in between."""
+    folder = tmp_path_factory.mktemp("runs")
+    labels = folder / "labels"
+    for name, overlay in [*((name, "default") for name in TRAINED), *OVERLAYS]:
+        options = {}
+        if name == "mscsa_self_training":
+            options["manifest"] = str(labels / "manifest.json")
+            if not labels.exists():
+                label(simulated, folder, labels)
+        train(folder, simulated, name, overlay, **options)
+    return folder
+
+
+def label(root, runs, out):
+    """Pseudo labels of scans that the manifest does not know."""
+    unknown = root / "unlabelled" / "sub-9"
+    unknown.mkdir(parents=True)
+    scan = nib.load(sorted(root.glob("sub-*/**/*_T1w.nii.gz"))[0])
+    nib.save(scan, unknown / "sub-9_T1w.nii.gz")
+    folders = [runs / name / "default" / "fold0" for name in TRAINED[:3]]
+    made = pseudo_label(root, "unlabelled/**/*_T1w.nii.gz", folders, fold=0)
+    out.mkdir()
+    made.rename(out / "manifest.json")
+
+
+@pytest.mark.parametrize(("name", "overlay"), [(n, "default") for n in TRAINED] + OVERLAYS)
+def test_trained_bundle_segments(runs, simulated, name, overlay):
+    saved = torch.load(
+        runs / name / overlay / "fold0" / "checkpoints" / "last.pt", weights_only=True
+    )
+    assert saved["trainer"]["max_epochs"] == 2
+    has_attention = any("skip_attention" in key for key in saved["network"])
+    assert has_attention == (overlay != "without_mscsa" and name != "resenc_unet")
+    cases = predict(runs, simulated, name, overlay)
+    assert len(cases) == 2
+    mask = nib.load(runs / name / overlay / "fold0" / cases["prediction"][0])
+    scan = nib.load(simulated / cases["image"][0])
+    assert mask.shape == scan.shape
+    np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)  # float32 header
+
+
+@pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
+def test_ensemble_segments_and_is_the_mean_of_its_members(runs, simulated, overlay):
+    cases = predict(runs, simulated, "mscsa_ensemble", overlay)
+    assert len(cases) == 2
+
+
+def test_self_training_trains_on_pseudo_labels_and_validates_without(runs, simulated):
+    config = yaml.safe_load(
+        (runs / "mscsa_self_training" / "default" / "fold0" / "config.yaml").read_text()
+    )
+    records = json.loads(Path(config["manifest"]).read_text())["records"]
+    pseudo = [record for record in records if "pseudo_fold" in record]
+    assert [record["subject"] for record in pseudo] == ["sub-9"]
+    assert pseudo[0]["pseudo_fold"] == 0
+    assert pseudo[0]["split"] == "train"
+    assert (simulated / pseudo[0]["label"]).is_file()
+
+
+def test_pseudo_labels_are_refused_to_another_fold(runs, simulated):
+    options = {"manifest": str(runs / "labels" / "manifest.json"), "fold": 1}
+    with pytest.raises(RuntimeError) as raised:
+        train(runs / "other", simulated, "mscsa_self_training", **options)
+    assert "pseudo-label --fold 1" in str(raised.value.__cause__ or raised.value)
+
+
+def test_source_that_saw_the_fold_is_refused(runs, simulated):
+    source = [runs / "mscsa_default" / "default" / "fold0"]
+    with pytest.raises(UsageError, match="was trained on sub-"):
+        pseudo_label(simulated, "unlabelled/**/*_T1w.nii.gz", source, fold=1)
+
+
+def test_published_way_takes_any_source(runs, simulated):
+    source = [runs / "mscsa_default" / "default" / "fold0"]
+    made = pseudo_label(simulated, "unlabelled/**/*_T1w.nii.gz", source, fold=None)
+    assert made.parent.name == "published"
+    records = json.loads(made.read_text())["records"]
+    assert records[-1]["pseudo_fold"] is None
+    with pytest.raises(UsageError, match="holds pseudo labels"):
+        pseudo_label(simulated, "unlabelled/**/*_T1w.nii.gz", source, fold=None)
+
+
+def test_sources_of_two_recipes_are_refused(runs, simulated, tmp_path):
+    folder = runs / "mscsa_default" / "default" / "fold0"
+    other = tmp_path / "fold0"
+    other.mkdir()
+    (other / "checkpoints").symlink_to(folder / "checkpoints")
+    text = (folder / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("masked_zscore: false", "masked_zscore: true"))
+    with pytest.raises(UsageError, match="masked_zscore"):
+        pseudo_label(simulated, "unlabelled/**/*.nii.gz", [folder, other], fold=None)
+
+
+def test_patch_that_the_strides_do_not_divide_is_refused(simulated, tmp_path):
+    with pytest.raises(RuntimeError) as raised:
+        train(tmp_path, simulated, "mscsa_default", patch_size=[16, 16, 18])
+    assert "multiples of 4" in str(raised.value.__cause__ or raised.value)
+
+
+def test_checkpoint_of_other_widths_is_refused(runs, simulated):
+    output_dir = runs / "mscsa_default" / "default" / "fold0"
+    options = {"dataset_dir": str(simulated), "output_dir": str(output_dir)} | SHAPE | MEMBERS
+    options["widths"] = [4, 8, 16]
+    with pytest.raises(RuntimeError) as raised:
+        workflow("infer", "mscsa_default", "inference.yaml", "default", **options)
+    assert "of another network" in str(raised.value.__cause__ or raised.value)
