@@ -15,11 +15,11 @@ def without_last(modules: nn.Sequential) -> nn.Sequential:
     return modules
 
 
-class PaddedSlices(nn.Module):
+class SliceAdapter(nn.Module):
     """Sizes that the network cannot halve are padded with zeros, and its logits cut back.
 
     Args:
-        network: maps (B, S, H, W) to (B, 1, H, W) where `multiple` divides H and W.
+        network: the network; `multiple` must divide the H and W that it gets.
         multiple: what must divide H and W.
         smallest_batch: slices that a training step needs; 2 where batch norm follows a global
             pool, which leaves one value per channel and slice.
@@ -31,11 +31,6 @@ class PaddedSlices(nn.Module):
         self.network = network
         self.multiple = multiple
         self.smallest_batch = smallest_batch
-
-    def forward(self, slices: Tensor) -> Tensor:
-        """Segment (B, S, H, W) into logits (B, 1, H, W)."""
-        logits: Tensor = self.network(self.padded(slices))
-        return logits[..., : slices.shape[2], : slices.shape[3]]
 
     def padded(self, slices: Tensor) -> Tensor:
         """Pad (B, S, H, W) at the bottom and right.
@@ -52,8 +47,20 @@ class PaddedSlices(nn.Module):
         right = (self.multiple - slices.shape[3] % self.multiple) % self.multiple
         return F.pad(slices, (0, right, 0, below))
 
+    def cut(self, logits: Tensor, slices: Tensor) -> Tensor:
+        """Logits without the padding, as large as the slices."""
+        return logits[..., : slices.shape[2], : slices.shape[3]]
 
-class LastHead(PaddedSlices):
+
+class PaddedSlices(SliceAdapter):
+    """For a network that maps (B, S, H, W) to (B, 1, H, W)."""
+
+    def forward(self, slices: Tensor) -> Tensor:
+        """Segment (B, S, H, W) into logits (B, 1, H, W)."""
+        return self.cut(self.network(self.padded(slices)), slices)
+
+
+class LastHead(SliceAdapter):
     """For a network that returns a list of logits, one for each depth (U-Net++).
 
     In training, a call returns a tuple: the last head's logits and the list of the others'. In
@@ -62,16 +69,13 @@ class LastHead(PaddedSlices):
 
     def forward(self, slices: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Segment (B, S, H, W) into logits (B, 1, H, W), and the other heads' in training."""
-        heads = [
-            logits[..., : slices.shape[2], : slices.shape[3]]
-            for logits in self.network(self.padded(slices))
-        ]
+        heads = [self.cut(logits, slices) for logits in self.network(self.padded(slices))]
         if self.training and not torch.jit.is_scripting():
             return heads[-1], heads[:-1]
         return heads[-1]
 
 
-class SliceOfVolume(PaddedSlices):
+class SliceOfVolume(SliceAdapter):
     """For a 3D network: the slices are the depth of its volume, and one of them is the answer."""
 
     def __init__(self, network: nn.Module, index: int = 2, multiple: int = 16) -> None:
@@ -82,8 +86,7 @@ class SliceOfVolume(PaddedSlices):
     def forward(self, slices: Tensor) -> Tensor:
         """Segment (B, S, H, W) into logits (B, 1, H, W)."""
         volume = self.padded(slices).permute(0, 2, 3, 1)[:, None]
-        logits: Tensor = self.network(volume)[..., self.index]
-        return logits[..., : slices.shape[2], : slices.shape[3]]
+        return self.cut(self.network(volume)[..., self.index], slices)
 
 
 class ScatterUnpool(nn.Module):

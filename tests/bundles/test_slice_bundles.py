@@ -79,6 +79,9 @@ def test_trains_segments_and_is_evaluated(bundle, overlay, simulated, tmp_path, 
     assert len(list(tmp_path.glob("predictions/**/*.nii.gz"))) == 2
 
 
+KEYS = ("widths", "dropout", "resnet", "network_def")
+
+
 @pytest.mark.parametrize("bundle", METHODS)
 def test_training_and_inference_build_one_network(bundle):
     defined = [
@@ -86,9 +89,6 @@ def test_training_and_inference_build_one_network(bundle):
         for file in ("train.yaml", "inference.yaml")
     ]
     assert defined[0] == defined[1]
-
-
-KEYS = ("widths", "dropout", "resnet", "network_def")
 
 
 @pytest.mark.parametrize("bundle", METHODS)
@@ -121,6 +121,20 @@ def test_every_command_names_its_own_bundle(bundle):
             if f"bundles/{word}/" in line
         }
         assert named == {bundle}, file
+
+
+def test_x_nets_penalty_is_on_every_kernel_but_the_heads():
+    parser = ConfigParser()
+    files = [configs("x_net") / f"{name}.yaml" for name in ("train", "datasets/own_paper")]
+    parser.read_config([str(file) for file in files])
+    parser["widths"] = STAGES
+    network, optimizer = (parser.get_parsed_content(key) for key in ("network_def", "optimizer"))
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    penalised, free = ({names[p] for p in group["params"]} for group in optimizer.param_groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [2e-5, 0]
+    kernels = {n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    assert penalised == {f"{name}.weight" for name in kernels - {"head"}}
+    assert penalised | free == set(names.values())
 
 
 @pytest.mark.parametrize("bundle", ["segnet", "pspnet", "deeplab_v3"])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from torch import nn
 
-from stroke_nets.networks.adapters import PaddedSlices
+from stroke_nets.networks.adapters import PaddedSlices, SliceAdapter
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 STAGES, RESNET = [4, 8, 8, 8, 16], [16, 16, 32, 32]
@@ -160,7 +160,7 @@ def test_training_on_one_slice_works_or_says_why_not(case):
 @torch.no_grad()
 def test_odd_sizes_are_padded_by_the_adapter(case):
     network, slices = built(case)
-    padded = network if isinstance(network, PaddedSlices) else PaddedSlices(network)
+    padded = network if isinstance(network, SliceAdapter) else PaddedSlices(network)
     padded.eval()
     odd = slices[..., :37, :45]
     found = padded(odd)
