@@ -6,10 +6,11 @@ RUN := runs/agmr_net/demo/fold0
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
 
-.PHONY: help demo test test-real lint clean
+.PHONY: help demo methods test test-real lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
+	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make test       the test suite"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
@@ -19,7 +20,8 @@ help:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps dynamic-network-architectures
+	# their metadata ask for torchvision, which would replace the pinned PyTorch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps pytorchcv dynamic-network-architectures
 	touch $@
 
 demo: .venv/installed
@@ -28,6 +30,9 @@ demo: .venv/installed
 	$(call BUNDLE,inference,inference)
 	$(call BUNDLE,evaluating,evaluate)
 	$(BIN)/stroke-nets report $(RUN) --dataset-dir $(DEMO)
+
+methods: .venv/installed
+	$(BIN)/python examples/all_methods.py data/methods
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not real"

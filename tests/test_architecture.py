@@ -22,7 +22,7 @@ FORBIDDEN = {
     "inferers": {"stroke_nets.networks"},
     "data": {"torch", "stroke_nets.networks", "stroke_nets.engines"},
     "reporting": {"torch", "monai", "stroke_nets.networks", "stroke_nets.engines"},
-    ".": {"torchvision"},
+    ".": {"torchvision", "pytorchcv"},
 }
 
 

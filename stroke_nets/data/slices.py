@@ -16,7 +16,7 @@ from tqdm import tqdm
 from stroke_nets import __version__
 from stroke_nets.errors import DataError
 
-OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0
+OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0. Any run of numbers with 0.
 KEYS = ("image", "label")
 
 
@@ -76,13 +76,26 @@ class VolumeDataset(Dataset):
 class SliceDataset(VolumeDataset):
     """Every slice of every volume, with its neighbours as channels.
 
-    An item holds ``image`` (4 x H x W: slices i-2, i-1, i, i+1, zeros outside the volume) and
+    An item holds ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume) and
     ``label`` (1 x H x W: slice i).
+
+    Args:
+        data: dictionaries with ``image`` and ``label`` paths.
+        transform: loads and resamples a dictionary; deterministic.
+        cache_dir: where the volumes are kept, readable by this user only.
+        offsets: the S slices, as steps from slice i.
     """
 
-    def __init__(self, data: Sequence[dict], transform: Callable, cache_dir: str) -> None:
+    def __init__(
+        self,
+        data: Sequence[dict],
+        transform: Callable,
+        cache_dir: str,
+        offsets: Sequence[int] = OFFSETS,
+    ) -> None:
         """Fill the cache and number the slices."""
         super().__init__(data, transform, cache_dir)
+        self.offsets = tuple(offsets)
         self.ends = np.cumsum([len(v["label"]) for v in self.volumes])
 
     def __len__(self) -> int:
@@ -95,8 +108,8 @@ class SliceDataset(VolumeDataset):
         volume = self.volumes[case]
         depth = len(volume["label"])
         z = index - int(self.ends[case]) + depth
-        image = np.zeros((len(OFFSETS), *volume["image"].shape[1:]), np.float32)
-        for channel, offset in enumerate(OFFSETS):
+        image = np.zeros((len(self.offsets), *volume["image"].shape[1:]), np.float32)
+        for channel, offset in enumerate(self.offsets):
             if 0 <= z + offset < depth:
                 image[channel] = volume["image"][z + offset]
         return {"image": image, "label": volume["label"][z][None].astype(np.float32)}

@@ -1,6 +1,6 @@
 """Sweep a volume slice by slice, each slice with its neighbours as channels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.data import MetaTensor
@@ -12,17 +12,18 @@ from torch.nn.functional import pad
 from stroke_nets.data.slices import OFFSETS
 
 
-def slice_stacks(volume: Tensor) -> Tensor:
+def slice_stacks(volume: Tensor, offsets: Sequence[int] = OFFSETS) -> Tensor:
     """All stacks of a volume (Sec. 4.1).
 
     Args:
         volume: H x W x D.
+        offsets: the S slices of a stack, as steps from slice i: consecutive, with 0 among them.
 
     Returns:
-        D x 4 x H x W: slices i-2, i-1, i, i+1, zeros outside the volume; a view of one padded copy.
+        D x S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume; a view of one padded copy.
     """
-    slices = pad(volume, (-OFFSETS[0], OFFSETS[-1])).permute(2, 0, 1)
-    return slices.unfold(0, len(OFFSETS), 1).permute(0, 3, 1, 2)
+    slices = pad(volume, (-offsets[0], offsets[-1])).permute(2, 0, 1)
+    return slices.unfold(0, len(offsets), 1).permute(0, 3, 1, 2)
 
 
 class SliceStackInferer(Inferer):
@@ -30,19 +31,26 @@ class SliceStackInferer(Inferer):
 
     Args:
         batch_size: slices given to the network at once.
+        offsets: the S slices of a stack, as `slice_stacks` takes them.
+
+    Raises:
+        ValueError: the offsets are not consecutive, or 0 is not among them.
     """
 
-    def __init__(self, batch_size: int = 16) -> None:
-        """Store the batch size."""
+    def __init__(self, batch_size: int = 16, offsets: Sequence[int] = OFFSETS) -> None:
+        """Store the batch size and the offsets."""
         super().__init__()
+        if list(offsets) != list(range(offsets[0], offsets[-1] + 1)) or 0 not in offsets:
+            raise ValueError(f"offsets {list(offsets)}: give consecutive numbers, 0 among them")
         self.batch_size = batch_size
+        self.offsets = tuple(offsets)
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:
         """Sweep each volume.
 
         Args:
             inputs: B x 1 x H x W x D.
-            network: maps N x 4 x H x W to N x 1 x H x W.
+            network: maps N x S x H x W to N x 1 x H x W.
 
         Returns:
             B x 1 x H x W x D.
@@ -52,5 +60,5 @@ class SliceStackInferer(Inferer):
         return convert_to_dst_type(swept, inputs)[0]  # with the scan's affine, if it has one
 
     def _sweep(self, volume: Tensor, network: Callable[..., Tensor]) -> Tensor:
-        stacks = slice_stacks(volume).split(self.batch_size)
+        stacks = slice_stacks(volume, self.offsets).split(self.batch_size)
         return torch.cat([network(s.contiguous()) for s in stacks]).permute(1, 2, 3, 0)

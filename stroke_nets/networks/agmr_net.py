@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stroke_nets.networks.blocks.kaiming import kaiming_init
 from stroke_nets.networks.blocks.volume_to_plane import (
     VolumeToPlane,
     channel_gate,
@@ -284,15 +285,3 @@ class AGMRNet(nn.Module):
                 f"AGMRNet takes (batch, {self.in_slices}, height, width), both multiples of 16; "
                 f"got {list(shape)}"
             )
-
-
-def kaiming_init(module: nn.Module) -> None:
-    """Give a convolution Kaiming-normal weights and zero biases; leave other modules alone.
-
-    The paper says "Kaiming" only. For a stride-2 deconvolution with C / 4 outputs the fan that
-    PyTorch computes, C / 4 * k^2, is the number of inputs that reach one output.
-    """
-    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

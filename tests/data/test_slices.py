@@ -35,11 +35,12 @@ def cases(tmp_path):
     return [{"image": str(tmp_path / n), "label": str(tmp_path / n)} for n in VOLUMES]
 
 
-def test_slices_are_the_inferers_stacks(cases, tmp_path):
-    slices = SliceDataset(cases, Load(), str(tmp_path / "cache"))
+@pytest.mark.parametrize("offsets", [(-2, -1, 0, 1), (0,), (-1, 0, 1)])
+def test_slices_are_the_inferers_stacks(cases, tmp_path, offsets):
+    slices = SliceDataset(cases, Load(), str(tmp_path / "cache"), offsets)
     volumes = VolumeDataset(cases, Load(), str(tmp_path / "cache"))
     assert len(slices) == 8
-    stacks = torch.cat([slice_stacks(torch.as_tensor(v["image"][0])) for v in volumes])
+    stacks = torch.cat([slice_stacks(torch.as_tensor(v["image"][0]), offsets) for v in volumes])
     found = torch.stack([torch.as_tensor(s["image"]) for s in slices])
     assert torch.equal(found, stacks)
     assert [s["label"].any() for s in slices] == [i in (1, 6) for i in range(8)]

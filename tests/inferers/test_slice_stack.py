@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from stroke_nets.inferers.slice_stack import SliceStackInferer, slice_stacks
@@ -14,6 +15,19 @@ def test_stacks_hold_the_neighbours_and_zeros_outside():
         [2, 3, 4, 5],
         [3, 4, 5, 0],
     ]
+
+
+def test_a_stack_can_be_the_slice_alone():
+    volume = torch.rand(1, 1, 2, 3, 5)
+    assert torch.equal(SliceStackInferer(offsets=[0])(volume, lambda stacks: stacks), volume)
+    around = slice_stacks(torch.arange(1.0, 4).expand(1, 1, 3), (-1, 0, 1))[:, :, 0, 0]
+    assert around.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
+
+
+@pytest.mark.parametrize("offsets", [[0, 2], [1, 2], [1, 0]])
+def test_other_offsets_are_refused(offsets):
+    with pytest.raises(ValueError, match="consecutive"):
+        SliceStackInferer(offsets=offsets)
 
 
 def test_every_slice_comes_back_in_its_place():

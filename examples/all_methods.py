@@ -1,0 +1,80 @@
+"""Train and evaluate all eleven methods, narrow and briefly, on simulated patients: one table.
+
+    python examples/all_methods.py data/methods
+
+It shows that every row of the AGMR-Net paper's Table 3 runs, in that table's order; after so little
+training its figures say nothing about the methods. Two methods run at a time.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BUNDLES = Path(__file__).parents[1] / "bundles"
+METHODS = (
+    "unet_3d",
+    "unet",
+    "segnet",
+    "pspnet",
+    "deeplab_v3",
+    "attention_unet",
+    "unet_plus_plus",
+    "d_unet",
+    "x_net",
+    "clci_net",
+    "agmr_net",
+)
+STEPS = {"training": "train", "inference": "inference", "evaluating": "evaluate"}
+BRIEF = {"max_epochs": 2, "sampler#num_samples": 160, "overwrite": True}
+METRICS = {"dice": "DSC", "recall": "Recall", "precision": "Precision", "hd95": "95HD (mm)"}
+
+
+def run(method: str, data: str) -> dict:
+    """Train, predict and evaluate one method; return its summary."""
+    configs = BUNDLES / method / "configs"
+    folder = Path("runs") / method / "brief" / "fold0"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("w") as log:
+        for what, file in STEPS.items():
+            files = [str(configs / f"{name}.yaml") for name in (file, "demo")]
+            command = [sys.executable, "-m", "monai.bundle", "run", what]
+            command += ["--bundle_root", str(configs.parent), "--config_file", str(files)]
+            options = {"dataset_dir": data, "overlay": "brief", "output_dir": folder}
+            for key, value in (options | (BRIEF if what == "training" else {})).items():
+                command += [f"--{key}", str(value)]
+            one_core = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, stdout=log, stderr=log, env=one_core, check=False)
+            if done.returncode:
+                sys.exit(f"error: {method}: {what} failed; see {folder / 'log.txt'}")
+    print(f"{method}: done", flush=True)
+    return json.loads((folder / "summary.json").read_text())
+
+
+def row(method: str, summary: dict) -> str:
+    """One line of the table: the method, its figures (mean over cases) and the number of cases."""
+    name = json.loads((BUNDLES / method / "configs" / "metadata.json").read_text())["name"]
+    means = [summary["metrics"][metric]["mean"] for metric in METRICS]
+    cells = ["n/a" if mean is None else f"{mean:.3f}" for mean in means]
+    return f"{name:<16}" + "".join(f"{cell:>11}" for cell in cells) + f"{summary['n_cases']:>7}"
+
+
+def main(data: str) -> None:
+    """Simulate six patients, run every method on four and evaluate it on two."""
+    start = time.monotonic()
+    tool = str(Path(sys.executable).with_name("stroke-nets"))
+    command = [tool, "simulate", data, "--subjects", "6", "--folds", "3"]
+    subprocess.run(command, check=True)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        summaries = list(pool.map(lambda method: run(method, data), METHODS))
+    print(f"{'Method':<16}" + "".join(f"{name:>11}" for name in METRICS.values()) + f"{'Cases':>7}")
+    for method, summary in zip(METHODS, summaries, strict=True):
+        print(row(method, summary))
+    print(f"simulated patients, two brief epochs: not accuracy; {time.monotonic() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,156 @@
+"""The compared methods' bundles: each trains, segments and is evaluated, tiny, in this process.
+
+`test_agmr_net.py` runs the same shared parts as a user does, in processes of their own.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+STAGES, RESNET = [4, 8, 8, 8, 16], [16, 16, 32, 32]
+METHODS = {
+    "d_unet": STAGES,
+    "x_net": STAGES,
+    "clci_net": STAGES,
+    "unet": STAGES,
+    "unet_3d": STAGES,
+    "segnet": STAGES,
+    "pspnet": RESNET,
+    "deeplab_v3": RESNET,
+    "attention_unet": STAGES,
+    "unet_plus_plus": STAGES,
+}
+RUNS = [(name, None) for name in METHODS]
+RUNS += [(name, "datasets/own_paper") for name in ("d_unet", "x_net", "clci_net")]
+OWN_METADATA = {"changelog", "required_packages_version", "name", "description", "authors"}
+OWN_METADATA |= {"references"}
+
+
+def configs(bundle):
+    return BUNDLES / bundle / "configs"
+
+
+def workflow(bundle, overlay, file, kind, **options):
+    files = [file, f"{overlay}.yaml"] if overlay else [file]
+    return ConfigWorkflow(
+        [str(configs(bundle) / name) for name in files],
+        workflow_type=kind,
+        logging_file=False,
+        widths=METHODS[bundle],
+        **options,
+    )
+
+
+def test_every_slice_bundle_is_here():
+    found = {path.parents[1].name for path in BUNDLES.glob("*/configs/train.yaml")}
+    shared = {n for n in found if "slices_train_data" in (configs(n) / "train.yaml").read_text()}
+    assert shared == METHODS.keys() | {"agmr_net"}
+
+
+@pytest.mark.parametrize(("bundle", "overlay"), RUNS)
+@pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
+def test_trains_segments_and_is_evaluated(bundle, overlay, simulated, tmp_path, monkeypatch):
+    monkeypatch.setenv("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
+    options = {"dataset_dir": str(simulated), "output_dir": str(tmp_path), "size": 48}
+    cache = str(simulated.parent / "cache")  # all methods see the same volumes
+    fast = {"batch_size": 8, "max_epochs": 1, "val_interval": 1, "num_workers": 0}
+    training = workflow(bundle, overlay, "train.yaml", "train", cache_dir=cache, **options, **fast)
+    training.initialize()
+    assert training.check_properties() == []
+    training.run()
+    written = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert (written["bundle"], written["overlay"]) == (bundle, Path(overlay or "default").name)
+    inference = workflow(bundle, overlay, "inference.yaml", "infer", **options)
+    inference.initialize()
+    assert inference.check_properties() == []
+    inference.run()
+    evaluating = workflow(bundle, overlay, "evaluate.yaml", None, **options)
+    evaluating.initialize()
+    evaluating.run()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["bundle"], summary["n_cases"]) == (bundle, 2)
+    assert len(list(tmp_path.glob("predictions/**/*.nii.gz"))) == 2
+
+
+KEYS = ("widths", "dropout", "resnet", "network_def")
+
+
+@pytest.mark.parametrize("bundle", METHODS)
+def test_training_and_inference_build_one_network(bundle):
+    defined = [
+        {key: ConfigParser.load_config_file(str(configs(bundle) / file)).get(key) for key in KEYS}
+        for file in ("train.yaml", "inference.yaml")
+    ]
+    assert defined[0] == defined[1]
+
+
+@pytest.mark.parametrize("bundle", METHODS)
+def test_metadata_differs_from_agmr_nets_in_its_own_entries_only(bundle):
+    ours, model = (
+        json.loads((configs(name) / "metadata.json").read_text()) for name in (bundle, "agmr_net")
+    )
+    assert {key for key in model if ours[key] != model[key]} <= OWN_METADATA
+    assert ours.keys() == model.keys()
+
+
+@pytest.mark.parametrize("bundle", METHODS)
+def test_demo_and_many_devices_lie_over_training(bundle):
+    for overlay in ("demo", "multi_gpu_train"):
+        parser = ConfigParser()
+        parser.read_config([str(configs(bundle) / f"{n}.yaml") for n in ("train", overlay)])
+        with torch.device("meta"):
+            network = parser.get_parsed_content("network_def")
+        assert isinstance(network, torch.nn.Module)
+
+
+@pytest.mark.parametrize("bundle", METHODS)
+def test_every_command_names_its_own_bundle(bundle):
+    for file in configs(bundle).rglob("*.yaml"):
+        comments = [line for line in file.read_text().splitlines() if line.startswith("# ")]
+        named = {
+            word
+            for line in comments
+            for word in METHODS.keys() | {"agmr_net"}
+            if f"bundles/{word}/" in line
+        }
+        assert named == {bundle}, file
+
+
+def test_x_nets_penalty_is_on_every_kernel_but_the_heads():
+    parser = ConfigParser()
+    files = [configs("x_net") / f"{name}.yaml" for name in ("train", "datasets/own_paper")]
+    parser.read_config([str(file) for file in files])
+    parser["widths"] = STAGES
+    network, optimizer = (parser.get_parsed_content(key) for key in ("network_def", "optimizer"))
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    penalised, free = ({names[p] for p in group["params"]} for group in optimizer.param_groups)
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [2e-5, 0]
+    kernels = {n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    assert penalised == {f"{name}.weight" for name in kernels - {"head"}}
+    assert penalised | free == set(names.values())
+
+
+@pytest.mark.parametrize("bundle", ["segnet", "pspnet", "deeplab_v3"])
+def test_the_bundles_of_pytorchcv_ask_for_it(bundle):
+    for file in ("train.yaml", "inference.yaml"):
+        assert "require_without_dependencies('pytorchcv')" in (configs(bundle) / file).read_text()
+
+
+def test_without_pytorchcv_there_is_one_line(simulated, tmp_path):
+    code = "import sys, runpy; sys.modules['pytorchcv'] = None; "
+    code += "sys.argv[0] = 'monai'; runpy.run_module('monai.bundle', run_name='__main__')"
+    command = [sys.executable, "-c", code, "run", "training", "--bundle_root"]
+    command += [str(BUNDLES / "pspnet"), "--config_file", str(configs("pspnet") / "train.yaml")]
+    command += ["--dataset_dir", str(simulated), "--output_dir", str(tmp_path / "run")]
+    command += ["--cache_dir", str(tmp_path / "cache"), "--size", "48"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "error: pytorchcv: not installed; run python -m pip install --no-deps" in done.stderr
