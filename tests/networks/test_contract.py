@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from stroke_nets.networks.adapters import PaddedSlices, SliceAdapter
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 STAGES, RESNET = [4, 8, 8, 8, 16], [16, 16, 32, 32]
+VOLUME = {"widths": [4, 8, 8], "heads": 2, "blocks": [1, 2, 1]}
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit.*is deprecated:DeprecationWarning", "ignore::torch.jit.TracerWarning"
 )
@@ -27,24 +29,31 @@ class Case:
     name: str
     build: Callable[[], nn.Module]
     shape: tuple[int, ...] = (2, 4, 48, 64)
+    classes: int = 1  # channels of the logits
     smallest_batch: int = 1  # in training
     script: bool = True  # or it can be traced only
 
 
-def network_def(bundle, overlay=None, widths=None):
-    """The network of a bundle's training, with an overlay, narrow if widths are given."""
+def network_def(bundle, overlay=None, narrow=()):
+    """The network of a bundle's training, with an overlay, and narrow if sizes are given."""
     configs = BUNDLES / bundle / "configs"
     files = ["train.yaml"] + ([f"{overlay}.yaml"] if overlay else [])
     parser = ConfigParser()
     parser.read_config([str(configs / file) for file in files])
-    if widths:
-        parser["widths"] = widths
+    for key, value in dict(narrow).items():
+        parser[key] = value
     return parser.get_parsed_content("network_def")
 
 
 def bundle_case(name, widths=STAGES, **options):
     bundle, _, overlay = name.partition("/")
-    return Case(name, lambda: network_def(bundle, overlay, widths), **options)
+    return Case(name, lambda: network_def(bundle, overlay, {"widths": widths}), **options)
+
+
+def patch_case(name, classes=2):
+    bundle, _, overlay = name.partition("/")
+    build = partial(network_def, bundle, overlay, VOLUME)
+    return Case(name, build, shape=(2, 1, 16, 24, 16), classes=classes)
 
 
 CASES = [
@@ -65,6 +74,17 @@ CASES = [
     bundle_case("deeplab_v3", RESNET, smallest_batch=2, script=False),
     bundle_case("attention_unet"),
     bundle_case("unet_plus_plus"),
+    patch_case("mscsa_default"),
+    patch_case("mscsa_default/ablations/without_mscsa"),
+    patch_case("mscsa_default/ablations/labels_msl", classes=5),
+    patch_case("mscsa_default/ablations/labels_dbl", classes=3),
+    patch_case("mscsa_dtk10"),
+    patch_case("mscsa_dtk10/ablations/without_mscsa"),
+    patch_case("mscsa_res_unet"),
+    patch_case("mscsa_res_unet/ablations/without_mscsa"),
+    patch_case("mscsa_self_training"),
+    patch_case("mscsa_self_training/ablations/without_mscsa"),
+    patch_case("resenc_unet"),
 ]
 every_network = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
@@ -80,6 +100,11 @@ COUNTS = {
     "deeplab_v3": 39_758_081,
     "attention_unet": 31_740_913,
     "unet_plus_plus": 9_119_620,
+    "mscsa_default": 58_939_424,
+    "mscsa_dtk10": 58_939_424,
+    "mscsa_res_unet": 112_861_728,
+    "mscsa_self_training": 58_939_424,
+    "resenc_unet": 102_349_770,
 }
 
 
@@ -93,15 +118,15 @@ def heads(output):
     return [output] if isinstance(output, torch.Tensor) else [output[0], *output[1]]
 
 
-def logits_shape(slices):
-    return (slices.shape[0], 1, *slices.shape[2:])
+def logits_shape(case, image):
+    return (image.shape[0], case.classes, *image.shape[2:])
 
 
 def test_every_network_of_every_bundle_is_here():
     wanted = {path.parents[1].name for path in BUNDLES.glob("*/configs/train.yaml")}
     for overlay in BUNDLES.glob("*/configs/*/*.yaml"):
         keys = {key.split("::")[0] for key in ConfigParser.load_config_file(str(overlay))}
-        if keys & {"network_def", "offsets"}:
+        if keys & {"network_def", "offsets", "classes"}:
             wanted.add(f"{overlay.parents[2].name}/{overlay.parent.name}/{overlay.stem}")
     assert wanted - {case.name for case in CASES} == set()
     assert {name for name in wanted if "/" not in name} - COUNTS.keys() == set()
@@ -119,7 +144,7 @@ def test_parameters_are_as_many_as_the_card_says(name):
 def test_training_reaches_every_parameter(case):
     network, slices = built(case)
     outputs = heads(network.train()(slices))
-    assert outputs[0].shape == logits_shape(slices)
+    assert outputs[0].shape == logits_shape(case, slices)
     sum(output.square().mean() for output in outputs).backward()
     assert [n for n, p in network.named_parameters() if p.grad is None] == []
     assert all(torch.isfinite(p.grad).all() for p in network.parameters())
@@ -131,20 +156,20 @@ def test_evaluation_gives_one_tensor_and_repeats(case):
     network, slices = built(case)
     first, second = network.eval()(slices), network(slices)
     assert isinstance(first, torch.Tensor)
-    assert first.shape == logits_shape(slices)
+    assert first.shape == logits_shape(case, slices)
     assert torch.equal(first, second)
 
 
 @every_network
 @torch.no_grad()
-def test_a_slice_alone_is_evaluated_as_in_a_batch(case):
+def test_an_image_alone_is_evaluated_as_in_a_batch(case):
     network, slices = built(case)
     together, alone = network.eval()(slices), network(slices[:1])
     torch.testing.assert_close(alone, together[:1], rtol=1e-3, atol=1e-4)  # float32 kernels differ
 
 
 @every_network
-def test_training_on_one_slice_works_or_says_why_not(case):
+def test_training_on_one_image_works_or_says_why_not(case):
     network, slices = built(case)
     network.train()
     if case.smallest_batch == 1:
@@ -164,9 +189,23 @@ def test_odd_sizes_are_padded_by_the_adapter(case):
     padded.eval()
     odd = slices[..., :37, :45]
     found = padded(odd)
-    assert found.shape == logits_shape(odd)
+    assert found.shape == logits_shape(case, odd)
     whole = F.pad(odd, (0, -45 % padded.multiple, 0, -37 % padded.multiple))
     assert torch.equal(found, network(whole)[..., :37, :45])
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if len(case.shape) == 5], ids=lambda case: case.name
+)
+@torch.no_grad()
+def test_odd_volumes_are_padded_by_the_network(case):
+    network, volumes = built(case)
+    network.eval()
+    odd = volumes[..., :13, :22, :15]
+    found = network(odd)
+    assert found.shape == logits_shape(case, odd)
+    whole = F.pad(odd, (0, 1, 0, 2, 0, 3))
+    assert torch.equal(found, network(whole)[..., :13, :22, :15])
 
 
 @every_network
@@ -223,5 +262,5 @@ def test_metadata_describes_the_network(name):
     image = metadata["network_data_format"]["inputs"]["image"]
     case = next(case for case in CASES if case.name == name)
     assert image["num_channels"] == case.shape[1] == len(image["channel_def"])
-    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == 1
+    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == case.classes
     assert metadata["version"] in metadata["changelog"]
