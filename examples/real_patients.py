@@ -1,7 +1,8 @@
-"""A smoke test of the agmr_net bundle on a few real patients; it says nothing about accuracy.
+"""A smoke test of two bundles on a few real patients; it says nothing about accuracy.
 
-    python examples/real_patients.py arc DATA OUT       # train on one T1w and segment it again
-    python examples/real_patients.py isles22 DATA OUT   # leave one out over four DWI cases
+    python examples/real_patients.py arc DATA OUT         # agmr_net: learn one T1w, segment it
+    python examples/real_patients.py arc_mscsa DATA OUT   # mscsa_default: the same
+    python examples/real_patients.py isles22 DATA OUT     # agmr_net: leave one of four DWIs out
 
 DATA holds ``arc/sub-M2051`` (ARC, OpenNeuro ds004884) and ``isles22/sub-strokecase*`` (ISLES 2022).
 """
@@ -13,17 +14,28 @@ from pathlib import Path
 
 import pandas as pd
 
-CONFIGS = Path(__file__).parents[1] / "bundles" / "agmr_net" / "configs"
+BUNDLES = Path(__file__).parents[1] / "bundles"
 PLANS = {
     "arc": {
+        "bundle": "agmr_net",
         "image": "arc/**/*_T1w.nii.gz",
         "label": "_label-lesion_mask.nii.gz",
         "folds": 0,
         "part": "train",
         "runs": 1,
-        "options": {"max_epochs": 8},
+        "options": {"max_epochs": 12, "lr_gamma": 0.85},
+    },
+    "arc_mscsa": {
+        "bundle": "mscsa_default",
+        "image": "arc/**/*_T1w.nii.gz",
+        "label": "_label-lesion_mask.nii.gz",
+        "folds": 0,
+        "part": "train",
+        "runs": 1,
+        "options": {"max_epochs": 8, "train_batches": 60},
     },
     "isles22": {
+        "bundle": "agmr_net",
         "image": "isles22/**/*_dwi.nii.gz",
         "label": "_msk.nii.gz",
         "folds": 4,
@@ -34,11 +46,12 @@ PLANS = {
 }
 
 
-def bundle(what: str, file: str, **options: object) -> None:
-    """Run one workflow of the bundle with the demo's widths."""
+def run_bundle(name: str, what: str, file: str, **options: object) -> None:
+    """Run one workflow of a bundle with the demo's widths."""
+    configs = BUNDLES / name / "configs"
     command = [sys.executable, "-m", "monai.bundle", "run", what]
-    command += ["--bundle_root", str(CONFIGS.parent)]
-    command += ["--config_file", str([str(CONFIGS / file), str(CONFIGS / "demo.yaml")])]
+    command += ["--bundle_root", str(configs.parent)]
+    command += ["--config_file", str([str(configs / file), str(configs / "demo.yaml")])]
     for key, value in options.items():
         command += [f"--{key}", str(value)]
     subprocess.run(command, check=True)
@@ -57,9 +70,10 @@ def main(name: str, data: str, out: str) -> None:
         where = {"dataset_dir": data, "manifest": manifest, "fold": fold, "part": plan["part"]}
         where["output_dir"] = folder / f"fold{fold}"
         cache = folder / "cache"
-        bundle("training", "train.yaml", **where, **plan["options"], cache_dir=cache)
-        bundle("inference", "inference.yaml", **where)
-        bundle("evaluating", "evaluate.yaml", **where)
+        bundle = plan["bundle"]
+        run_bundle(bundle, "training", "train.yaml", **where, **plan["options"], cache_dir=cache)
+        run_bundle(bundle, "inference", "inference.yaml", **where)
+        run_bundle(bundle, "evaluating", "evaluate.yaml", **where)
         tables.append(pd.read_csv(where["output_dir"] / "cases.csv"))
     table = pd.concat(tables)
     table.to_csv(folder / "table.csv", index=False)

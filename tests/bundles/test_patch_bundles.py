@@ -1,6 +1,9 @@
 """Every bundle of the patch protocol and every overlay, tiny, on simulated patients."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -10,7 +13,9 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ConfigWorkflow
+from typer.testing import CliRunner
 
+from stroke_nets.cli import app
 from stroke_nets.engines.pseudo_label import pseudo_label
 from stroke_nets.errors import UsageError
 
@@ -177,3 +182,38 @@ def test_checkpoint_of_other_widths_is_refused(runs, simulated):
     with pytest.raises(RuntimeError) as raised:
         workflow("infer", "mscsa_default", "inference.yaml", "default", **options)
     assert "of another network" in str(raised.value.__cause__ or raised.value)
+
+
+def test_learning_rate_follows_the_polynomial(simulated, tmp_path):
+    folder = train(tmp_path, simulated, "resenc_unet")
+    saved = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    assert saved["lr_scheduler"]["_last_lr"] == [0.0]  # after the last epoch
+    scheduler = torch.optim.lr_scheduler.PolynomialLR(
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01), 1000, 0.9
+    )
+    for epoch in range(3):
+        assert scheduler.get_last_lr()[0] == pytest.approx(0.01 * (1 - epoch / 1000) ** 0.9)
+        scheduler.optimizer.step()
+        scheduler.step()
+
+
+def test_two_processes_draw_different_patches_and_train_one_network(simulated, tmp_path):
+    configs = BUNDLES / "mscsa_default" / "configs"
+    files = [str(configs / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    command += ["2", "-m", "monai.bundle", "run", "training", "--bundle_root", str(configs.parent)]
+    options = TINY | {"dataset_dir": simulated, "heads": 2, "max_epochs": 1}
+    options |= {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
+    for key, value in ({"config_file": files} | options).items():
+        command += [f"--{key}", str(value)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("saved ") == 1
+    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    assert not any(name.startswith("module.") for name in saved["network"])
+
+
+def test_pseudo_label_command_asks_for_one_way(simulated):
+    done = CliRunner().invoke(app, ["pseudo-label", str(simulated), "--image", "x", "--run", "y"])
+    assert "--published" in str(done.exception)
