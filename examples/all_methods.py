@@ -29,7 +29,7 @@ METHODS = (
     "agmr_net",
 )
 STEPS = {"training": "train", "inference": "inference", "evaluating": "evaluate"}
-BRIEF = {"max_epochs": 2, "sampler#num_samples": 160, "overwrite": True}
+BRIEF = {"max_epochs": 2, "sampler#num_samples": 80, "overwrite": True}
 METRICS = {"dice": "DSC", "recall": "Recall", "precision": "Precision", "hd95": "95HD (mm)"}
 
 
