@@ -54,12 +54,12 @@ def lesion_figures(
     """
     labels_true, n_true = _components(true, connectivity)
     labels_predicted, n_predicted = _components(predicted, connectivity)
+    sizes = np.bincount(labels_true[true], minlength=n_true + 1)[1:]
+    sizes_predicted = np.bincount(labels_predicted[predicted], minlength=n_predicted + 1)[1:]
     both = predicted & true
-    hits, touching = labels_true[both], labels_predicted[both]
-    found, matched = len(np.unique(hits)), len(np.unique(touching))
+    overlaps = _overlaps(labels_true[both], labels_predicted[both], n_predicted)
+    found, matched = len(np.unique(overlaps[0])), len(np.unique(overlaps[1]))
     missed, false = n_true - found, n_predicted - matched
-    sizes = np.bincount(labels_true.ravel(), minlength=n_true + 1)[1:]
-    dice = _dice_of_each(hits, touching, sizes, np.bincount(labels_predicted.ravel()))
     return {
         "lesion_f1": found / (found + (missed + false) / 2) if n_true + n_predicted else 1.0,
         "lesion_precision": matched / n_predicted if n_predicted else 1.0,
@@ -68,37 +68,45 @@ def lesion_figures(
         "lesions_predicted": n_predicted,
         "lesion_count_difference": abs(n_true - n_predicted),
         "largest_lesion_voxels": int(sizes.max(initial=0)),
-        **_by_bin(sizes * voxel_ml, dice),
+        **_by_bin(sizes * voxel_ml, _dice_of_each(overlaps, sizes, sizes_predicted)),
     }
 
 
-def _components(mask: Mask, connectivity: Connectivity) -> tuple[NDArray[np.int64], int]:
+def _components(mask: Mask, connectivity: Connectivity) -> tuple[NDArray[np.unsignedinteger], int]:
     """Labels 1, 2, ... of the connected components, and their number."""
     labels, count = cc3d.connected_components(mask, connectivity=connectivity, return_N=True)
-    return labels.astype(np.int64), int(count)
+    return labels, int(count)
+
+
+def _overlaps(
+    lesions: NDArray[np.unsignedinteger], guesses: NDArray[np.unsignedinteger], n_guesses: int
+) -> NDArray[np.int64]:
+    """Which lesions of the truth and predicted components share voxels, and how many.
+
+    Args:
+        lesions: label of the truth's lesion at each voxel that both masks hold.
+        guesses: label of the predicted component at the same voxels.
+        n_guesses: the number of predicted components.
+
+    Returns:
+        Indices from 0 of lesion and component, and shared voxels: shape (3, pairs).
+    """
+    codes = (lesions.astype(np.int64) - 1) * n_guesses + (guesses.astype(np.int64) - 1)
+    pairs, counts = np.unique(codes, return_counts=True)
+    return np.stack([pairs // max(n_guesses, 1), pairs % max(n_guesses, 1), counts])
 
 
 def _dice_of_each(
-    hits: NDArray[np.int64],
-    touching: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    sizes_predicted: NDArray[np.int64],
+    overlaps: NDArray[np.int64], sizes: NDArray[np.int64], sizes_predicted: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Dice of each lesion of the truth with all predicted components that touch it, together.
-
-    Args:
-        hits: lesion of the truth of each voxel that both masks hold.
-        touching: predicted component of the same voxels.
-        sizes: voxels of the truth's lesions.
-        sizes_predicted: voxels of the predicted components, the background first.
-    """
-    overlap = np.bincount(hits, minlength=len(sizes) + 1)[1:]
-    pairs = np.unique(np.stack([hits, touching]), axis=1)
-    against = np.bincount(pairs[0], sizes_predicted[pairs[1]], minlength=len(sizes) + 1)[1:]
-    return np.asarray(2 * overlap / (sizes + against))
+    """Dice of each lesion of the truth with all predicted components that touch it, together."""
+    lesion, guess, shared = overlaps
+    overlap = np.bincount(lesion, shared, minlength=len(sizes))
+    against = np.bincount(lesion, sizes_predicted[guess], minlength=len(sizes))
+    return np.asarray(2 * overlap / (sizes + against), dtype=np.float64)
 
 
-def _by_bin(ml: NDArray[np.float64], dice: NDArray[np.float64]) -> dict[str, float | int]:
+def _by_bin(ml: NDArray[np.floating], dice: NDArray[np.float64]) -> dict[str, float | int]:
     """Number and mean Dice of the lesions in each volume bin."""
     figures: dict[str, float | int] = {}
     of_lesion = np.digitize(ml, EDGES_ML)

@@ -48,7 +48,8 @@ def _tree(points: NDArray[np.float64]) -> KDTree:
 
 def _surface_mm(mask: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
     """Centres of the surface voxels, shape (points, 3), in mm; the array's border is background."""
-    return np.argwhere(mask & ~_eroded(mask)) * np.asarray(spacing, dtype=np.float64)
+    points = np.argwhere(mask & ~_eroded(mask)).astype(np.float64)
+    return points * np.asarray(spacing, dtype=np.float64)
 
 
 def _eroded(mask: Mask) -> Mask:
