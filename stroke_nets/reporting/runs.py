@@ -87,7 +87,7 @@ def key(case: Case) -> tuple[str, str]:
 
 
 def _cases(path: Path) -> list[Case]:
-    text = {name: str for name in ("subject", "session", "image", "label", "prediction")}
+    text = dict.fromkeys(("subject", "session", "image", "label", "prediction"), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"": []})
     except (EmptyDataError, ParserError, UnicodeDecodeError) as error:

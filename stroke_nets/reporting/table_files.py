@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from stroke_nets.metrics.summary import DISTANCES
 from stroke_nets.reporting.statistics import TESTS
@@ -25,6 +26,11 @@ HEADINGS = {
     "parameters": "Parameters",
 }
 NOT_RUN, NOTHING = "not run", "-"
+EMPTY = ("empty_prediction", "empty_truth", "both_empty")
+CSV_COLUMNS = (
+    *("table", "method", "run", "status", "folds", "metric", "ours", "ours_std", "ci95_low"),
+    *("ci95_high", "paper", "paper_std", "difference", "n_excluded", "n_cases", *EMPTY),
+)
 LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "<": "$<$", ">": "$>$"}
 
 
@@ -105,7 +111,7 @@ def _p_texts(table: Table, row: Row) -> tuple[list[str], list[str]]:
         for test in TESTS:
             raw, corrected = found[test], found[f"{test}_holm"]
             ours.append(NOTHING if raw is None else f"{raw:.2g} ({corrected:.2g})")
-        printed = row.cells[f"{metric}_wilcoxon_p"].paper[0]
+        printed = row.cells[f"{metric}_p"].paper[0]
         paper += [NOTHING if printed is None else f"{printed:.2g}", ""]
     return ours, paper
 
@@ -114,7 +120,7 @@ def _counts(table: Table, row: Row, expected_folds: int) -> list[str]:
     shown = [name for name in DISTANCES if name in table.metrics]
     if not row.folds:
         return [NOTHING, f"0 of {expected_folds}", NOTHING, *([NOTHING] * len(shown))]
-    empty = [row.counts[name] for name in ("empty_prediction", "empty_truth", "both_empty")]
+    empty = [row.counts[name] for name in EMPTY]
     return [
         str(row.counts["n_cases"]),
         f"{len(row.folds)} of {expected_folds}",
@@ -168,30 +174,34 @@ def _latex(table: Table, head: Sequence[str], lines: Sequence[Sequence[str]], no
 
 def _csv(table: Table) -> str:
     """One line for each figure of each row; empty where there is none."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    counts = ["n_cases", "empty_prediction", "empty_truth", "both_empty"]
-    writer.writerow(
-        [*("table", "method", "run", "status", "folds", "metric", "ours", "ours_std", "ci95_low")]
-        + [*("ci95_high", "paper", "paper_std", "difference", "n_excluded"), *counts]
-    )
+    lines: list[dict[str, Any]] = []
     for row in table.rows:
-        status = "run" if row.folds else NOT_RUN
-        start = [table.name, row.label, row.run, status, " ".join(map(str, row.folds))]
-        end = [row.counts.get(name) for name in counts]
-        for metric in table.metrics:
-            cell = row.cells[metric]
-            interval = row.intervals.get(metric) or (None, None)
-            excluded = row.counts.get(f"{metric}_excluded")
-            figures = [*cell.ours, *interval, *cell.paper, cell.difference, excluded]
-            writer.writerow([*start, metric, *figures, *end])
+        same = {
+            "table": table.name,
+            "method": row.label,
+            "run": row.run,
+            "status": "run" if row.folds else NOT_RUN,
+            "folds": " ".join(map(str, row.folds)),
+        } | {name: row.counts.get(name) for name in ("n_cases", *EMPTY)}
+        lines += [same | _csv_figure(row, metric) for metric in table.metrics]
         for metric, found in row.p_values.items():
-            for test in TESTS:
-                paper = row.cells[f"{metric}_wilcoxon_p"] if test == "wilcoxon" else Cell()
-                writer.writerow(
-                    [*start, f"{metric}_{test}_p", found[test], *[None] * 3, *paper.paper, None]
-                    + [None, *end]
-                )
-                holm = [found[f"{test}_holm"], *[None] * 7]
-                writer.writerow([*start, f"{metric}_{test}_p_holm", *holm, *end])
+            for test, p_value in found.items():
+                lines.append(same | {"metric": f"{metric}_paired_{test}", "ours": p_value})
+            lines.append(same | {"metric": f"{metric}_p"} | _csv_paper(row.cells[f"{metric}_p"]))
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return buffer.getvalue()
+
+
+def _csv_figure(row: Row, metric: str) -> dict[str, Any]:
+    cell = row.cells[metric]
+    low, high = row.intervals.get(metric) or (None, None)
+    ours = {"ours": cell.ours[0], "ours_std": cell.ours[1], "ci95_low": low, "ci95_high": high}
+    more = {"difference": cell.difference, "n_excluded": row.counts.get(f"{metric}_excluded")}
+    return {"metric": metric} | ours | _csv_paper(cell) | more
+
+
+def _csv_paper(cell: Cell) -> dict[str, Any]:
+    return {"paper": cell.paper[0], "paper_std": cell.paper[1]}

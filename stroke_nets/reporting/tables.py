@@ -178,9 +178,7 @@ def _row(
         ours = _minus(_figures(summarize(reference, policy)), ours) if reference else {}
     if run and run.parameters:
         ours["parameters"] = (run.parameters, None)
-    for metric, found in p_values.items():
-        ours[f"{metric}_wilcoxon_p"] = (found["wilcoxon"], None)
-    wanted = [*table["metrics"], "parameters", *(f"{metric}_wilcoxon_p" for metric in p_values)]
+    wanted = [*table["metrics"], "parameters", *(f"{metric}_p" for metric in p_values)]
     empty: Pair = (None, None)
     cells = {m: Cell(ours.get(m, empty), paper.get(m, empty)) for m in wanted}
     intervals = {m: f["ci95"] for m, f in summary["metrics"].items()} if summary else {}

@@ -90,8 +90,8 @@ def test_every_problem_is_in_one_table_and_nothing_is_written(folders):
 
 def test_damaged_prediction(folders):
     path = folders[0] / "a" / "one.nii.gz"
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DataError, match="a/one .*damaged or cut short"):
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"\na/one .*damaged or cut short"):
         evaluate_folder(*folders)
 
 
