@@ -158,3 +158,34 @@ def tables(
         done = sum(bool(row.folds) for row in table.rows)
         page, *_ = write_table(table, out, content["folds"], note)
         print(f"wrote {page}, .tex and .csv: {done} of {len(table.rows)} rows run")
+
+
+@app.command()
+def figures(
+    names: Annotated[list[str] | None, typer.Argument(help="Figures; default: all.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="Data root, for figures that show scans.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path(
+        "figures"
+    ),
+    case: Annotated[list[str] | None, typer.Option(help="Subject to show; repeatable.")] = None,
+    note: Annotated[str, typer.Option(help="A line above each figure.")] = "",
+) -> None:
+    """Draw the papers' figures as PNG and SVG; those that cannot be drawn yet are named.
+
+    Example: stroke-nets figures agmr_figure07 --dataset-dir DATA --out figures
+    """
+    from stroke_nets.reporting.figure_style import Source
+    from stroke_nets.reporting.figures import published_figures, write_figure
+
+    source, drawn = Source(runs, dataset_dir, case or (), note), False
+    for name, content in published_figures(names or ()).items():
+        try:
+            print(f"wrote {write_figure(name, content, source, out)[0]} and .svg")
+            drawn = True
+        except UsageError as error:
+            print(f"not drawn: {name}: {error}")
+    if not drawn:
+        raise UsageError(f"--runs {runs}: no figure could be drawn; see the lines above")
