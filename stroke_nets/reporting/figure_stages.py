@@ -39,7 +39,7 @@ def attention_stages(content: Mapping[str, Any], source: Source) -> Figure:
         column[0].set_title(f"stage {stage}, {maps[f'input{stage}'].shape[0]}²")
     for place, label in zip(axes[:, 1], ("input", "attention", "output"), strict=True):
         place.set_ylabel(label)
-    figure.colorbar(shown, ax=axes[1, :], shrink=0.9, label="weight")
+    figure.colorbar(shown, ax=axes, shrink=0.35, pad=0.02, aspect=15, label="attention, prior")
     caption(figure, content, source)
     return figure
 

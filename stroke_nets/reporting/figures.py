@@ -1,4 +1,4 @@
-"""The papers' figures from run folders; ``published/figures.json`` says which run is shown where."""
+"""The papers' figures from run folders; ``published/figures.json`` maps panels to runs."""
 
 import json
 import os

@@ -185,7 +185,7 @@ def _csv(table: Table) -> str:
         } | {name: row.counts.get(name) for name in ("n_cases", *EMPTY)}
         lines += [same | _csv_figure(row, metric) for metric in table.metrics]
         for metric, found in row.p_values.items():
-            for test, p_value in found.items():
+            for test, p_value in found.items() if found["n"] else ():
                 lines.append(same | {"metric": f"{metric}_paired_{test}", "ours": p_value})
             lines.append(same | {"metric": f"{metric}_p"} | _csv_paper(row.cells[f"{metric}_p"]))
     buffer = io.StringIO()
