@@ -7,9 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
-from stroke_nets.reporting.figure_style import BLUE, ORANGE, VERMILION, Source, caption
+from stroke_nets.reporting.figure_style import BLUE, ORANGE, VERMILION, Source, caption, not_run
 from stroke_nets.reporting.runs import Run
 
 Array = NDArray[np.float64]
@@ -57,13 +58,16 @@ def dice_by_volume(content: Mapping[str, Any], source: Source) -> Figure:
     figure = Figure(figsize=(7.5, 5), layout="constrained")
     grid = figure.subplots(2, -(-len(schemes) // 2), sharex=True, sharey=True)
     for axes, scheme in zip(grid.flat, schemes, strict=False):
-        for row in (row for row in content["rows"] if row["scheme"] == scheme):
-            if row["label"] in runs:
-                _curve(axes, runs[row["label"]], *MARKS[row["with_module"]])
+        shown = [r for r in content["rows"] if r["scheme"] == scheme and r["label"] in runs]
+        for row in shown:
+            _curve(axes, runs[row["label"]], *MARKS[row["with_module"]])
+        if not shown:
+            not_run(axes)
         axes.axvline(SMALL_ML, color="0.6", linewidth=0.8, linestyle=":")
         axes.set_title(scheme)
         axes.grid(color="0.93")
     grid.flat[0].set(xscale="log", ylim=(-0.03, 1.03))
+    grid.flat[0].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for axes in grid.flat[len(schemes) :]:
         axes.set_axis_off()
     handles = [

@@ -1,6 +1,6 @@
 """Figures that lay masks over scans: difference maps and boundaries, patients by methods."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,11 +20,11 @@ from stroke_nets.reporting.case_figure import (
     load_slices,
     panel,
 )
-from stroke_nets.reporting.figure_style import SKY, VERMILION, Source, caption
+from stroke_nets.reporting.figure_style import SKY, VERMILION, Source, caption, not_run
 from stroke_nets.reporting.runs import Case, Run, key
 
 PATIENTS = 5
-MARGIN_MM = 12  # around what is shown
+MARGIN_MM = 15  # around what is shown
 Draw = Callable[[Axes, AxialSlice], None]
 
 
@@ -43,18 +43,20 @@ def scheme_boundaries(content: Mapping[str, Any], source: Source) -> Figure:
     runs, missing = source.found(content)
     chosen = _subjects(runs, source, by=lambda case: case["lesions_truth"], count=1)
     slices = dict(zip(runs, _load(runs, chosen[0], source, _most_lesions), strict=True))
-    shape = _window(list(slices.values()), zoom=False)
+    shape = _window(next(iter(slices.values())), zoom=False)
     schemes = list(dict.fromkeys(row["scheme"] for row in content["rows"]))
     figure, axes = _panels(2, len(schemes), next(iter(slices.values())), shape, width=1.45)
     for row in content["rows"]:
         place = axes[int(row["with_module"]), schemes.index(row["scheme"])]
         if row["label"] in slices:
             _outlines(place, _cropped(slices[row["label"]], shape))
+        else:
+            not_run(place)
     for place, scheme in zip(axes[0], schemes, strict=True):
         place.set_title(scheme)
     for place, label in zip(axes[:, 0], content["legend"], strict=True):
         _row_label(place, label)
-    figure.legend(handles=_outline_legend(), loc="outside right upper", frameon=False)
+    figure.legend(handles=_outline_legend(), loc="outside upper right", ncols=2, frameon=False)
     caption(figure, content, source, missing)
     return figure
 
@@ -66,15 +68,15 @@ def _grid(
     runs, missing = source.found(content)
     subjects = _subjects(runs, source, by=lambda case: case["truth_ml"], count=PATIENTS)
     rows = [_load(runs, subject, source) for subject in subjects]
-    windows = [_window(slices, zoom) for slices in rows]
-    figure, axes = _panels(len(rows), len(runs), rows[0][0], windows[0], width=1.0)
+    windows = [_window(slices[0], zoom) for slices in rows]
+    figure, axes = _panels(len(rows), len(runs), rows[0][0], windows[0], width=1.1)
     for line, subject, slices, window in zip(axes, subjects, rows, windows, strict=True):
         for place, shown in zip(line, slices, strict=True):
             draw(place, _cropped(shown, window))
-        _row_label(line[0], " ".join(filter(None, subject)))
+        _row_label(line[0], "\n".join(filter(None, subject)))
     for place, label in zip(axes[0], runs, strict=True):
         place.set_title(label)
-    figure.legend(handles=legend, loc="outside right upper", frameon=False)
+    figure.legend(handles=legend, loc="outside upper right", ncols=len(legend), frameon=False)
     caption(figure, content, source, missing)
     return figure
 
@@ -131,10 +133,9 @@ def _most_lesions(truth: Array, _: Array) -> int:
 Window = tuple[slice, slice]
 
 
-def _window(slices: Sequence[AxialSlice], zoom: bool) -> Window:
-    """The square around the masks (zoom) or the box around the head, with a margin."""
-    first = slices[0]
-    shown = np.any([s.truth | s.prediction for s in slices], axis=0) if zoom else first.image > 0.05
+def _window(first: AxialSlice, zoom: bool) -> Window:
+    """The square around the truth (zoom) or the box around the head, with a margin."""
+    shown = first.truth if zoom else first.image > 0.05
     box = ndimage.find_objects(shown.astype(np.uint8))
     x, y = box[0] if box else (slice(0, n) for n in shown.shape)
     extents = [(s.stop - s.start) * mm for s, mm in zip((x, y), first.spacing, strict=True)]
@@ -163,7 +164,7 @@ def _panels(
 ) -> tuple[Figure, Any]:
     """A figure of equal panels, `width` inches each."""
     x, y = ((s.stop - s.start) * mm for s, mm in zip(window, shown.spacing, strict=True))
-    size = (width * columns + 2.3, width * y / x * rows + 0.9)
+    size = (width * columns + 0.4, width * y / x * rows + 1.0)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for place in axes.flat:
@@ -172,7 +173,8 @@ def _panels(
 
 
 def _row_label(place: Axes, label: str) -> None:
-    place.text(-0.06, 0.5, label, transform=place.transAxes, rotation=90, ha="right", va="center")
+    style: dict[str, Any] = {"rotation": 90, "ha": "right", "va": "center", "ma": "center"}
+    place.text(-0.06, 0.5, label, transform=place.transAxes, **style)
 
 
 def _size_mm(shown: AxialSlice) -> tuple[float, float]:
@@ -193,15 +195,15 @@ def _outlines(place: Axes, shown: AxialSlice) -> None:
     )
     for mask, colour, line in (
         (shown.truth, VERMILION, "solid"),
-        (shown.prediction, SKY, "dashed"),
+        (shown.prediction, SKY, (0, (3, 1.2))),
     ):
         if mask.any():
             picture = mask[::-1].swapaxes(0, 1).astype(float)
-            place.contour(x, y, picture, [0.5], colors=[colour], linewidths=0.9, linestyles=line)
+            place.contour(x, y, picture, [0.5], colors=[colour], linewidths=0.9, linestyles=[line])
 
 
 def _outline_legend() -> list[Line2D]:
     return [
         Line2D([], [], color=VERMILION, label="truth"),
-        Line2D([], [], color=SKY, linestyle="dashed", label="prediction"),
+        Line2D([], [], color=SKY, linestyle=(0, (3, 1.2)), label="prediction"),
     ]

@@ -84,7 +84,7 @@ def _maps(runs: Path, name: str) -> dict[str, Array]:
     if not files:
         raise UsageError(f"{runs / name}: no fold has a {FILE}; save one with save_stage_maps")
     try:
-        with np.load(files[0]) as content:
+        with files[0].open("rb") as stream, np.load(stream) as content:
             return dict(content)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{files[0]}: damaged ({error}); save the maps again") from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stroke_nets.errors import UsageError
@@ -59,6 +60,11 @@ class Source:
         if not done:
             raise UsageError(f"{self.runs}: none of the figure's {len(read)} methods has been run")
         return done, [label for label, run in read.items() if run is None]
+
+
+def not_run(axes: Axes) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center", color="0.4")
 
 
 def caption(

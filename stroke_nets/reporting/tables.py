@@ -26,8 +26,8 @@ from stroke_nets.reporting.statistics import TESTS, holm, paired_tests
 SMALL = 1000  # voxels, MSCSA's small lesions
 SUBSETS = {
     "entire": "all cases",
-    "small": f"cases with fewer than {SMALL} lesion voxels in all",
-    "small_components": f"cases without a lesion of more than {SMALL} voxels",
+    "small": f"cases with a lesion and fewer than {SMALL} lesion voxels in all",
+    "small_components": f"cases with a lesion and none of more than {SMALL} voxels",
 }
 Pair = tuple[float | None, float | None]  # mean and standard deviation
 
@@ -128,9 +128,9 @@ def build_table(name: str, table: Mapping[str, Any], runs: Path, policy: str = "
 def in_subset(cases: Sequence[Case], subset: str) -> list[Case]:
     """The cases of a subset, a key of `SUBSETS`."""
     if subset == "small":
-        return [case for case in cases if case["tp"] + case["fn"] < SMALL]
+        return [case for case in cases if 0 < case["tp"] + case["fn"] < SMALL]
     if subset == "small_components":
-        return [case for case in cases if case["largest_lesion_voxels"] <= SMALL]
+        return [case for case in cases if 0 < case["largest_lesion_voxels"] <= SMALL]
     return list(cases)
 
 
