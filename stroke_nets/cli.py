@@ -132,6 +132,40 @@ def pseudo_label(
 
 
 @app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="Folder of masks, or a run folder.")],
+    truth: Annotated[Path, typer.Argument(help="Folder of masks, or a manifest beside its data.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    part: Annotated[str, typer.Option(help="Of a manifest: heldout, train or all.")] = "all",
+    fold: Annotated[int, typer.Option(help="Of a manifest: the held-out fold.")] = 0,
+    policy: Annotated[str, typer.Option(help="Distances to an empty mask: paper, penalty.")] = (
+        "paper"
+    ),
+    connectivity: Annotated[int, typer.Option(help="Of a lesion's voxels: 6, 18, 26.")] = 6,
+    workers: Annotated[int, typer.Option(help="Processes, where there are many cases.")] = 2,
+) -> None:
+    """Compare masks with the truth: cases.csv, summary.json.
+
+    A prediction is named as its truth, or as its scan with _pred before the ending. Any that is
+    missing, misplaced, damaged or on another grid is listed, and nothing is written (exit 3).
+
+    Example: stroke-nets evaluate masks DATA/manifest.json -o evaluation
+    """
+    from stroke_nets.engines.evaluation import evaluate_folder
+
+    evaluate_folder(
+        predictions,
+        truth,
+        out,
+        part=part,
+        fold=fold,
+        policy=policy,
+        connectivity=connectivity,
+        workers=workers,
+    )
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, after evaluation.")],
     dataset_dir: Annotated[Path, typer.Option(help="Data root that was evaluated.")],
@@ -150,3 +184,62 @@ def report(
     print(f"wrote {page}")
     if large["mean"] is not None:
         print(f"mean held-out Dice on {large['n']} lesions above 1 ml: {large['mean']:.3f}")
+
+
+@app.command()
+def tables(
+    names: Annotated[list[str] | None, typer.Argument(help="Tables; default: all.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path(
+        "tables"
+    ),
+    policy: Annotated[str, typer.Option(help="Distances to an empty mask: paper, penalty.")] = (
+        "paper"
+    ),
+    note: Annotated[str, typer.Option(help="A line above each table.")] = "",
+) -> None:
+    """Write the papers' tables, ours beside theirs, as Markdown, LaTeX and CSV.
+
+    Example: stroke-nets tables agmr_table03 mscsa_table1_small --runs runs --out tables
+    """
+    if not runs.is_dir():
+        raise UsageError(f"--runs {runs}: no such folder; give the folder of all runs")
+    from stroke_nets.reporting.table_files import write_table
+    from stroke_nets.reporting.tables import build_table, published
+
+    for name, content in published(names or ()).items():
+        table = build_table(name, content, runs, policy)
+        done = sum(bool(row.folds) for row in table.rows)
+        page, *_ = write_table(table, out, content["folds"], note)
+        print(f"wrote {page}, .tex and .csv: {done} of {len(table.rows)} rows run")
+
+
+@app.command()
+def figures(
+    names: Annotated[list[str] | None, typer.Argument(help="Figures; default: all.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="Data root, for figures that show scans.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path(
+        "figures"
+    ),
+    case: Annotated[list[str] | None, typer.Option(help="Subject to show; repeatable.")] = None,
+    note: Annotated[str, typer.Option(help="A line above each figure.")] = "",
+) -> None:
+    """Draw the papers' figures as PNG and SVG; those that cannot be drawn yet are named.
+
+    Example: stroke-nets figures agmr_figure07 --dataset-dir DATA --out figures
+    """
+    from stroke_nets.reporting.figure_style import Source
+    from stroke_nets.reporting.figures import published_figures, write_figure
+
+    source, drawn = Source(runs, dataset_dir, case or (), note), False
+    for name, content in published_figures(names or ()).items():
+        try:
+            print(f"wrote {write_figure(name, content, source, out)[0]} and .svg")
+            drawn = True
+        except UsageError as error:
+            print(f"not drawn: {name}: {error}")
+    if not drawn:
+        raise UsageError(f"--runs {runs}: no figure could be drawn; see the lines above")

@@ -57,3 +57,15 @@ def test_folds_of_a_list_that_lacks_subjects(simulated, tmp_path):
     with pytest.raises(DataError, match=r"lists\.csv: lacks the manifest's 'sub-4'; "):
         folds(simulated / "manifest.json", "--published", lists, "--out", out)
     assert not out.exists()
+
+
+def test_tables_and_figures_from_nothing_say_what_is_missing(tmp_path):
+    out = str(tmp_path / "out")
+    done = run("tables", "agmr_table03", "--runs", str(tmp_path), "-o", out)
+    assert done.returncode == 0
+    assert "agmr_table03.md, .tex and .csv: 0 of 11 rows run" in done.stdout
+    done = run("figures", "--runs", str(tmp_path), "-o", out)
+    assert done.returncode == 2
+    assert done.stdout.count("not drawn: ") == 7
+    assert done.stderr.count("\n") == 1
+    assert run("tables", "--runs", str(tmp_path / "no")).returncode == 2

@@ -20,7 +20,8 @@ PLAIN = (str, int, float, bool, type(None))
 def start_run(output_dir: str, overwrite: bool = False) -> None:
     """Open a run folder and write the configuration that runs into it.
 
-    Called from a bundle's ``initialize``.
+    Called from a bundle's ``initialize``. The network's number of parameters is written with the
+    configuration, as ``parameters``, for the tables.
 
     Args:
         output_dir: the run folder.
@@ -67,4 +68,7 @@ def _resolved(parser: ConfigParser) -> dict[str, Any]:
             result = parser.get_parsed_content(key)
             if isinstance(result, PLAIN):
                 config[key] = result
+    if "network_def" in config:
+        network = parser.get_parsed_content("network_def")
+        config["parameters"] = sum(weights.numel() for weights in network.parameters())
     return config

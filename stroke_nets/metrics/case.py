@@ -1,22 +1,18 @@
-"""The figures of one case: overlap, surface distances in mm, volumes in ml, lesion counts.
+"""The figures of one case: overlap, surface distances in mm, volumes in ml, lesions.
 
-Sources: AGMR-Net (DSC, recall, precision, ASD, 95HD per patient) and, for the connectivity of
-lesions, MSCSA. The surface distances are MONAI's: surface voxels are those that one binary erosion
-with a 6-neighbourhood removes, each is weighted alike, and distances run between voxel centres.
+Sources: AGMR-Net (DSC, recall, precision, ASD, 95HD per patient) and MSCSA (lesion-wise F1).
 """
 
+import math
 from collections.abc import Sequence
-from typing import Literal
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import KDTree
+
+from stroke_nets.metrics.lesions import Connectivity, lesion_figures
+from stroke_nets.metrics.surface import surface_figures
 
 Mask = NDArray[np.bool_]
-Connectivity = Literal[6, 18, 26]
-NAN = float("nan")
 
 
 def case_metrics(
@@ -25,10 +21,10 @@ def case_metrics(
     spacing: Sequence[float],
     connectivity: Connectivity = 6,
 ) -> dict[str, float | int]:
-    """Compare one predicted lesion mask with its truth.
+    """Compare one predicted lesion mask with its truth, in one pass over their joint box.
 
-    What an empty mask gives (the policy that `summary.POLICY` names; "-" is nan, which `summarize`
-    leaves out of the means and counts)::
+    What an empty mask gives ("-" is nan: `summary.summarize` excludes it or puts a penalty in its
+    place, as its policy says; `lesions.lesion_figures` has the lesion-wise figures)::
 
         prediction  truth   dice  recall  precision  asd  hd95
         empty       lesion  0     0       0          -    -
@@ -42,32 +38,32 @@ def case_metrics(
         connectivity: 6, 18 or 26: the neighbours that make two voxels one lesion.
 
     Returns:
-        tp, fp, fn (voxels), dice, recall, precision, asd and hd95 (mm), lesions_truth,
-        lesions_predicted, truth_ml, predicted_ml.
+        tp, fp, fn (voxels), dice, recall, precision, asd and hd95 (mm), the lesion-wise figures
+        of `lesions.lesion_figures`, truth_ml, predicted_ml, volume_difference_ml (absolute) and
+        diagonal_mm (of the image, the penalty for a distance that is undefined).
 
     Raises:
         ValueError: shapes that differ or are not 3D, a mask of floats, a spacing that is not three
             positive numbers, an unknown connectivity.
     """
     predicted, true = _checked(prediction, truth, spacing)
-    box = ndimage.find_objects((predicted | true).astype(np.uint8))
-    if box:  # beyond the joint bounding box there is only background
-        predicted, true = predicted[box[0]], true[box[0]]
+    sides = [size * float(mm) for size, mm in zip(true.shape, spacing, strict=True)]
+    box = _box(predicted | true)  # beyond it there is only background
+    predicted, true = np.ascontiguousarray(predicted[box]), np.ascontiguousarray(true[box])
     n_predicted, n_true = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     tp = int(np.count_nonzero(predicted & true))
-    asd, hd95 = _surface_figures(predicted, true, spacing)
-    voxel_ml = float(np.prod(np.asarray(spacing, dtype=np.float64))) / 1000
+    voxel_ml = math.prod(float(mm) for mm in spacing) / 1000
     return {
         "tp": tp,
         "fp": n_predicted - tp,
         "fn": n_true - tp,
         **_overlap(tp, n_predicted, n_true),
-        "asd": asd,
-        "hd95": hd95,
-        "lesions_truth": _n_lesions(true, connectivity),
-        "lesions_predicted": _n_lesions(predicted, connectivity),
+        **surface_figures(predicted, true, spacing),
+        **lesion_figures(predicted, true, voxel_ml, connectivity),
         "truth_ml": n_true * voxel_ml,
         "predicted_ml": n_predicted * voxel_ml,
+        "volume_difference_ml": abs(n_true - n_predicted) * voxel_ml,
+        "diagonal_mm": math.hypot(*sides),
     }
 
 
@@ -85,7 +81,17 @@ def _checked(
         )
     if len(spacing) != 3 or not all(0 < side < np.inf for side in spacing):
         raise ValueError(f"spacing must be three positive numbers in mm, not {tuple(spacing)}")
-    return prediction.astype(bool), truth.astype(bool)
+    return prediction.astype(bool, copy=False), truth.astype(bool, copy=False)
+
+
+def _box(mask: Mask) -> tuple[slice, ...]:
+    """The bounding box of a mask; one voxel if the mask is empty."""
+    box = [slice(None)] * 3
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        filled = np.flatnonzero(mask[tuple(box)].any(axis=others))
+        box[axis] = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0, 1)
+    return tuple(box)
 
 
 def _overlap(tp: int, n_predicted: int, n_true: int) -> dict[str, float]:
@@ -97,32 +103,3 @@ def _overlap(tp: int, n_predicted: int, n_true: int) -> dict[str, float]:
         "recall": tp / n_true if n_true else 0.0,
         "precision": tp / n_predicted if n_predicted else 0.0,
     }
-
-
-def _surface_figures(predicted: Mask, true: Mask, spacing: Sequence[float]) -> tuple[float, float]:
-    """Symmetric average surface distance and 95 % Hausdorff distance in mm; nan if one is empty.
-
-    As MONAI's `compute_average_surface_distance(symmetric=True)`, the mean over the pooled points
-    of both surfaces, and `compute_hausdorff_distance(percentile=95)`, the larger of the two
-    directed percentiles.
-    """
-    if not predicted.any() or not true.any():
-        return NAN, NAN
-    points_predicted, points_true = _surface_mm(predicted, spacing), _surface_mm(true, spacing)
-    # A tree of the surface points gives the same distances as a distance transform, sooner.
-    to_true = KDTree(points_true).query(points_predicted)[0]
-    to_predicted = KDTree(points_predicted).query(points_true)[0]
-    asd = np.concatenate([to_true, to_predicted]).mean()
-    hd95 = max(np.percentile(to_true, 95), np.percentile(to_predicted, 95))
-    return float(asd), float(hd95)
-
-
-def _surface_mm(mask: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Centres of the surface voxels, shape (points, 3), in mm; the array's border is background."""
-    surface = mask & ~ndimage.binary_erosion(mask)
-    return np.argwhere(surface).astype(np.float64) * np.asarray(spacing, dtype=np.float64)
-
-
-def _n_lesions(mask: Mask, connectivity: Connectivity) -> int:
-    """Number of connected components."""
-    return int(cc3d.connected_components(mask, connectivity=connectivity, return_N=True)[1])

@@ -6,6 +6,7 @@ a lightened slice, so that black shows, and with the agreement in blue.
 
 import io
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,26 +57,40 @@ class AxialSlice:
 
 
 def load_slice(image: Path, label: Path, prediction: Path) -> AxialSlice:
-    """Read a case and choose its slice: the largest lesion area along z.
+    """Read a case and choose its slice as `load_slices` does."""
+    return load_slices(image, label, [prediction])[0]
 
-    The area is that of the truth, or of the prediction where the truth is empty; the middle slice
-    where both are.
+
+def load_slices(
+    image: Path,
+    label: Path,
+    predictions: Sequence[Path],
+    choose: Callable[[Array, Array], int] | None = None,
+) -> list[AxialSlice]:
+    """Read the same slice of a case with each of several predictions.
+
+    Args:
+        image: the scan.
+        label: its lesion mask.
+        predictions: masks, at least one.
+        choose: index along z from the truth and the first prediction, bool of shape (X, Y, Z). By
+            default the largest lesion area of the truth, or of the prediction where the truth is
+            empty; the middle slice where both are.
 
     Raises:
         DataError: a file that cannot be read, or that does not lie on the image's 3D grid.
     """
     volume, affine = _read(image)
     masks = []
-    for path in (label, prediction):
+    for path in (label, *predictions):
         voxels, mask_affine = _read(path)
         if voxels.shape != volume.shape or not np.allclose(mask_affine, affine, atol=1e-3):
             raise DataError(f"{path}: its grid is not that of {image.name}; resample it first")
         masks.append(voxels > 0.5)
-    z = _slice_of_interest(*masks)
-    side_x, side_y, _ = nib.affines.voxel_sizes(affine)
-    return AxialSlice(
-        volume[..., z], masks[0][..., z], masks[1][..., z], (float(side_x), float(side_y)), z
-    )
+    truth, *predicted = masks
+    z = (choose or _slice_of_interest)(truth, predicted[0])
+    x, y, _ = (float(side) for side in nib.affines.voxel_sizes(affine))
+    return [AxialSlice(volume[..., z], truth[..., z], p[..., z], (x, y), z) for p in predicted]
 
 
 def _read(path: Path) -> tuple[Array, Array]:
@@ -103,41 +118,63 @@ def draw_png(case: AxialSlice) -> bytes:
     truth, predicted = case.truth, case.prediction
     width, height = (n * mm for n, mm in zip(case.image.shape, case.spacing, strict=True))
     figure = Figure(figsize=(14, 3.5 * height / width + 0.7), dpi=100, layout="constrained")
-    gray = _gray(case.image)
-    regions = [truth & predicted, truth & ~predicted, predicted & ~truth]
+    gray = gray_levels(case.image)
     panels: dict[str, tuple[Array, list[tuple[Array, str]]]] = {
         "Image": (gray, []),
         "Truth": (gray, [(truth, LESION)]),
         "Prediction": (gray, [(predicted, LESION)]),
-        "Difference": (0.4 + 0.6 * gray, list(zip(regions, DIFFERENCE.values(), strict=True))),
+        "Difference": (0.4 + 0.6 * gray, difference(case)),
     }
     for axes, (title, (back, masks)) in zip(figure.subplots(1, 4), panels.items(), strict=True):
-        _panel(axes, back, masks, (width, height))
+        panel(axes, back, masks, (width, height))
         axes.set_title(title)
-    legend = [Patch(facecolor=colour, label=label) for label, colour in DIFFERENCE.items()]
-    figure.legend(handles=legend, loc="outside lower right", ncols=3, frameon=False)
+    figure.legend(handles=difference_legend(), loc="outside lower right", ncols=3, frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
 
-def _gray(image: Array) -> Array:
+def difference(case: AxialSlice) -> list[tuple[Array, str]]:
+    """The regions of a difference map, (X, Y), with their colours."""
+    truth, predicted = case.truth, case.prediction
+    regions = [truth & predicted, truth & ~predicted, predicted & ~truth]
+    return list(zip(regions, DIFFERENCE.values(), strict=True))
+
+
+def difference_legend() -> list[Patch]:
+    """What the colours of a difference map mean."""
+    return [Patch(facecolor=colour, label=label) for label, colour in DIFFERENCE.items()]
+
+
+def gray_levels(image: Array) -> Array:
     """Intensities to [0, 1] between the 1st and 99.5th percentile."""
     image = np.nan_to_num(image.astype(np.float64))
     low, high = np.percentile(image, (1, 99.5))
     return np.clip((image - low) / (high - low or 1), 0, 1)
 
 
-def _panel(
-    axes: Axes, back: Array, masks: list[tuple[Array, str]], size_mm: tuple[float, float]
+def panel(
+    axes: Axes,
+    back: Array,
+    masks: list[tuple[Array, str]],
+    size_mm: tuple[float, float],
+    letters: bool = True,
 ) -> None:
-    """One slice (X, Y) with coloured regions, seen from the feet: x runs from right to left."""
+    """One slice (X, Y) with coloured regions, seen from the feet: x runs from right to left.
+
+    Args:
+        axes: where to draw.
+        back: gray levels in [0, 1].
+        masks: regions and their colours; a later one covers an earlier one.
+        size_mm: extent of the slice along X and Y.
+        letters: mark right and left.
+    """
     colours = np.repeat(back[..., None], 3, axis=-1)
     for mask, colour in masks:
         colours[mask] = 0.1 * colours[mask] + 0.9 * np.array(to_rgb(colour))
     axes.imshow(colours[::-1].swapaxes(0, 1), origin="lower", extent=(0, size_mm[0], 0, size_mm[1]))
     axes.set_axis_off()
-    for x, letter in ((0.05, "R"), (0.95, "L")):
+    for x, letter in ((0.05, "R"), (0.95, "L")) if letters else ():
         axes.text(x, 0.96, letter, transform=axes.transAxes, ha="center", va="center").set_bbox(
             {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
         )

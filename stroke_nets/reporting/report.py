@@ -21,6 +21,7 @@ COLUMNS = {
     "precision": ("Precision", 3),
     "asd": ("ASD (mm)", 2),
     "hd95": ("HD95 (mm)", 2),
+    "lesion_f1": ("Lesion F1", 3),
     "truth_ml": ("Truth (ml)", 2),
     "predicted_ml": ("Predicted (ml)", 2),
     "lesions_truth": ("Lesions, truth", 0),
@@ -33,8 +34,9 @@ NAMES = {
     "policy": "rule for empty masks",
     "dice_global": "Dice of the voxels pooled over all cases",
     "empty_prediction": "cases with a lesion and an empty prediction",
-    "lesion_free_truth": "cases without a lesion",
-    "lesion_free_truth_false_positives": "cases without a lesion but with false positives",
+    "empty_truth": "cases without a lesion but with false positives",
+    "both_empty": "cases without a lesion and without a prediction",
+    "connectivity": "neighbours of a lesion's voxel",
 }
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto;
@@ -76,6 +78,7 @@ def write_report(run_dir: Path, dataset_dir: Path) -> Path:
             f"<h1>Evaluation of {escape(name)}</h1>",
             '<p class="notice"><strong>For research use only.</strong> Not for diagnosis.</p>',
             _summary_section(summary),
+            _volume_section(summary),
             _cases_section(cases),
             f"<h2>Pictures</h2>\n<p>{CONVENTION}</p>",
             *figures,
@@ -135,18 +138,35 @@ def _summary_section(summary: dict[str, Any]) -> str:
     for name, (heading, decimals) in COLUMNS.items():
         found, digits = summary["metrics"][name], max(decimals, 1)
         mean, std, median = (_number(found[key], digits) for key in ("mean", "std", "median"))
+        low, high = (_number(end, digits) for end in found["ci95"] or (None, None))
+        excluded = [f"{count} {reason}" for reason, count in found["excluded"].items()]
+        why = escape(", ".join(excluded).replace("_", " ")) or "0"
         rows.append(
-            [heading, f"{mean} &plusmn; {std}", median, str(found["n"]), str(found["n_excluded"])]
+            [heading, f"{mean} &plusmn; {std}", f"{low} to {high}", median, str(found["n"]), why]
         )
     caption = "Mean &plusmn; sample standard deviation; excluded: cases where a figure is undefined"
-    head = ["Metric", "Mean &plusmn; std", "Median", "Cases", "Excluded"]
+    head = ["Metric", "Mean &plusmn; std", "95 % interval of the mean", "Median", "Cases"]
+    head.append("Excluded")
     return f"<h2>Summary</h2>\n<dl>\n{_facts(summary)}</dl>\n{_table(caption, head, rows)}"
+
+
+def _volume_section(summary: dict[str, Any]) -> str:
+    """The table by lesion volume: patients by their total, lesions by their own."""
+    rows = [
+        [escape(row["bin"].replace("_", " ")), str(row["n_cases"])]
+        + [_number(row[name]["mean"], 3) for name in ("dice", "recall", "precision", "lesion_f1")]
+        + [str(row.get("n_lesions", "n/a")), _number(row.get("lesion_dice"), 3)]
+        for row in summary["by_volume"]
+    ]
+    head = ["Volume", "Cases", "Dice", "Recall", "Precision", "Lesion F1", "Lesions", "Lesion Dice"]
+    caption = "Means; cases by their total lesion volume, lesions by their own"
+    return f"<h2>By volume</h2>\n{_table(caption, head, rows)}"
 
 
 def _facts(summary: dict[str, Any]) -> str:
     """What is one number or word: settings, pooled Dice, how often an empty mask decided."""
     above = summary["dice_above_1ml"]
-    facts = {key: value for key, value in summary.items() if not isinstance(value, dict)}
+    facts = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
     facts["dice_global"] = _number(summary["dice_global"], 3)
     facts[f"mean Dice of the {above['n']} cases above {above['min_ml']:g} ml"] = _number(
         above["mean"], 3

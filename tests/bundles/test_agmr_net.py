@@ -15,6 +15,8 @@ import torch
 import yaml
 from monai.bundle import ConfigWorkflow
 
+from stroke_nets.networks.agmr_net import AGMRNet
+
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "agmr_net"
 CONFIGS = BUNDLE / "configs"
@@ -96,6 +98,15 @@ def test_evaluation_writes_each_case_and_a_summary(trained):
     assert summary["bundle"] == "agmr_net"
     assert summary["space"] == "native"
     assert summary["metrics"]["dice"]["mean"] == pytest.approx(cases["dice"].mean())
+    network = AGMRNet(widths=TINY["widths"])
+    assert summary["parameters"] == sum(p.numel() for p in network.parameters())
+    assert (summary["policy"], summary["connectivity"]) == ("paper", 6)
+
+
+def test_a_prediction_that_is_missing_is_listed(trained, simulated, tmp_path):
+    done = run("evaluating", ["evaluate.yaml"], dataset_dir=simulated, output_dir=tmp_path)
+    assert_one_line(done, 3, "2 problems")
+    assert done.stderr.count("no prediction; expected") == 2
 
 
 def test_a_second_training_does_not_overwrite_the_first(trained, simulated):

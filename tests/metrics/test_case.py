@@ -3,10 +3,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_dice,
+    compute_hausdorff_distance,
+)
 from scipy import ndimage
 
 from stroke_nets.metrics.case import case_metrics
+from stroke_nets.metrics.lesions import BINS
 
 
 def mask(*voxels, shape=(6, 6, 6)):
@@ -42,6 +47,7 @@ def test_figures_worked_out_by_hand():
     truth = mask((1, 1, 1), (1, 1, 2), (1, 1, 3), (4, 4, 4))
     prediction = mask((1, 1, 2), (1, 1, 3), (1, 1, 4))
     figures = case_metrics(prediction, truth, (1, 1, 1))
+    binned = {name: figures.pop(name) for name in list(figures) if name.endswith(BINS)}
     far = math.sqrt(3**2 + 3**2)  # from (4, 4, 4) to (1, 1, 4)
     assert figures == pytest.approx(
         {
@@ -53,12 +59,22 @@ def test_figures_worked_out_by_hand():
             "precision": 2 / 3,
             "asd": (0 + 0 + 1 + 1 + 0 + 0 + far) / 7,
             "hd95": 1 + 0.85 * (far - 1),  # position 0.95 * 3 = 2.85 among 0, 0, 1, far
+            "lesion_f1": 1 / (1 + 1 / 2),
+            "lesion_precision": 1,
+            "lesion_recall": 1 / 2,
             "lesions_truth": 2,
             "lesions_predicted": 1,
+            "lesion_count_difference": 1,
+            "largest_lesion_voxels": 3,
             "truth_ml": 0.004,
             "predicted_ml": 0.003,
+            "volume_difference_ml": 0.001,
+            "diagonal_mm": 6 * math.sqrt(3),
         }
     )
+    assert binned.pop("lesions_below_0.1_ml") == 2
+    assert binned.pop("lesion_dice_below_0.1_ml") == pytest.approx((4 / 6 + 0) / 2)
+    assert all(value == 0 or math.isnan(value) for value in binned.values())
 
 
 def test_spacing_is_per_axis():
@@ -140,7 +156,9 @@ def test_agrees_with_monai(seed):
     options = {"include_background": True, "spacing": spacing}
     asd = compute_average_surface_distance(*one_hot, symmetric=True, **options).item()
     hd95 = compute_hausdorff_distance(*one_hot, percentile=95, directed=False, **options).item()
-    assert (figures["asd"], figures["hd95"]) == pytest.approx((asd, hd95), rel=1e-6, abs=1e-6)
+    dice = compute_dice(*one_hot).item()
+    found = [figures[name] for name in ("dice", "asd", "hd95")]
+    assert found == pytest.approx([dice, asd, hd95], rel=1e-6, abs=1e-6)  # MONAI's are float32
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.metrics.case import case_metrics
-from stroke_nets.metrics.summary import METRICS, POLICY, summarize
+from stroke_nets.metrics.summary import METRICS, summarize, values
 
 
 def case(predicted, true, side=1.0):
@@ -28,9 +28,22 @@ def test_mean_sample_std_and_median():
         "mean": pytest.approx(statistics.mean(dice)),
         "std": pytest.approx(statistics.stdev(dice)),
         "median": pytest.approx(2 / 3),
-        "n": 3,
+        "ci95": [pytest.approx(2 / 5), pytest.approx(1.0)],  # of 27 equally likely resamples, each
+        "n": 3,  # extreme one has 1 / 27 > 2.5 %
         "n_excluded": 0,
+        "excluded": {},
     }
+
+
+def test_interval_is_the_bootstraps_and_does_not_change():
+    """With many cases the percentile bootstrap meets the normal interval of the mean."""
+    cases = [case((0, stop), (0, 10)) for stop in range(1, 11) for _ in range(20)]
+    dice = summarize(cases)["metrics"]["dice"]
+    half = 1.96 * dice["std"] / math.sqrt(dice["n"])
+    low, high = dice["ci95"]
+    # 2000 resamples place an end within about 5 % of the half width (standard error of a quantile)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+    assert summarize(cases)["metrics"]["dice"]["ci95"] == [low, high]
 
 
 def test_global_dice_pools_voxels():
@@ -39,27 +52,57 @@ def test_global_dice_pools_voxels():
     assert summary["metrics"]["dice"]["mean"] == 0.5
 
 
-def test_policy_cases_are_counted_and_undefined_figures_excluded():
+POLICY_CASES = [
+    case((0, 4), (0, 4)),
+    case(EMPTY, (0, 4)),
+    case((0, 4), EMPTY),
+    case(EMPTY, EMPTY),
+]
+
+
+@pytest.mark.parametrize("policy", ["paper", "penalty"])
+def test_every_policy_counts_and_leaves_the_overlap_alone(policy):
+    summary = summarize(POLICY_CASES, policy)
+    assert summary["policy"] == policy
+    assert summary["policy_cases"] == {"empty_prediction": 1, "empty_truth": 1, "both_empty": 1}
+    for name in ("dice", "recall", "precision"):
+        found = summary["metrics"][name]
+        assert (found["mean"], found["n"], found["n_excluded"]) == (2 / 4, 4, 0)
+
+
+def test_paper_policy_excludes_undefined_distances_and_says_why():
+    for name in ("asd", "hd95"):
+        found = summarize(POLICY_CASES, "paper")["metrics"][name]
+        assert (found["mean"], found["n"], found["n_excluded"]) == (0, 1, 3)
+        assert found["excluded"] == {"empty_prediction": 1, "empty_truth": 1, "both_empty": 1}
+
+
+def test_a_total_miss_beside_a_perfect_case_is_not_a_distance_of_zero():
+    diagonal = math.sqrt(10**2 + 1 + 1)
+    for name in ("asd", "hd95"):
+        assert list(values(POLICY_CASES, name, "penalty")) == [0, diagonal, diagonal, 0]
+        found = summarize(POLICY_CASES[:2], "penalty")["metrics"][name]
+        assert (found["mean"], found["n_excluded"]) == (diagonal / 2, 0)
+
+
+def test_unknown_policy():
+    with pytest.raises(ValueError, match="choose one of paper, penalty"):
+        summarize(POLICY_CASES, "generous")
+
+
+def test_strata_hold_patients_by_total_and_lesions_by_their_own_volume():
     cases = [
-        case((0, 4), (0, 4)),
-        case(EMPTY, (0, 4)),
-        case((0, 4), EMPTY),
-        case(EMPTY, EMPTY),
+        case((0, 1), (0, 1), side=4.0),  # 0.064 ml, perfect
+        case((0, 2), (0, 4), side=10.0),  # 4 ml, Dice 2 / 3
+        case((0, 1), EMPTY),
     ]
-    summary = summarize(cases)
-    assert summary["policy"] == POLICY == "paper"
-    assert summary["policy_cases"] == {
-        "empty_prediction": 1,
-        "lesion_free_truth": 2,
-        "lesion_free_truth_false_positives": 1,
-    }
-    metrics = summary["metrics"]
-    assert metrics["dice"]["mean"] == statistics.mean([1, 0, 0, 1])
-    assert (metrics["dice"]["n"], metrics["dice"]["n_excluded"]) == (4, 0)
-    for surface in ("asd", "hd95"):
-        assert (metrics[surface]["n"], metrics[surface]["n_excluded"]) == (1, 3)
-    assert (metrics["recall"]["mean"], metrics["recall"]["n_excluded"]) == (2 / 4, 0)
-    assert (metrics["precision"]["mean"], metrics["precision"]["n_excluded"]) == (2 / 4, 0)
+    rows = {row["bin"]: row for row in summarize(cases)["by_volume"]}
+    filled = {name: row["n_cases"] for name, row in rows.items() if row["n_cases"]}
+    assert filled == {"lesion_free": 1, "below_0.1_ml": 1, "1_to_10_ml": 1}
+    assert rows["1_to_10_ml"]["dice"]["mean"] == rows["1_to_10_ml"]["lesion_dice"] == 2 / 3
+    assert rows["below_0.1_ml"]["n_lesions"] == 1
+    assert rows["100_ml_and_above"]["lesion_dice"] is None
+    assert rows["lesion_free"]["dice"]["mean"] == 0
 
 
 def test_large_lesions_exceed_the_limit():
@@ -81,13 +124,10 @@ def test_summary_is_json_without_nan(cases):
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
     assert summary["n_cases"] == len(cases)
     assert set(summary["metrics"]) == set(METRICS)
-    assert summary["metrics"]["asd"] == {
-        "mean": None,
-        "std": None,
-        "median": None,
-        "n": 0,
-        "n_excluded": len(cases),
-    }
+    asd = summary["metrics"]["asd"]
+    assert [asd[key] for key in ("mean", "std", "median", "ci95")] == [None] * 4
+    assert (asd["n"], asd["n_excluded"]) == (0, len(cases))
+    assert sum(asd["excluded"].values()) == len(cases)
 
 
 def test_one_case_has_no_spread():
