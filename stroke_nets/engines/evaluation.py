@@ -150,7 +150,7 @@ def _of_record(case: dict[str, Any], folder: Path) -> Case:
     """A case of a manifest; inference names its mask after the scan."""
     record = case["record"]
     if "label" not in case:
-        raise DataError(f"{record['image']}: the manifest gives no label; evaluate labelled cases")
+        raise DataError(f"{record['image']}: no label is known; evaluate the cases of a manifest")
     image, label = _stem(record["image"]), _stem(record["label"])
     return Case(
         names={key: str(record.get(key, "")) for key in NAMES},

@@ -1,6 +1,6 @@
 """Save what AGMR-Net's stages make of one slice, for the figures of its attention and fusion."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stroke_nets.engines.checkpoint import require_checkpoint
 from stroke_nets.inferers.slice_stack import slice_stacks
 from stroke_nets.losses.patch_attention import prior_map
 from stroke_nets.networks.agmr_net import CPA
 
 
+def largest_lesion(data: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The case of a data list (`data.manifest.datalist`) with most lesion voxels."""
+    return max(data, key=lambda case: case["record"]["lesion_voxels"])
+
+
 @torch.no_grad()
 def save_stage_maps(
-    network: nn.Module, case: Mapping[str, Any], path: Path | str, z: int | None = None
+    network: nn.Module,
+    case: Mapping[str, Any],
+    path: Path | str,
+    z: int | None = None,
+    checkpoint: str | None = None,
 ) -> None:
     """Run one slice through a network and save its CPA stages and its fusion weights.
 
@@ -25,14 +35,22 @@ def save_stage_maps(
     without CPA, or without such weights, leaves those out.
 
     Args:
-        network: AGMR-Net or one of its ablations, with trained weights.
+        network: AGMR-Net or one of its ablations.
         case: `image` and `label` of shape (1, H, W, D), as the network's preprocessing gives them.
         path: the file to write.
         z: the slice; by default the one with the largest lesion area.
+        checkpoint: whose weights the network takes first; by default it keeps its own.
+
+    Raises:
+        UsageError: there is no such checkpoint.
     """
+    device = next(network.parameters()).device
+    if checkpoint is not None:
+        require_checkpoint(checkpoint)
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(saved["network"])
     image, label = (torch.as_tensor(np.asarray(case[key]))[0] for key in ("image", "label"))
     z = int((label > 0).sum(dim=(0, 1)).argmax()) if z is None else z
-    device = next(network.parameters()).device
     found: dict[str, Tensor] = {"image": image[..., z], "label": label[..., z]}
     handles = [*_follow_attention(network, found), *_follow_fusion(network, found)]
     network.eval()

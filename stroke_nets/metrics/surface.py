@@ -31,29 +31,40 @@ def surface_figures(predicted: Mask, true: Mask, spacing: Sequence[float]) -> di
     """
     if not predicted.any() or not true.any():
         return {"asd": NAN, "hd95": NAN}
-    points_predicted, points_true = _surface_mm(predicted, spacing), _surface_mm(true, spacing)
-    # A tree of the surface points gives the distances of a Euclidean distance transform, sooner:
-    # its work grows with the surface, the transform's with the box, which one stray voxel widens.
-    to_true = _tree(points_true).query(points_predicted)[0]
-    to_predicted = _tree(points_predicted).query(points_true)[0]
+    surface_predicted, surface_true = (mask & ~_eroded(mask) for mask in (predicted, true))
+    to_true = _distances(surface_predicted, surface_true, spacing)
+    to_predicted = _distances(surface_true, surface_predicted, spacing)
     asd = np.concatenate([to_true, to_predicted]).mean()
     hd95 = max(np.percentile(to_true, 95), np.percentile(to_predicted, 95))
     return {"asd": float(asd), "hd95": float(hd95)}
 
 
-def _tree(points: NDArray[np.float64]) -> KDTree:
-    """A tree of (points, 3); large leaves and no balancing build faster than they slow a query."""
-    return KDTree(points, leafsize=32, balanced_tree=False, compact_nodes=False)
+def _distances(surface: Mask, other: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Distance in mm from each voxel of a surface to the nearest of another; in no order.
+
+    A tree of the surface points gives the distances of a Euclidean distance transform, sooner: its
+    work grows with the surface, the transform's with the box, which one stray voxel widens.
+    """
+    # Large leaves and no balancing build a tree faster than they slow a query.
+    points = _points_mm(other, spacing)
+    tree = KDTree(points, leafsize=32, balanced_tree=False, compact_nodes=False)
+    distances = np.zeros(np.count_nonzero(surface))  # 0 where both surfaces pass
+    apart = _points_mm(surface & ~other, spacing)
+    distances[: len(apart)] = tree.query(apart)[0]
+    return distances
 
 
-def _surface_mm(mask: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Centres of the surface voxels, shape (points, 3), in mm; the array's border is background."""
-    points = np.argwhere(mask & ~_eroded(mask)).astype(np.float64)
+def _points_mm(voxels: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Centres of the voxels, shape (points, 3), in mm."""
+    points = np.argwhere(voxels).astype(np.float64)
     return points * np.asarray(spacing, dtype=np.float64)
 
 
 def _eroded(mask: Mask) -> Mask:
-    """Voxels whose six neighbours are all in the mask; a fifth of SciPy's `binary_erosion` time."""
+    """Voxels whose six neighbours are all in the mask; outside the array there is background.
+
+    As SciPy's `binary_erosion`, in a fifth of its time.
+    """
     padded = np.pad(mask, 1)
     inner = mask.copy()
     for axis in range(3):

@@ -24,6 +24,7 @@ from stroke_nets.reporting.figure_style import SKY, VERMILION, Source, caption, 
 from stroke_nets.reporting.runs import Case, Run, key
 
 PATIENTS = 5
+MIN_WIDTH = 4.8  # inches, for title and legend
 MARGIN_MM = 15  # around what is shown
 Draw = Callable[[Axes, AxialSlice], None]
 
@@ -56,15 +57,14 @@ def scheme_boundaries(content: Mapping[str, Any], source: Source) -> Figure:
         place.set_title(scheme)
     for place, label in zip(axes[:, 0], content["legend"], strict=True):
         _row_label(place, label)
-    figure.legend(handles=_outline_legend(), loc="outside upper right", ncols=2, frameon=False)
-    caption(figure, content, source, missing)
+    caption(figure, content, source, missing, _outline_legend())
     return figure
 
 
 def _grid(
     content: Mapping[str, Any], source: Source, draw: Draw, legend: list[Any], zoom: bool
 ) -> Figure:
-    """A row for each patient, a column for the truth and one for each method."""
+    """A row for each patient, a column for each method."""
     runs, missing = source.found(content)
     subjects = _subjects(runs, source, by=lambda case: case["truth_ml"], count=PATIENTS)
     rows = [_load(runs, subject, source) for subject in subjects]
@@ -76,8 +76,7 @@ def _grid(
         _row_label(line[0], "\n".join(filter(None, subject)))
     for place, label in zip(axes[0], runs, strict=True):
         place.set_title(label)
-    figure.legend(handles=legend, loc="outside upper right", ncols=len(legend), frameon=False)
-    caption(figure, content, source, missing)
+    caption(figure, content, source, missing, legend)
     return figure
 
 
@@ -94,7 +93,7 @@ def _subjects(
     if source.cases:
         shared = {patient for patient in shared if patient[0] in source.cases}
         if lacking := set(source.cases) - {subject for subject, _ in shared}:
-            raise UsageError(f"--case {lacking.pop()}: not a case with a lesion in every run")
+            raise UsageError(f"--case {min(lacking)}: not a case with a lesion in every run")
         return sorted(shared)
     if not shared:
         raise UsageError(f"{source.runs}: the runs share no case with a lesion; evaluate one fold")
@@ -164,7 +163,7 @@ def _panels(
 ) -> tuple[Figure, Any]:
     """A figure of equal panels, `width` inches each."""
     x, y = ((s.stop - s.start) * mm for s, mm in zip(window, shown.spacing, strict=True))
-    size = (width * columns + 0.4, width * y / x * rows + 1.0)
+    size = (max(width * columns + 0.4, MIN_WIDTH), width * y / x * rows + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for place in axes.flat:

@@ -1,10 +1,12 @@
 """What the figures share: where they read, how they look."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -68,12 +70,21 @@ def not_run(axes: Axes) -> None:
 
 
 def caption(
-    figure: Figure, content: Mapping[str, Any], source: Source, missing: Sequence[str] = ()
+    figure: Figure,
+    content: Mapping[str, Any],
+    source: Source,
+    missing: Sequence[str] = (),
+    legend: Sequence[Artist] = (),
 ) -> None:
-    """Title above, with the note; below what has not been run and how it was drawn."""
+    """Title above, with the note and the legend; below how it was drawn and what is not run."""
     title = content["title"] + (f"\n{source.note}" if source.note else "")
-    figure.suptitle(title, fontsize=9)
+    if legend:  # as the legend's title, for a legend beside one would cover it
+        place: dict[str, Any] = {"loc": "outside upper center", "ncols": len(legend)}
+        shown = figure.legend(handles=legend, title=title, title_fontsize=9, frameon=False, **place)
+        shown.get_title().set_multialignment("center")
+    else:
+        figure.suptitle(title, fontsize=9)
     below = [content["caption"]] if "caption" in content else []
     below += [f"Not run: {', '.join(missing)}."] if missing else []
-    if below:
-        figure.supxlabel("\n".join(below), fontsize=7, ha="center")
+    wide = int(17 * figure.get_figwidth())  # letters of 7 points in a line
+    figure.supxlabel("\n".join(textwrap.fill(text, wide) for text in below), fontsize=7)

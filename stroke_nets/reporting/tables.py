@@ -110,8 +110,9 @@ def build_table(name: str, table: Mapping[str, Any], runs: Path, policy: str = "
     """
     if policy not in POLICIES:
         raise UsageError(f"policy {policy!r}: choose one of {', '.join(POLICIES)}")
-    names = {row["run"] for row in table["rows"]} | {_reference(table, r) for r in table["rows"]}
-    found = {run: read_run(runs, run) for run in sorted(filter(None, names))}
+    compared = {_reference(table, row) for row in table["rows"]} - {None}
+    names = {str(run) for run in compared} | {row["run"] for row in table["rows"]}
+    found = {run: read_run(runs, run) for run in sorted(names)}
     subset = table.get("subset", "entire")
     cases = {run: in_subset(read.cases, subset) for run, read in found.items() if read}
     tests = _all_tests(table, cases, policy)
@@ -122,6 +123,8 @@ def build_table(name: str, table: Mapping[str, Any], runs: Path, policy: str = "
     done = [read for read in found.values() if read]
     metrics = [*table["metrics"], "parameters"]
     notes = _notes(table, done, policy)
+    if absent := sorted(names - {run.name for run in done} - {r["run"] for r in table["rows"]}):
+        notes.append(f"Not run: {', '.join(absent)}, with which the rows are compared.")
     return Table(name, table["title"], metrics, table.get("tests", []), rows, notes)
 
 

@@ -103,6 +103,16 @@ def test_evaluation_writes_each_case_and_a_summary(trained):
     assert (summary["policy"], summary["connectivity"]) == ("paper", 6)
 
 
+def test_stage_maps_of_the_trained_network(trained, simulated):
+    options = {"dataset_dir": simulated, "output_dir": trained[0]}
+    shape = {k: TINY[k] for k in ("widths", "size")}
+    done = run("stage_maps", ["inference.yaml", "stage_maps.yaml"], **options, **shape)
+    assert done.returncode == 0, done.stderr
+    with np.load(trained[0] / "stage_maps.npz") as maps:
+        assert maps["label"].any()
+        assert maps["attention5"].shape == (6, 6)
+
+
 def test_a_prediction_that_is_missing_is_listed(trained, simulated, tmp_path):
     done = run("evaluating", ["evaluate.yaml"], dataset_dir=simulated, output_dir=tmp_path)
     assert_one_line(done, 3, "2 problems")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stroke_nets.engines import evaluation
-from stroke_nets.engines.evaluation import evaluate_folder
+from stroke_nets.engines.evaluation import evaluate, evaluate_folder
 from stroke_nets.errors import DataError, UsageError
 
 SHAPE = (8, 9, 7)
@@ -89,10 +89,15 @@ def test_every_problem_is_in_one_table_and_nothing_is_written(folders):
 
 
 def test_damaged_prediction(folders):
-    path = folders[0] / "a" / "one.nii.gz"
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"\na/one .*damaged or cut short"):
+    (folders[0] / "a" / "one.nii.gz").write_text("<html>404</html>")
+    with pytest.raises(DataError, match=r"\na/one .*not a NIfTI file"):
         evaluate_folder(*folders)
+
+
+def test_cases_without_truth(tmp_path):
+    case = {"image": str(tmp_path / "a.nii"), "record": {"subject": "a", "image": "a.nii"}}
+    with pytest.raises(DataError, match=r"a\.nii: no label is known"):
+        evaluate([case], str(tmp_path), str(tmp_path), truth=dict, info={})
 
 
 def test_manifest_and_its_folds(simulated, tmp_path):

@@ -124,6 +124,13 @@ def test_reference_minus_row(tmp_path, runs):
     assert found == pytest.approx(0 - asd)
 
 
+def test_a_missing_reference_is_named(tmp_path, runs):
+    table = TABLE | {"metrics": ["asd"], "minus_row": True, "rows": TABLE["rows"][:1]}
+    markdown, _, frame = written(table, tmp_path, runs("good/default", 2))
+    assert "Not run: best/default, with which the rows are compared." in markdown
+    assert frame.query("metric == 'asd'")["ours"].isna().all()
+
+
 def test_subsets_of_small_lesions():
     def case(voxels, largest):
         return {"tp": voxels // 2, "fn": voxels - voxels // 2, "largest_lesion_voxels": largest}
