@@ -4,6 +4,7 @@
 """
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,8 @@ def test_every_slice_bundle_is_here():
     found = {path.parents[1].name for path in BUNDLES.glob("*/configs/train.yaml")}
     shared = {n for n in found if "slices_train_data" in (configs(n) / "train.yaml").read_text()}
     assert shared == METHODS.keys() | {"agmr_net"}
+    example = runpy.run_path(str(BUNDLES.parent / "examples" / "all_methods.py"))
+    assert sorted(example["METHODS"]) == sorted(shared)
 
 
 @pytest.mark.parametrize(("bundle", "overlay"), RUNS)
