@@ -78,6 +78,26 @@ def manifest(
 
 
 @app.command()
+def prepare(
+    dataset: Annotated[
+        str, typer.Argument(help="atlas_r12, atlas_v20, isles2015, isles2022 or arc.")
+    ],
+    source: Annotated[Path, typer.Argument(help="The folder that was unpacked; only read.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: links, masks, the manifest.")],
+    workers: Annotated[int, typer.Option(help="Cases at once.", min=1)] = 2,
+) -> None:
+    """Bring a downloaded data set into the form that training reads; a stopped run goes on.
+
+    Example: stroke-nets prepare atlas_v20 ATLAS_2 data/atlas_v20
+    """
+    from stroke_nets.data.prepare import prepare as bring
+
+    print(
+        *bring(dataset, source, out, workers).summary(), f"wrote {out / 'manifest.json'}", sep="\n"
+    )
+
+
+@app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="A scan, a folder, a BIDS tree or a manifest.")],
     root: Annotated[Path | None, typer.Option(help="A manifest's data root.")] = None,

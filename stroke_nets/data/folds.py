@@ -1,5 +1,6 @@
 """Cross-validation folds balanced by lesion size."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,3 +29,26 @@ def size_balanced(volumes: Sequence[float], folds: int, seed: int) -> list[int]:
     result = np.empty(len(order), dtype=int)
     result[order] = labels
     return [int(fold) for fold in result]
+
+
+def grouped_split(groups: Sequence[str], test: int, seed: int) -> list[str]:
+    """Split cases into training and test, whole groups at a time.
+
+    Groups are drawn in a random order, and each goes to the test split as long as it fits; with
+    groups of one case among them, the test split has exactly the size asked for.
+
+    Args:
+        groups: the group of each case, such as its subject.
+        test: cases to test on.
+        seed: seed of the order.
+
+    Returns:
+        ``train`` or ``test`` for each case.
+    """
+    sizes = Counter(groups)
+    drawn: set[str] = set()
+    for group in np.random.default_rng(seed).permutation(sorted(sizes)):
+        if sizes[str(group)] <= test:
+            drawn.add(str(group))
+            test -= sizes[str(group)]
+    return ["test" if group in drawn else "train" for group in groups]
