@@ -86,19 +86,19 @@ def read_scan(
     """
     path = Path(path)
     stored = _stored(path)
-    if sha256 is not None and hashlib.sha256(stored).hexdigest() != sha256:
-        mend = "restore the file, or write the manifest again"
-        raise _refusal(path, "D9", "its SHA-256 is not the manifest's: the file changed", mend)
     header = _header(path, _head(path, stored))
     shape, dtype, offset = _layout(path, header)
     need = offset + math.prod(shape) * dtype.itemsize
     if need > len(stored) * DENSEST:
         what = f"its header announces {shape} voxels, {need} bytes; the file has {len(stored)}"
         raise _refusal(path, "F14", what, "export it again")
-    content = _inflate(path, stored, need) if path.name.endswith(".gz") else bytearray(stored)
+    content = _inflate(path, stored, need) if path.name.endswith(".gz") else stored
     _compare_size(path, content, need, offset)
     voxels = np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F")
     voxels = _scaled(path, header, np.require(voxels, dtype.newbyteorder("="), ["A", "W"]))
+    if sha256 is not None and hashlib.sha256(stored.data).hexdigest() != sha256:
+        mend = "restore the file, or write the manifest again"
+        raise _refusal(path, "D9", "its SHA-256 is not the manifest's: the file changed", mend)
     voxels, notices = select_volume(str(path), voxels, volume)
     affine, more = place(str(path), header, voxels.shape, orientation)
     kind = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
@@ -115,12 +115,12 @@ def _refusal(path: Path, row: str, what: str, mend: str) -> Refusal:
     return Refusal(Finding(str(path), row, what, mend))
 
 
-def _stored(path: Path) -> bytes:
+def _stored(path: Path) -> NDArray[np.uint8]:
     """The file's bytes, as stored (rows F8, F9, F12, F13, F21)."""
     try:
         if path.is_dir():
             raise _refusal(path, "F12", "a folder, not a file", "give the scan inside it")
-        stored = path.read_bytes()
+        stored = np.fromfile(path, np.uint8)  # twice as fast as bytes, and writable
     except FileNotFoundError as error:
         if path.is_symlink():
             to = path.readlink()
@@ -138,23 +138,23 @@ def _stored(path: Path) -> bytes:
     if not is_nifti(path):
         mend = f"give a file that ends in {' or '.join(ENDINGS)}"
         raise _refusal(path, "F13", "not named as a NIfTI file", mend)
-    if not stored:
+    if not stored.size:
         raise _refusal(path, "F8", "0 bytes", AGAIN)
     return stored
 
 
-def _head(path: Path, stored: bytes) -> bytes:
+def _head(path: Path, stored: NDArray[np.uint8]) -> bytes:
     """The first bytes of the uncompressed file (rows F5, F9 to F11)."""
-    zipped = path.name.endswith(".gz")
-    if not zipped and stored.startswith(GZIP):
+    zipped, start = path.name.endswith(".gz"), stored[:HEAD].tobytes()
+    if not zipped and start.startswith(GZIP):
         raise _refusal(path, "F11", "compressed with gzip", f"rename it to {path.name}.gz")
-    if zipped and not stored.startswith(GZIP) and _is_header(stored):
+    if zipped and _is_header(start):
         mend = f"rename it to {path.name.removesuffix('.gz')}"
         raise _refusal(path, "F10", "plain NIfTI, not compressed", mend)
-    if not (stored.startswith(GZIP) if zipped else _is_header(stored)):
-        raise _stand_in(path, stored)
+    if not (start.startswith(GZIP) if zipped else _is_header(start)):
+        raise _stand_in(path, start)
     try:
-        return zlib.decompressobj(wbits=31).decompress(stored, HEAD) if zipped else stored[:HEAD]
+        return zlib.decompressobj(wbits=31).decompress(stored.data, HEAD) if zipped else start
     except zlib.error as error:
         raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
 
@@ -164,9 +164,9 @@ def _is_header(head: bytes) -> bool:
     return any(int.from_bytes(head[:4], order) in (348, 540) for order in ("little", "big"))
 
 
-def _stand_in(path: Path, stored: bytes) -> Refusal:
+def _stand_in(path: Path, start: bytes) -> Refusal:
     """What lies there in place of a scan (row F9), or that it is none (row F17)."""
-    start = stored[:512].lstrip()
+    start = start.lstrip()
     if start.startswith(b"version https://git-lfs"):
         return _refusal(path, "F9", "a git-lfs pointer, not the scan", "run 'git lfs pull'")
     if b"annex/objects/" in start:
@@ -177,37 +177,39 @@ def _stand_in(path: Path, stored: bytes) -> Refusal:
     return _refusal(path, "F17", "not a NIfTI file", "export it as NIfTI again")
 
 
-def _inflate(path: Path, stored: bytes, need: int) -> bytearray:
+def _inflate(path: Path, stored: NDArray[np.uint8], need: int) -> NDArray[np.uint8]:
     """Decompress a gzip file of one or more members to its end (rows F1, F3 to F5, F7).
 
     No more than ``need`` bytes and some padding are taken from it.
     """
-    view, pieces, start, total = memoryview(stored), [], 0, 0
-    while stored[start : start + 2] == GZIP:
+    content, start, total = np.empty(need + PADDING, np.uint8), 0, 0
+    while stored[start : start + 2].tobytes() == GZIP:
         member = zlib.decompressobj(wbits=31)
         while start < len(stored) and not member.eof:
             try:
-                piece = member.decompress(view[start : start + CHUNK], need + PADDING + 1 - total)
+                piece = member.decompress(
+                    stored.data[start : start + CHUNK], len(content) + 1 - total
+                )
             except zlib.error as error:
-                row = "F4" if "check" in str(error) else "F5"
+                row = "F5" if "check" not in str(error) or "header" in str(error) else "F4"
                 raise _refusal(path, row, f"damaged ({error})", AGAIN) from error
-            pieces.append(piece)
-            start, total = min(start + CHUNK, len(stored)), total + len(piece)
-            if total > need + PADDING:
+            if total + len(piece) > len(content):
                 what = f"it holds more than the {need} bytes that its header announces"
                 raise _refusal(path, "F7", what, "export it again")
+            content[total : total + len(piece)] = np.frombuffer(piece, np.uint8)
+            start, total = min(start + CHUNK, len(stored)), total + len(piece)
         start -= len(member.unused_data)
         if not member.eof:
             row = "F1" if total < need else "F3"
             what = f"cut short: it has {total} of {need} bytes and lacks the end of the stream"
             raise _refusal(path, row, what, AGAIN)
-    if stored[start:].strip(b"\0"):
+    if stored[start:].any():
         what = f"{len(stored) - start} bytes after the compressed scan that are no part of it"
         raise _refusal(path, "F7", what, AGAIN)
-    return bytearray().join(pieces)
+    return content[:total]
 
 
-def _compare_size(path: Path, content: bytearray, need: int, offset: int) -> None:
+def _compare_size(path: Path, content: NDArray[np.uint8], need: int, offset: int) -> None:
     """Refuse another number of bytes than the header announces (rows F1, F2, F7, F16)."""
     have = len(content)
     if have < offset:
@@ -216,7 +218,7 @@ def _compare_size(path: Path, content: bytearray, need: int, offset: int) -> Non
     if have < need:
         row = "F1" if path.name.endswith(".gz") else "F2"
         raise _refusal(path, row, f"cut short: it has {have} of {need} bytes", AGAIN)
-    if content[need:].strip(b"\0"):
+    if content[need:].any():
         what = f"{have - need} bytes after its voxels that its header does not announce"
         raise _refusal(path, "F7", what, "export it again")
 

@@ -16,7 +16,7 @@ from . import twins
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "agmr_net" / "configs"
 TINY = {"widths": [4, 8, 8, 8, 16], "size": 48}  # divisible by 6 and 16, as the network asks
-TRAINING = {"batch_size": 8, "max_epochs": 2, "val_interval": 2, "num_workers": 0}
+TRAINING = {"batch_size": 16, "max_epochs": 1, "val_interval": 1, "num_workers": 0}
 
 
 def run(kind, **options):

@@ -1,7 +1,7 @@
 """Tiny simulated copies of each real data set, exactly as it lies on disk, quirks included.
 
 Names and layouts are those that the data sets' own modules state, with their sources. Heads are
-ellipsoids with a lesion; 4 x 4 x 12 mm voxels make a network's epoch a matter of seconds.
+ellipsoids with a lesion; 4 x 4 x 24 mm voxels make a network's epoch a matter of seconds.
 """
 
 import itertools
@@ -12,8 +12,8 @@ import itk
 import nibabel as nib
 import numpy as np
 
-SHAPE = (48, 56, 12)
-SPACING = (4.0, 4.0, 12.0)
+SHAPE = (48, 56, 6)
+SPACING = (4.0, 4.0, 24.0)
 
 
 def head(seed, shape=SHAPE, spacing=SPACING):
