@@ -7,9 +7,9 @@ Rows: F files, G geometry, L intensities and labels, D data sets.
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -31,15 +31,21 @@ MASK = re.compile(r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT)(?:[._-]|$)"
 
 @dataclass(frozen=True)
 class Rules:
-    """What a check lets pass.
+    """What is let pass, and how it is read then.
 
     Attributes:
         empty_masks: masks without lesion are meant.
-        orientation: axis codes for files that give none.
+        orientation: axis codes, such as RAS, for files that give none.
+        volume: which volume of 4D files is taken.
+        nonfinite: what takes the place of NaN and infinite voxels of scans; None refuses them.
+        binarize: every positive value of a mask is lesion.
     """
 
     empty_masks: bool = False
     orientation: str | None = None
+    volume: int | None = None
+    nonfinite: float | None = None
+    binarize: bool = False
 
     def __post_init__(self) -> None:
         """Refuse axis codes that are none."""
@@ -48,6 +54,15 @@ class Rules:
             len({*codes} & {*pair}) == 1 for pair in ("LR", "PA", "IS")
         ):
             raise UsageError(f"--orientation {codes}: give three axis codes, such as RAS")
+
+    @classmethod
+    def of(cls, reading: Mapping[str, Any]) -> "Rules":
+        """The rules that a configuration gives; a name that is none is a usage error."""
+        names = [f.name for f in fields(cls)]
+        for name in reading:
+            if name not in names:
+                raise UsageError(f"reading: no rule {name!r}; choose from {', '.join(names)}")
+        return cls(**reading)
 
 
 @dataclass
@@ -71,18 +86,19 @@ def require_same_grid(image: nib.Nifti1Image, label: nib.Nifti1Image, name: str)
         raise Refusal(finding)
 
 
-def require_fit(cases: Iterable[dict[str, Any]]) -> None:
+def require_fit(cases: Iterable[dict[str, Any]], reading: Mapping[str, Any] | None = None) -> None:
     """Read every file of every case and report all problems at once.
 
     Args:
         cases: data dictionaries with ``image`` and perhaps ``label`` paths and ``record``.
+        reading: `Rules`, as a bundle's configuration gives them.
 
     Raises:
         DataError: one line for each problem.
     """
     cases = list(cases)
     findings = _shared_names([Path(case["image"]) for case in cases])
-    findings += check_cases(cases, Rules(empty_masks=True))
+    findings += check_cases(cases, Rules.of({"empty_masks": True, **(reading or {})}))
     problems = [str(finding) for finding in findings if not finding.notice]
     if problems:
         raise DataError("\n".join(problems))
@@ -228,13 +244,15 @@ def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
     path, role, checksum = job
     seen = Seen(path)
     try:
-        image, notices = read_scan(path, sha256=checksum, orientation=rules.orientation)
+        image, notices = read_scan(
+            path, sha256=checksum, volume=rules.volume, orientation=rules.orientation
+        )
         seen.findings += notices
         seen.grid = Grid(image.shape, image.affine)
         voxels = np.asanyarray(image.dataobj)
         if role == "image":
-            require_image(str(path), voxels)
-        elif not require_mask(str(path), voxels).any() and role == "label":
+            require_image(str(path), voxels, rules.nonfinite)
+        elif not require_mask(str(path), voxels, rules.binarize).any() and role == "label":
             if not rules.empty_masks:
                 mend = "if it is meant, give --lesion-free or a manifest that says 0 voxels"
                 seen.findings.append(Finding(str(path), "L4", "an empty mask", mend))

@@ -46,7 +46,7 @@ def select_volume(
         return voxels, []
     count = voxels.shape[3]
     if volume is None and count > 1:
-        mend = "save one volume as a file of its own, or choose it with volume=0, 1, ..."
+        mend = "save one volume as a file of its own, or choose it with reading: {volume: 0}"
         raise Refusal(Finding(name, "G2", f"4D, with {count} volumes", mend))
     if not 0 <= (volume or 0) < count:
         mend = f"choose one from 0 to {count - 1}"

@@ -11,7 +11,7 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImage, MapTransform, Orientation
 from monai.utils import ensure_tuple
 
-from stroke_nets.data.check import require_same_grid
+from stroke_nets.data.check import Rules, require_same_grid
 from stroke_nets.data.reader import open_scan
 from stroke_nets.data.voxels import require_image, require_mask
 
@@ -57,28 +57,19 @@ class LoadScand(MapTransform):
         keys: dictionary keys that hold paths; the first is the scan, the others lie on its grid
             and are brought to its orientation. What ``label`` holds must be 0 or 1.
         allow_missing_keys: skip keys that are not there.
-        volume: which volume of 4D files to take.
-        orientation: axis codes, such as RAS, for files that give none.
-        nonfinite: what takes the place of NaN and infinite voxels of scans; None refuses them.
-        binarize: take every positive value of masks for lesion.
+        reading: `stroke_nets.data.check.Rules`: which odd files are read, and how; by default none.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
         allow_missing_keys: bool = False,
-        *,
-        volume: int | None = None,
-        orientation: str | None = None,
-        nonfinite: float | None = None,
-        binarize: bool = False,
+        reading: Mapping[str, Any] | None = None,
     ) -> None:
-        """Store the keys and options."""
+        """Store the keys and rules."""
         super().__init__(keys, allow_missing_keys)
         self.load = LoadImage(image_only=True, ensure_channel_first=True)
-        self.reader = {"volume": volume, "orientation": orientation}
-        self.nonfinite = nonfinite
-        self.binarize = binarize
+        self.rules = Rules.of(reading or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load each key.
@@ -91,7 +82,11 @@ class LoadScand(MapTransform):
         sums = data.get("record", {}).get("sha256", {})
         scan = None
         for key in self.key_iterator(result):
-            reader = StrictReader(**self.reader, sha256=sums.get(key))
+            reader = StrictReader(
+                sha256=sums.get(key),
+                volume=self.rules.volume,
+                orientation=self.rules.orientation,
+            )
             volume = self._fit(key, str(data[key]), self.load(data[key], reader=reader))
             if scan is None:
                 scan = as_nifti(volume)
@@ -105,11 +100,11 @@ class LoadScand(MapTransform):
         """The volume, its values verified; a prediction may hold any."""
         voxels = volume.numpy()
         if key == "label":
-            mended = require_mask(name, voxels, self.binarize)
+            mended = require_mask(name, voxels, self.rules.binarize)
         elif key == "pred":
             return volume
         else:
-            mended = require_image(name, voxels, self.nonfinite)
+            mended = require_image(name, voxels, self.rules.nonfinite)
         return MetaTensor(mended.astype(np.float32, copy=False), meta=volume.meta)
 
 

@@ -64,8 +64,8 @@ def test_G1_one_volume_is_squeezed(tmp_path, caplog):
 
 def test_G2_several_volumes_are_a_choice(tmp_path):
     path = save(tmp_path / "a.nii", voxels((*SHAPE, 2)))
-    refused(path, "G2", "2 volumes", "volume=0")
-    second = LoadScand("image", volume=1)({"image": str(path)})["image"]
+    refused(path, "G2", "2 volumes", "reading: {volume: 0}")
+    second = LoadScand("image", reading={"volume": 1})({"image": str(path)})["image"]
     np.testing.assert_array_equal(second[0], voxels((*SHAPE, 2))[..., 1])
     with pytest.raises(Refusal, match="no volume 2"):
         open_scan(path, volume=2)

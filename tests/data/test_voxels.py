@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from stroke_nets.data.check import Rules, check, check_cases
+from stroke_nets.data.check import Rules, check, check_cases, require_fit
 from stroke_nets.data.finding import Refusal
 from stroke_nets.data.voxels import require_image, require_mask
+from stroke_nets.errors import UsageError
 from stroke_nets.transforms.load_scan import LoadScand
 
 from .scans import mask, save, voxels
@@ -14,7 +15,7 @@ from .scans import mask, save, voxels
 def image_refused(path, array, row, *words, **options):
     save(path, array)
     with pytest.raises(Refusal) as caught:
-        LoadScand("image", **options)({"image": str(path)})
+        LoadScand("image", reading=options)({"image": str(path)})
     assert caught.value.finding.row == row
     for word in (path.name, *words):
         assert word in str(caught.value)
@@ -27,7 +28,7 @@ def label_refused(folder, array, row, *words, **options):
         "label": str(save(folder / "a_mask.nii", array)),
     }
     with pytest.raises(Refusal) as caught:
-        LoadScand(["image", "label"], **options)(case)
+        LoadScand(["image", "label"], reading=options)(case)
     assert caught.value.finding.row == row
     for word in ("a_mask.nii", *words):
         assert word in str(caught.value)
@@ -39,7 +40,10 @@ def test_L1_L2_one_voxel_is_not_finite(tmp_path, value, row):
     array = voxels(dtype=np.float32)
     array[1, 2, 3] = value
     image_refused(tmp_path / "a.nii", array, row, "1 voxels", "nonfinite")
-    loaded = LoadScand("image", nonfinite=0.0)({"image": str(tmp_path / "a.nii")})["image"]
+    loaded = LoadScand("image", reading={"nonfinite": 0.0})({"image": str(tmp_path / "a.nii")})[
+        "image"
+    ]
+    require_fit([{"image": str(tmp_path / "a.nii")}], {"nonfinite": 0.0})
     array[1, 2, 3] = 0
     np.testing.assert_array_equal(loaded[0], array)
 
@@ -65,7 +69,7 @@ def test_L4_empty_mask_is_accepted_if_declared(tmp_path):
 def test_L5_mask_of_0_and_255(tmp_path):
     label_refused(tmp_path, 255 * mask(), "L5", "255", "binarize")
     case = {k: str(tmp_path / f) for k, f in (("image", "a.nii"), ("label", "a_mask.nii"))}
-    loaded = LoadScand(["image", "label"], binarize=True)(case)["label"]
+    loaded = LoadScand(["image", "label"], reading={"binarize": True})(case)["label"]
     np.testing.assert_array_equal(loaded[0], mask())
 
 
@@ -94,6 +98,11 @@ def test_L9_an_image_as_label(tmp_path):
 def test_prediction_may_hold_anything(tmp_path):
     path = save(tmp_path / "a_pred.nii", 0 * mask())
     assert LoadScand("pred")({"pred": str(path)})["pred"].shape == (1, 6, 7, 8)
+
+
+def test_mistyped_rule_is_usage():
+    with pytest.raises(UsageError, match=r"no rule 'nonfinit'; choose from .*nonfinite"):
+        LoadScand("image", reading={"nonfinit": 0})
 
 
 def test_values_pass_unchanged():
