@@ -25,6 +25,7 @@ from stroke_nets.data.reader import open_scan
 
 SHAPE = (197, 233, 189)
 ROUNDS = 25
+PAIRS = 100
 
 
 def write_scans(folder: Path) -> list[Path]:
@@ -58,6 +59,26 @@ def seconds(read: Callable, path: Path) -> float:
     return time.perf_counter() - start
 
 
+def check_tree(folder: Path, workers: int) -> dict[str, float]:
+    """How long it takes to check a BIDS tree of int16 scans and their masks, hard links to two files."""
+    root = folder / f"tree{workers}"
+    scan, mask = folder / "int16.nii.gz", folder / "lesion.nii.gz"
+    lesion = np.zeros(SHAPE, np.uint8)
+    lesion[90:110, 100:130, 80:95] = 1
+    nib.save(nib.Nifti1Image(lesion, np.eye(4)), mask)
+    for subject in (f"sub-{i:03}" for i in range(PAIRS)):
+        anat = root / subject / "anat"
+        anat.mkdir(parents=True)
+        os.link(scan, anat / f"{subject}_T1w.nii.gz")
+        os.link(mask, anat / f"{subject}_label-lesion_mask.nii.gz")
+    start, cpu = time.perf_counter(), time.process_time()
+    rows = {finding.row for finding in check(root, workers=workers)}
+    if rows != {"D3"}:  # the same bytes under many subjects
+        raise RuntimeError(f"the tree should be found fit but for its copies: {rows}")
+    taken = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+    return {"scans": PAIRS} | {name: round(value, 2) for name, value in taken.items()}
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,6 +98,8 @@ def main() -> None:
                 "check_s": round(min(seconds(check, path) for _ in range(5)), 4),
             }
             print(path.name, results[path.name])
+        results["check_of_a_tree"] = {f"{n}_workers": check_tree(Path(folder), n) for n in (1, 2)}
+        print(results["check_of_a_tree"])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(results, indent=1) + "\n")
     print(f"wrote {out}")
