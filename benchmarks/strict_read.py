@@ -60,7 +60,7 @@ def seconds(read: Callable, path: Path) -> float:
 
 
 def check_tree(folder: Path, workers: int) -> dict[str, float]:
-    """How long it takes to check a BIDS tree of int16 scans and their masks, hard links to two files."""
+    """How long the check of a BIDS tree takes; its scans and masks are links to two files."""
     root = folder / f"tree{workers}"
     scan, mask = folder / "int16.nii.gz", folder / "lesion.nii.gz"
     lesion = np.zeros(SHAPE, np.uint8)

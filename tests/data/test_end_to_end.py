@@ -38,6 +38,7 @@ def test_from_download_to_scores(name, tmp_path):
     prepare(name, tmp_path / "source", out)
     assert check(out) == []
     where = {"dataset_dir": str(out), "output_dir": str(tmp_path / "run")}
+    where |= {"reading": {"volume": 0, "binarize": True}}  # rules reach every loader
     run("train", **where, **TINY, **TRAINING, cache_dir=str(tmp_path / "cache"))
     run("inference", **where, **TINY)
     run("evaluate", **where)
