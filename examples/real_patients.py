@@ -32,7 +32,7 @@ PLANS = {
         "folds": 0,
         "part": "train",
         "runs": 1,
-        "options": {"max_epochs": 8, "train_batches": 60},
+        "options": {"max_epochs": 10, "train_batches": 40},
     },
     "isles22": {
         "bundle": "agmr_net",

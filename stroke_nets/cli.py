@@ -166,6 +166,55 @@ def evaluate(
 
 
 @app.command()
+def prepare(
+    dataset: Annotated[
+        str, typer.Argument(help="atlas_r12, atlas_v20, isles2015, isles2022 or arc.")
+    ],
+    source: Annotated[Path, typer.Argument(help="The folder that was unpacked; only read.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: links, masks, the manifest.")],
+    workers: Annotated[int, typer.Option(help="Cases at once.", min=1)] = 2,
+) -> None:
+    """Bring a downloaded data set into the form that training reads; a stopped run goes on.
+
+    Example: stroke-nets prepare atlas_v20 ATLAS_2 data/atlas_v20
+    """
+    from stroke_nets.data.prepare import prepare as bring
+
+    print(
+        *bring(dataset, source, out, workers).summary(), f"wrote {out / 'manifest.json'}", sep="\n"
+    )
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A scan, a folder, a BIDS tree or a manifest.")],
+    root: Annotated[Path | None, typer.Option(help="A manifest's data root.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    bids: Annotated[bool, typer.Option("--bids", help="PATH must be a BIDS tree.")] = False,
+    lesion_free: Annotated[bool, typer.Option(help="Empty masks are meant.")] = False,
+    orientation: Annotated[str | None, typer.Option(help="Of files that give none: RAS.")] = None,
+    workers: Annotated[int, typer.Option(help="Files read at once.", min=1)] = 2,
+) -> None:
+    """List everything that makes scans, masks or a manifest unfit for use.
+
+    Rows: F files, G geometry, L intensities and labels, D data sets.
+
+    Example: stroke-nets check DATA
+    """
+    from stroke_nets.data.check import Rules, as_table
+    from stroke_nets.data.check import check as find
+
+    rules = Rules(empty_masks=lesion_free, orientation=orientation)
+    findings = find(path, root=root, bids=bids, rules=rules, workers=workers)
+    problems = [f for f in findings if not f.notice]
+    if as_json:
+        print(json.dumps([f.as_json() for f in findings], indent=1))
+    else:
+        print(*([as_table(findings)] if findings else []), f"{len(problems)} problems", sep="\n")
+    raise typer.Exit(3 if problems else 0)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, after evaluation.")],
     dataset_dir: Annotated[Path, typer.Option(help="Data root that was evaluated.")],

@@ -1,5 +1,6 @@
 """Cross-validation folds balanced by lesion size."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,3 +57,26 @@ def subject_folds(records: Sequence[Mapping[str, Any]], folds: int, seed: int) -
         raise UsageError(f"--folds {folds}: there are {count} subjects; ask for 1 to {count}")
     volumes = [sum(r["lesion_voxels"] for r in records if r["subject"] == s) for s in subjects]
     return dict(zip(subjects, size_balanced(volumes, folds, seed), strict=True))
+
+
+def grouped_split(groups: Sequence[str], test: int, seed: int) -> list[str]:
+    """Split cases into training and test, whole groups at a time.
+
+    Groups are drawn in a random order, and each goes to the test split as long as it fits; with
+    groups of one case among them, the test split has exactly the size asked for.
+
+    Args:
+        groups: the group of each case, such as its subject.
+        test: cases to test on.
+        seed: seed of the order.
+
+    Returns:
+        ``train`` or ``test`` for each case.
+    """
+    sizes = Counter(groups)
+    drawn: set[str] = set()
+    for group in np.random.default_rng(seed).permutation(sorted(sizes)):
+        if sizes[str(group)] <= test:
+            drawn.add(str(group))
+            test -= sizes[str(group)]
+    return ["test" if group in drawn else "train" for group in groups]

@@ -7,25 +7,32 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import jsonschema
 import numpy as np
 
+from stroke_nets.data.finding import Finding, Refusal
 from stroke_nets.data.folds import subject_folds
 from stroke_nets.data.published_folds import published_folds
 from stroke_nets.data.reader import is_nifti, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
 
 MANIFEST = "manifest.json"
-PARTS = ("train", "heldout", "all")
+PARTS = ("train", "heldout", "all", "unlabelled")
 
 
 def describe(
-    root: Path, *, subject: str, image: str, label: str, session: str | None = None
+    root: Path,
+    *,
+    subject: str,
+    image: str,
+    label: str | None,
+    session: str | None = None,
+    companions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """One record of a manifest, measured from its files.
 
@@ -33,24 +40,25 @@ def describe(
         root: the data root.
         subject: subject id, shared by all sessions of one person.
         image: path of the scan, relative to ``root``.
-        label: path of the lesion mask, relative to ``root``.
+        label: path of the lesion mask, relative to ``root``; None if there is none.
         session: session id, if the subject was scanned more than once.
+        companions: paths of other contrasts on the scan's grid, by name.
 
     Raises:
         DataError: a file cannot be read.
     """
-    mask = open_scan(root / label)
-    voxels = int(np.count_nonzero(np.asanyarray(mask.dataobj)))
-    voxel_ml = float(abs(np.linalg.det(mask.affine[:3, :3]))) / 1000
-    record = {
-        "subject": subject,
-        "image": image,
-        "label": label,
-        "sha256": {"image": sha256(root / image), "label": sha256(root / label)},
-        "lesion_voxels": voxels,
-        "lesion_ml": round(voxels * voxel_ml, 4),
-    }
-    return record if session is None else record | {"session": session}
+    files = {"image": image, "label": label, **(companions or {})}
+    record: dict[str, Any] = {"subject": subject, "image": image}
+    if label is not None:
+        mask = open_scan(root / label)
+        voxels = int(np.count_nonzero(np.asanyarray(mask.dataobj)))
+        voxel_ml = float(abs(np.linalg.det(mask.affine[:3, :3]))) / 1000
+        record["label"] = label
+        record |= {"lesion_voxels": voxels, "lesion_ml": round(voxels * voxel_ml, 4)}
+    record["sha256"] = {key: sha256(root / path) for key, path in files.items() if path}
+    if session is not None:
+        record["session"] = session
+    return record | ({"companions": dict(companions)} if companions else {})
 
 
 def write(
@@ -103,18 +111,63 @@ def from_folder(
     scans = sorted(path.relative_to(root).as_posix() for path in root.glob(image))
     if not scans:
         raise UsageError(f"--image {image!r}: no file in {root} matches; mend the glob")
-    records = [
-        describe(root, subject=subject_of(s), image=s, label=s.removesuffix(ending) + label)
-        for s in scans
-    ]
-    dealt = {} if folds is None else subject_folds(records, folds, seed)
-    for record in records:
-        record |= {"split": "train"} if folds is None else {"fold": dealt[record["subject"]]}
+    records = []
+    for scan in scans:
+        subject, session = identity(scan)
+        mask = scan.removesuffix(ending) + label
+        records.append(describe(root, subject=subject, session=session, image=scan, label=mask))
+    deal_folds(records, folds, seed)
     source = {"image": image, "label": label, "folds": folds, "seed": seed}
     write(
         out, name=_snake(root.resolve().name), licence="unknown", records=records, provenance=source
     )
     return len(records)
+
+
+def deal_folds(records: Sequence[dict[str, Any]], folds: int | None, seed: int) -> None:
+    """Give every record its size-balanced fold; sessions of a subject share it.
+
+    Args:
+        records: labelled records, changed in place.
+        folds: how many; None puts every record into the training split.
+        seed: seed of the folds.
+
+    Raises:
+        UsageError: there are more folds than subjects.
+    """
+    dealt = {} if folds is None else subject_folds(records, folds, seed)
+    for record in records:
+        record |= {"split": "train"} if folds is None else {"fold": dealt[record["subject"]]}
+
+
+def identity(scan: str) -> tuple[str, str | None]:
+    """Subject and session that a scan's path, relative to the data root, names.
+
+    The part that starts with ``sub-`` names the subject; without one, the scan's folder does. The
+    folder that starts with ``ses-`` names the session.
+    """
+    parts = Path(scan).parts
+    subjects = [part for part in parts if part.startswith("sub-")]
+    sessions = [part for part in parts[:-1] if part.startswith("ses-")]
+    folder = parts[-2] if len(parts) > 1 else parts[-1]
+    return subjects[0].split("_")[0] if subjects else folder, sessions[0] if sessions else None
+
+
+def load(path: Path) -> Any:
+    """What a manifest's file holds, not yet validated.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: the file is not JSON.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"{path}: no such manifest; write it with 'stroke-nets manifest' or 'pseudo-label'"
+        )
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); write it again") from error
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -124,14 +177,7 @@ def content(path: Path) -> dict[str, Any]:
         UsageError: there is no such file.
         DataError: the file is not a manifest.
     """
-    if not path.is_file():
-        raise UsageError(
-            f"{path}: no such manifest; write it with 'stroke-nets manifest' or 'pseudo-label'"
-        )
-    try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error}); write it again") from error
+    found: dict[str, Any] = load(path)
     _validate(found, path)
     return found
 
@@ -197,7 +243,7 @@ def datalist(
 
     Args:
         dataset_dir: the data root.
-        part: ``train``, ``heldout`` or ``all``.
+        part: ``train``, ``heldout``, ``all`` or, for scans without a mask, ``unlabelled``.
         manifest: path of the manifest; by default ``manifest.json`` in ``dataset_dir``.
         fold: the held-out fold.
 
@@ -215,10 +261,10 @@ def datalist(
         raise UsageError(f"dataset_dir {root}: no such folder; give the data root")
     path = Path(manifest) if manifest else root / MANIFEST
     if part == "train" or manifest or path.is_file():
-        cases = [_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
+        cases = [as_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
     else:
         scans = sorted(str(p.relative_to(root)) for p in root.rglob("*") if is_nifti(p))
-        cases = [_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
+        cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
     if not cases:
         raise UsageError(
             f"{path}: no case for part {part!r}, fold {fold}; choose a fold that it has"
@@ -226,18 +272,13 @@ def datalist(
     return cases
 
 
-def subject_of(scan: str) -> str:
-    """The subject that a scan's path names: its ``sub-`` part, else its folder."""
-    parts = Path(scan).parts
-    named = [part for part in parts if part.startswith("sub-")]
-    return named[0].split("_")[0] if named else parts[-2] if len(parts) > 1 else Path(scan).name
-
-
 def _snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "data"
 
 
 def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:
+    if record.get("split") == "unlabelled":
+        return part == "unlabelled"
     if record.get("pseudo_fold") not in (None, fold):
         raise UsageError(
             f"fold {fold}: {record['label']} was made by models that saw this fold's held-out "
@@ -245,27 +286,36 @@ def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:
         )
     held_out = record["split"] == "test" if "split" in record else record.get("fold") == fold
     in_training = record["split"] == "train" if "split" in record else not held_out
-    return {"train": in_training, "heldout": held_out, "all": True}[part]
+    return {"train": in_training, "heldout": held_out, "all": True}.get(part, False)
 
 
-def _case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:
+def as_case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:
+    """A record as a MONAI data dictionary: absolute paths and the record itself.
+
+    Raises:
+        Refusal: a path leaves the data root.
+    """
     case: dict[str, Any] = {"record": record}
-    for key in ("image", "label"):
-        if key in record:
-            relative = Path(record[key])
-            if relative.is_absolute() or ".." in relative.parts:
-                raise DataError(
-                    f"{source}: {key} {relative} leaves the data root; make it relative"
-                )
-            case[key] = str(root / relative)
+    paths = {k: record[k] for k in ("image", "label") if k in record}
+    for key, path in (paths | record.get("companions", {})).items():
+        relative = PurePosixPath(path)
+        if relative.is_absolute() or ".." in relative.parts or PureWindowsPath(path).drive:
+            what = f"{key} {relative} leaves the data root"
+            raise Refusal(Finding(str(source), "D6", what, "make it relative"))
+        case[key] = str(root / relative)
     return case
 
 
-def _validate(content: Any, path: Path) -> None:
+def errors(content: Any) -> list[tuple[str, str]]:
+    """Where and how a manifest's content departs from the schema."""
     schema = json.loads(resources.files("stroke_nets.data").joinpath("schema.json").read_text())
-    error = jsonschema.exceptions.best_match(
-        jsonschema.Draft202012Validator(schema).iter_errors(content)
-    )
-    if error is not None:
-        where = "/".join(str(part) for part in error.absolute_path) or "the top"
-        raise DataError(f"{path}: not a manifest: at {where}, {error.message}; write it again")
+    found = jsonschema.Draft202012Validator(schema).iter_errors(content)
+    return [
+        ("/".join(str(part) for part in error.absolute_path) or "the top", error.message)
+        for error in sorted(found, key=jsonschema.exceptions.relevance, reverse=True)
+    ]
+
+
+def _validate(content: Any, path: Path) -> None:
+    for where, what in errors(content):
+        raise DataError(f"{path}: not a manifest: at {where}, {what}; write it again")

@@ -60,7 +60,7 @@ class VolumeDataset(Dataset):
             key.update(f"{path.resolve()} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
         files = {k: self.cache_dir / f"{key.hexdigest()[:32]}_{k}.npy" for k in KEYS}
         if not all(file.is_file() for file in files.values()):
-            volumes = self.transform({k: case[k] for k in KEYS})
+            volumes = self.transform({k: case[k] for k in (*KEYS, "record") if k in case})
             for k, dtype in zip(KEYS, (np.float32, np.uint8), strict=True):
                 _save(files[k], np.moveaxis(np.asarray(volumes[k][0]), -1, 0).astype(dtype))
         return {k: np.load(file, mmap_mode="r") for k, file in files.items()}

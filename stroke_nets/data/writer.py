@@ -10,6 +10,15 @@ import nibabel as nib
 import numpy as np
 from monai.data import NibabelWriter
 
+from stroke_nets.data.geometry import unit_mm
+from stroke_nets.data.reader import ENDINGS
+
+
+def mask_path(folder: Path, scan: str, postfix: str = "pred") -> Path:
+    """Where MONAI's ``SaveImaged`` puts the mask of a scan, whose path is relative to the data."""
+    ending = next(e for e in ENDINGS if scan.endswith(e))
+    return folder / f"{scan.removesuffix(ending)}_{postfix}.nii.gz"
+
 
 class HeaderWriter(NibabelWriter):
     """MONAI's NIfTI writer, which would set both form codes to 1 and drop the units.
@@ -29,7 +38,8 @@ class HeaderWriter(NibabelWriter):
         image = self.create_backend_obj(
             self.data_obj, affine=self.affine, dtype=self.output_dtype, **obj_kwargs
         )
-        affine = np.asarray(self.affine)
+        affine = np.asarray(self.affine).astype(float)
+        affine[:3] /= unit_mm({"xyzt_units": self.header.get("xyzt_units", 2)})
         image.set_sform(affine, code=int(self.header.get("sform_code", 1)))
         image.set_qform(affine, code=int(self.header.get("qform_code", 1)))
         image.header["xyzt_units"] = int(self.header.get("xyzt_units", 2))

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from stroke_nets.data import manifest
 from stroke_nets.data.check import require_same_grid
 from stroke_nets.data.reader import ENDINGS, is_nifti, open_scan
+from stroke_nets.data.writer import mask_path
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.metrics.case import case_metrics
 from stroke_nets.metrics.lesions import Connectivity
@@ -151,11 +152,11 @@ def _of_record(case: dict[str, Any], folder: Path) -> Case:
     record = case["record"]
     if "label" not in case:
         raise DataError(f"{record['image']}: no label is known; evaluate the cases of a manifest")
-    image, label = _stem(record["image"]), _stem(record["label"])
+    label = _stem(record["label"])
     return Case(
         names={key: str(record.get(key, "")) for key in NAMES},
         files={key: case[key] for key in ("image", "label")},
-        candidates=(folder / f"{image}_pred.nii.gz", *_candidates(folder, label)),
+        candidates=(mask_path(folder, record["image"]), *_candidates(folder, label)),
     )
 
 

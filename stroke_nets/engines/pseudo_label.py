@@ -20,8 +20,7 @@ from monai.transforms import AsDiscreted, Compose, Invertd, Lambdad, SaveImaged
 
 from stroke_nets.data import manifest
 from stroke_nets.data.check import require_fit
-from stroke_nets.data.reader import ENDINGS
-from stroke_nets.data.writer import HeaderWriter
+from stroke_nets.data.writer import HeaderWriter, mask_path
 from stroke_nets.engines.checkpoint import load_network, load_weights
 from stroke_nets.engines.progress import CaseProgress
 from stroke_nets.errors import UsageError
@@ -104,20 +103,15 @@ def pseudo_label(
         raise UsageError(f"--image {image!r}: no scan without a mask in {dataset_dir}")
     _segment(dataset_dir, scans, sources, out, device)
     for scan in scans:
-        label = _mask_of(scan, out).relative_to(dataset_dir).as_posix()
+        label = mask_path(out, scan, "pseudo").relative_to(dataset_dir).as_posix()
+        subject, session = manifest.identity(scan)
         record = manifest.describe(
-            dataset_dir, subject=manifest.subject_of(scan), image=scan, label=label
+            dataset_dir, subject=subject, session=session, image=scan, label=label
         )
         whole["records"].append(record | {"split": "train", "pseudo_fold": fold})
     whole["provenance"]["pseudo_labels"] = {"fold": fold, "runs": [str(run) for run in runs]}
     manifest.write(out / manifest.MANIFEST, **whole)
     return out / manifest.MANIFEST
-
-
-def _mask_of(scan: str, out: Path) -> Path:
-    """Where MONAI's `SaveImaged` puts the mask of a scan."""
-    ending = next(e for e in ENDINGS if scan.endswith(e))
-    return out / f"{scan.removesuffix(ending)}_pseudo.nii.gz"
 
 
 def _require_one_recipe(runs: Sequence[Run]) -> None:

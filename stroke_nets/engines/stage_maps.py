@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stroke_nets.engines.checkpoint import require_checkpoint
 from stroke_nets.inferers.slice_stack import slice_stacks
 from stroke_nets.losses.patch_attention import prior_map
 from stroke_nets.networks.agmr_net import CPA
@@ -25,7 +24,6 @@ def save_stage_maps(
     case: Mapping[str, Any],
     path: Path | str,
     z: int | None = None,
-    checkpoint: str | None = None,
 ) -> None:
     """Run one slice through a network and save its CPA stages and its fusion weights.
 
@@ -39,16 +37,8 @@ def save_stage_maps(
         case: `image` and `label` of shape (1, H, W, D), as the network's preprocessing gives them.
         path: the file to write.
         z: the slice; by default the one with the largest lesion area.
-        checkpoint: whose weights the network takes first; by default it keeps its own.
-
-    Raises:
-        UsageError: there is no such checkpoint.
     """
     device = next(network.parameters()).device
-    if checkpoint is not None:
-        require_checkpoint(checkpoint)
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(saved["network"])
     image, label = (torch.as_tensor(np.asarray(case[key]))[0] for key in ("image", "label"))
     z = int((label > 0).sum(dim=(0, 1)).argmax()) if z is None else z
     found: dict[str, Tensor] = {"image": image[..., z], "label": label[..., z]}

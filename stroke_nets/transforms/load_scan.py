@@ -1,15 +1,45 @@
 """Load scans through the project's strict reader."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from os import PathLike
+from typing import Any, cast
 
 import nibabel as nib
+import numpy as np
 from monai.config import KeysCollection
-from monai.data import MetaTensor
-from monai.transforms import LoadImage, MapTransform
+from monai.data import MetaTensor, NibabelReader
+from monai.transforms import LoadImage, MapTransform, Orientation
+from monai.utils import ensure_tuple
 
-from stroke_nets.data.check import require_same_grid
-from stroke_nets.data.reader import StrictReader
+from stroke_nets.data.check import Rules, require_same_grid
+from stroke_nets.data.reader import open_scan
+from stroke_nets.data.voxels import require_image, require_mask
+
+
+class StrictReader(NibabelReader):
+    """MONAI's NIfTI reader, opening every file through `open_scan`.
+
+    The header's sform and qform codes and units travel in the metadata, so that a mask can be
+    written with them (`stroke_nets.data.writer.HeaderWriter`).
+
+    Args:
+        options: those of `open_scan`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Store the options."""
+        super().__init__()
+        self.options = options
+
+    def read(self, data: Sequence[PathLike | str] | PathLike | str, **kwargs: Any) -> Any:
+        """Open one file or several of one shape.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        self.filenames = ensure_tuple(data)
+        images = [open_scan(str(name), **self.options) for name in self.filenames]
+        return images if len(images) > 1 else images[0]
 
 
 def as_nifti(volume: MetaTensor) -> nib.Nifti1Image:
@@ -20,30 +50,68 @@ def as_nifti(volume: MetaTensor) -> nib.Nifti1Image:
 class LoadScand(MapTransform):
     """Load NIfTI files as 1 x X x Y x Z float32 tensors on their own grid.
 
-    MONAI's ``LoadImaged`` hides a reader's error; here it arrives as it was raised.
+    MONAI's ``LoadImaged`` hides a reader's error; here it arrives as it was raised. A file whose
+    SHA-256 stands in the case's manifest record is compared with it.
 
     Args:
-        keys: dictionary keys that hold paths; the first is the scan, the others lie on its grid.
+        keys: dictionary keys that hold paths; the first is the scan, the others lie on its grid
+            and are brought to its orientation. What ``label`` holds must be 0 or 1.
         allow_missing_keys: skip keys that are not there.
+        reading: `stroke_nets.data.check.Rules`: which odd files are read, and how; by default none.
     """
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        """Store the keys."""
+    def __init__(
+        self,
+        keys: KeysCollection,
+        allow_missing_keys: bool = False,
+        reading: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store the keys and rules."""
         super().__init__(keys, allow_missing_keys)
         self.load = LoadImage(image_only=True, ensure_channel_first=True)
+        self.rules = Rules.of(reading or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Load each key.
 
         Raises:
-            DataError: a file cannot be read, or lies on another grid than the scan.
+            DataError: a file cannot be read or is not fit for use, or lies on another grid than
+                the scan.
         """
         result = dict(data)
-        headers = {}
+        sums = data.get("record", {}).get("sha256", {})
+        scan = None
         for key in self.key_iterator(result):
-            result[key] = self.load(data[key], reader=StrictReader())
-            headers[key] = as_nifti(result[key])
-        scan, *others = headers
-        for key in others:
-            require_same_grid(headers[scan], headers[key], str(data[key]))
+            reader = StrictReader(
+                sha256=sums.get(key),
+                volume=self.rules.volume,
+                orientation=self.rules.orientation,
+            )
+            volume = self._fit(key, str(data[key]), self.load(data[key], reader=reader))
+            if scan is None:
+                scan = as_nifti(volume)
+            else:
+                require_same_grid(scan, as_nifti(volume), str(data[key]))
+                volume = _turned(volume, nib.aff2axcodes(scan.affine))
+            result[key] = volume
         return result
+
+    def _fit(self, key: Hashable, name: str, volume: MetaTensor) -> MetaTensor:
+        """The volume, its values verified; a prediction may hold any."""
+        voxels = volume.numpy()
+        if key == "label":
+            mended = require_mask(name, voxels, self.rules.binarize)
+        elif key == "pred":
+            return volume
+        else:
+            mended = require_image(name, voxels, self.rules.nonfinite)
+        return MetaTensor(mended.astype(np.float32, copy=False), meta=volume.meta)
+
+
+def _turned(volume: MetaTensor, axes: tuple[str, ...]) -> MetaTensor:
+    """A volume in the orientation asked for."""
+    if nib.aff2axcodes(volume.affine.numpy()) == axes:
+        return volume
+    turn = Orientation("".join(axes), labels=None)
+    turn.tracing = False  # the scan's orientation is this case's own: nothing to invert
+    return cast(MetaTensor, turn(volume))

@@ -15,6 +15,7 @@ import torch
 import yaml
 from monai.bundle import ConfigWorkflow
 
+from stroke_nets.data import manifest
 from stroke_nets.networks.agmr_net import AGMRNet
 
 ROOT = Path(__file__).parents[2]
@@ -217,6 +218,8 @@ def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
     moved = image.affine.copy()
     moved[0, 3] += 40
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), mask)
+    files = {"image": "**/*_T1w.nii.gz", "label": "_mask.nii.gz"}
+    manifest.from_folder(root, **files, out=root / "manifest.json", folds=2)  # new checksums
     options = {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
     done = run("training", ["train.yaml"], dataset_dir=root, **options, **TINY)
     assert_one_line(done, 3, mask.name, "resample")

@@ -90,7 +90,7 @@ def test_every_problem_is_in_one_table_and_nothing_is_written(folders):
 
 def test_damaged_prediction(folders):
     (folders[0] / "a" / "one.nii.gz").write_text("<html>404</html>")
-    with pytest.raises(DataError, match=r"\na/one .*not a NIfTI file"):
+    with pytest.raises(DataError, match=r"\na/one .*not a NIfTI scan"):
         evaluate_folder(*folders)
 
 

@@ -7,9 +7,9 @@ from stroke_nets.transforms.load_scan import LoadScand
 
 
 def save(path, shape=(4, 5, 6), affine=None):
-    nib.save(
-        nib.Nifti1Image(np.ones(shape, np.uint8), np.eye(4) if affine is None else affine), path
-    )
+    voxels = np.zeros(shape, np.uint8)
+    voxels[1:3] = 1  # fit for a scan and for a mask
+    nib.save(nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
     return str(path)
 
 

@@ -1,0 +1,37 @@
+"""What a check finds in a file: where, which rule, what is wrong and how to mend it.
+
+Rules are named by their row: F files, G geometry, L intensities and labels, D data sets.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stroke_nets.errors import DataError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One problem of one file, or a notice that does not make it unfit."""
+
+    file: str
+    row: str
+    what: str
+    mend: str
+    notice: bool = False
+
+    def __str__(self) -> str:
+        """One line that names the file, what is wrong and what to do."""
+        return f"{self.file}: {self.what}; {self.mend}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as plain data."""
+        return asdict(self)
+
+
+class Refusal(DataError):
+    """A file is refused; ``finding`` says why."""
+
+    def __init__(self, finding: Finding) -> None:
+        """Keep the finding; its line is the message."""
+        super().__init__(str(finding))
+        self.finding = finding
