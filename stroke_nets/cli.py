@@ -172,6 +172,9 @@ def prepare(
     ],
     source: Annotated[Path, typer.Argument(help="The folder that was unpacked; only read.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: links, masks, the manifest.")],
+    published: Annotated[
+        Path | None, typer.Option(help="Authors' list of folds (.pkl, .json, .csv) to take over.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Cases at once.", min=1)] = 2,
 ) -> None:
     """Bring a downloaded data set into the form that training reads; a stopped run goes on.
@@ -180,9 +183,8 @@ def prepare(
     """
     from stroke_nets.data.prepare import prepare as bring
 
-    print(
-        *bring(dataset, source, out, workers).summary(), f"wrote {out / 'manifest.json'}", sep="\n"
-    )
+    done = bring(dataset, source, out, workers, published)
+    print(*done.summary(), f"wrote {out / 'manifest.json'}", sep="\n")
 
 
 @app.command()

@@ -213,7 +213,7 @@ def refold(
         DataError: the manifest or the published list is not fit for use.
     """
     whole = content(path)
-    records = whole["records"]
+    records = [r for r in whole["records"] if r.get("split") != "unlabelled"]
     if any(record.get("split") == "test" for record in records):
         raise UsageError(f"{path}: folds would train on its test split; list training cases only")
     if published is None:

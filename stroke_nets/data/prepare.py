@@ -15,12 +15,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 import stroke_nets
 from stroke_nets.data import arc, atlas_r12, atlas_v20, check, isles2015, isles2022, manifest
 from stroke_nets.data.convert import Case
 from stroke_nets.data.folds import grouped_split
+from stroke_nets.data.reader import open_scan
+from stroke_nets.data.small_lesions import LIMIT, is_small_in_parts, is_small_in_total
 from stroke_nets.errors import DataError, UsageError
 
 DATASETS: dict[str, ModuleType] = {
@@ -30,7 +33,6 @@ DATASETS: dict[str, ModuleType] = {
     "isles2022": isles2022,
     "arc": arc,
 }
-SMALL = 1000  # voxels; MSCSA's small lesions (arXiv:2501.15423) lie below
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Prepared:
     records: list[dict[str, Any]]
     recipe: dict[str, Any]
     left_out: list[str]
+    small_in_parts: int | None = None
 
     def summary(self) -> Iterator[str]:
         """Lines that compare what was found with what the data set should hold."""
@@ -50,12 +53,14 @@ class Prepared:
             "subjects": len({r["subject"] for r in labelled}),
             "unlabelled": len(self.records) - len(labelled),
         }
-        small = sum(0 < r["lesion_voxels"] < SMALL for r in labelled)
+        small = sum(r["lesion_voxels"] > 0 and is_small_in_total(r) for r in labelled)
         for name, count in (counts | {"small_lesions": small}).items():
             if name in expected:
-                rule = f" (1 to {SMALL - 1} voxels in all)" if name == "small_lesions" else ""
+                rule = f" (1 to {LIMIT - 1} voxels in all)" if name == "small_lesions" else ""
                 differs = "" if count == expected[name] else "  <- differs"
                 yield f"{name}{rule}: {count} of {expected[name]} expected{differs}"
+        if self.small_in_parts is not None:
+            yield f"small lesions, no part above {LIMIT} voxels: {self.small_in_parts}"
         empty = [r["label"] for r in labelled if not r["lesion_voxels"]]
         yield from (f"declared lesion-free: {label}" for label in empty)
         yield from (f"left out: {line}" for line in self.left_out)
@@ -74,7 +79,9 @@ def read_recipe(dataset: str) -> dict[str, Any]:
     return recipe
 
 
-def prepare(dataset: str, source: Path, out: Path, workers: int = 2) -> Prepared:
+def prepare(
+    dataset: str, source: Path, out: Path, workers: int = 2, published: Path | None = None
+) -> Prepared:
     """Bring a data set into a folder of its own and write the manifest there.
 
     Originals are not touched: scans are linked, masks and resampled contrasts are new files. Files
@@ -85,6 +92,7 @@ def prepare(dataset: str, source: Path, out: Path, workers: int = 2) -> Prepared
         source: the folder that was unpacked.
         out: the folder to write.
         workers: cases at once.
+        published: the authors' list of folds, instead of the recipe's (`manifest.refold`).
 
     Returns:
         What was found.
@@ -116,7 +124,16 @@ def prepare(dataset: str, source: Path, out: Path, workers: int = 2) -> Prepared
     path = out / manifest.MANIFEST
     licence = recipe["licence"]
     manifest.write(path, name=dataset, licence=licence, records=records, provenance=provenance)
-    return Prepared(records, recipe, left_out)
+    if published is not None:
+        manifest.refold(path, path, published=published)
+    parts = _count_small(out, records) if "small_lesions" in recipe["expected"] else None
+    return Prepared(records, recipe, left_out, parts)
+
+
+def _count_small(out: Path, records: list[dict[str, Any]]) -> int:
+    """Cases with a lesion none of whose parts exceeds the limit: the code's other definition."""
+    masks = (open_scan(out / r["label"]) for r in records if r.get("lesion_voxels"))
+    return sum(is_small_in_parts(np.asarray(mask.dataobj)) for mask in masks)
 
 
 def assign(records: list[dict[str, Any]], split: dict[str, Any]) -> None:

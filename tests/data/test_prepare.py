@@ -101,6 +101,7 @@ def test_summary_compares_with_what_there_should_be(prepared):
         assert "unlabelled: 2 of 300" in lines
         small = sum(0 < r.get("lesion_voxels", 0) < 1000 for r in result.records)
         assert f"small_lesions (1 to 999 voxels in all): {small} of 138" in lines
+        assert "small lesions, no part above 1000 voxels: " in lines
 
 
 def test_companions_lie_on_the_scans_grid(prepared):
@@ -214,3 +215,18 @@ def test_unfetched_annex_files_say_how_to_get_them(tmp_path):
     t1w.symlink_to("../../../.git/annex/objects/0/1/MD5E-s4.nii.gz")
     with pytest.raises(DataError, match="datalad get"):
         prepare("arc", tmp_path / "source", tmp_path / "out")
+
+
+def test_published_folds_are_taken_over(atlas, tmp_path):
+    found = prepare("atlas_v20", atlas, tmp_path / "first").records
+    subjects = sorted({r["subject"] for r in found if "label" in r})
+    rows = [f"{subject},{i % 5}" for i, subject in enumerate(subjects)]
+    (tmp_path / "folds.csv").write_text("\n".join(["subject,fold", *rows]) + "\n")
+    prepare("atlas_v20", atlas, tmp_path / "out", published=tmp_path / "folds.csv")
+    records = manifest.read(tmp_path / "out" / "manifest.json")
+    assert {r["subject"]: r["fold"] for r in records if "label" in r} == {
+        subject: i % 5 for i, subject in enumerate(subjects)
+    }
+    unlabelled = [r for r in records if "label" not in r]
+    assert unlabelled
+    assert all(r["split"] == "unlabelled" for r in unlabelled)
