@@ -108,8 +108,10 @@ def folds(
 @app.command("pseudo-label")
 def pseudo_label(
     dataset_dir: Annotated[Path, typer.Argument(help="Data root, with its manifest.")],
-    image: Annotated[str, typer.Option(help="Glob of the scans without masks.")],
     run: Annotated[list[Path], typer.Option(help="Run folder of a training; give several.")],
+    image: Annotated[
+        str | None, typer.Option(help="Glob of scans without masks; default: the manifest's.")
+    ] = None,
     fold: Annotated[int | None, typer.Option(help="The fold that will train on them.")] = None,
     published: Annotated[
         bool, typer.Option("--published", help="One set for all folds, by any run: it leaks.")
@@ -119,7 +121,7 @@ def pseudo_label(
 ) -> None:
     """Label scans without masks by trained networks, for self-training.
 
-    Example: stroke-nets pseudo-label DATA --image 'test/**/*_T1w.nii.gz' --fold 0 --run RUN
+    Example: stroke-nets pseudo-label DATA --fold 0 --run runs/BUNDLE/default/fold0
     """
     if published == (fold is not None):
         raise UsageError("pseudo-label: give either --fold K or --published")
@@ -127,7 +129,9 @@ def pseudo_label(
         raise UsageError(f"{dataset_dir}: no such folder; give the data root")
     from stroke_nets.engines import pseudo_label as engine
 
-    path = engine.pseudo_label(dataset_dir, image, run, fold=fold, source=manifest, device=device)
+    path = engine.pseudo_label(
+        dataset_dir, run, fold=fold, image=image, source=manifest, device=device
+    )
     print(f"wrote {path}")
 
 

@@ -62,10 +62,10 @@ class Run:
 
 def pseudo_label(
     dataset_dir: Path,
-    image: str,
     runs: Sequence[Path],
     *,
     fold: int | None,
+    image: str | None = None,
     source: Path | None = None,
     device: str = "cpu",
 ) -> Path:
@@ -73,10 +73,10 @@ def pseudo_label(
 
     Args:
         dataset_dir: the data root; masks go to its ``pseudo_labels`` folder.
-        image: glob of the scans below it; those of the manifest are left out.
         runs: folders of finished trainings of one recipe, which vote by mean probabilities.
         fold: the fold that will train on the masks; None for the published way, with one set of
             masks for all folds.
+        image: glob of the scans to label; by default the manifest's unlabelled ones.
         source: manifest of the labelled scans; by default ``manifest.json`` in ``dataset_dir``.
         device: where the networks run.
 
@@ -96,12 +96,9 @@ def pseudo_label(
         _require_unseen(sources, whole["records"], fold)
     if (out / manifest.MANIFEST).exists():
         raise UsageError(f"{out}: holds pseudo labels; delete the folder to make them again")
-    known = {record["image"] for record in whole["records"]}
-    scans = sorted(p.relative_to(dataset_dir).as_posix() for p in dataset_dir.glob(image))
-    scans = [scan for scan in scans if scan not in known and not scan.startswith(FOLDER)]
-    if not scans:
-        raise UsageError(f"--image {image!r}: no scan without a mask in {dataset_dir}")
+    scans = _unlabelled(dataset_dir, whole["records"], image)
     _segment(dataset_dir, scans, sources, out, device)
+    whole["records"] = [r for r in whole["records"] if "label" in r]
     for scan in scans:
         label = mask_path(out, scan, "pseudo").relative_to(dataset_dir).as_posix()
         subject, session = manifest.identity(scan)
@@ -112,6 +109,19 @@ def pseudo_label(
     whole["provenance"]["pseudo_labels"] = {"fold": fold, "runs": [str(run) for run in runs]}
     manifest.write(out / manifest.MANIFEST, **whole)
     return out / manifest.MANIFEST
+
+
+def _unlabelled(root: Path, records: Sequence[dict[str, Any]], image: str | None) -> list[str]:
+    """Scans without a mask, relative to the data root."""
+    known = {record["image"] for record in records if "label" in record}
+    scans = [record["image"] for record in records if "label" not in record]
+    if image is not None:
+        scans = [path.relative_to(root).as_posix() for path in root.glob(image)]
+    scans = sorted(s for s in scans if s not in known and not s.startswith(FOLDER))
+    if not scans:
+        where = "manifest" if image is None else f"--image {image!r}"
+        raise UsageError(f"{root}: no scan without a mask ({where}); name some with --image GLOB")
+    return scans
 
 
 def _require_one_recipe(runs: Sequence[Run]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,13 @@ def predict(runs, root, name, overlay="default"):
 
 
 @pytest.fixture(scope="module")
-def runs(simulated, tmp_path_factory):
+def patients(simulated, tmp_path_factory):
+    """A copy to which pseudo labels can be added."""
+    return shutil.copytree(simulated, tmp_path_factory.mktemp("patients") / "data")
+
+
+@pytest.fixture(scope="module")
+def runs(patients, tmp_path_factory):
     """Every trained bundle and overlay, two epochs each; MSCSA's pseudo labels in between."""
     folder = tmp_path_factory.mktemp("runs")
     labels = folder / "labels"
@@ -84,8 +91,8 @@ def runs(simulated, tmp_path_factory):
         if name == "mscsa_self_training":
             options["manifest"] = str(labels / "manifest.json")
             if not labels.exists():
-                label(simulated, folder, labels)
-        train(folder, simulated, name, overlay, **options)
+                label(patients, folder, labels)
+        train(folder, patients, name, overlay, **options)
     return folder
 
 
@@ -96,34 +103,34 @@ def label(root, runs, out):
     scan = nib.load(sorted(root.glob("sub-*/**/*_T1w.nii.gz"))[0])
     nib.save(scan, unknown / "sub-9_T1w.nii.gz")
     folders = [runs / name / "default" / "fold0" for name in TRAINED[:3]]
-    made = pseudo_label(root, "unlabelled/**/*_T1w.nii.gz", folders, fold=0)
+    made = pseudo_label(root, folders, fold=0, image="unlabelled/**/*_T1w.nii.gz")
     out.mkdir()
     made.rename(out / "manifest.json")
 
 
 @pytest.mark.parametrize(("name", "overlay"), [(n, "default") for n in TRAINED] + OVERLAYS)
-def test_trained_bundle_segments(runs, simulated, name, overlay):
+def test_trained_bundle_segments(runs, patients, name, overlay):
     saved = torch.load(
         runs / name / overlay / "fold0" / "checkpoints" / "last.pt", weights_only=True
     )
     assert saved["trainer"]["max_epochs"] == 2
     has_attention = any("skip_attention" in key for key in saved["network"])
     assert has_attention == (overlay != "without_mscsa" and name != "resenc_unet")
-    cases = predict(runs, simulated, name, overlay)
+    cases = predict(runs, patients, name, overlay)
     assert len(cases) == 2
     mask = nib.load(runs / name / overlay / "fold0" / cases["prediction"][0])
-    scan = nib.load(simulated / cases["image"][0])
+    scan = nib.load(patients / cases["image"][0])
     assert mask.shape == scan.shape
     np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)  # float32 header
 
 
 @pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
-def test_ensemble_segments_and_is_the_mean_of_its_members(runs, simulated, overlay):
-    cases = predict(runs, simulated, "mscsa_ensemble", overlay)
+def test_ensemble_segments_and_is_the_mean_of_its_members(runs, patients, overlay):
+    cases = predict(runs, patients, "mscsa_ensemble", overlay)
     assert len(cases) == 2
 
 
-def test_self_training_trains_on_pseudo_labels_and_validates_without(runs, simulated):
+def test_self_training_trains_on_pseudo_labels_and_validates_without(runs, patients):
     config = yaml.safe_load(
         (runs / "mscsa_self_training" / "default" / "fold0" / "config.yaml").read_text()
     )
@@ -132,33 +139,33 @@ def test_self_training_trains_on_pseudo_labels_and_validates_without(runs, simul
     assert [record["subject"] for record in pseudo] == ["sub-9"]
     assert pseudo[0]["pseudo_fold"] == 0
     assert pseudo[0]["split"] == "train"
-    assert (simulated / pseudo[0]["label"]).is_file()
+    assert (patients / pseudo[0]["label"]).is_file()
 
 
-def test_pseudo_labels_are_refused_to_another_fold(runs, simulated):
+def test_pseudo_labels_are_refused_to_another_fold(runs, patients):
     options = {"manifest": str(runs / "labels" / "manifest.json"), "fold": 1}
     with pytest.raises(RuntimeError) as raised:
-        train(runs / "other", simulated, "mscsa_self_training", **options)
+        train(runs / "other", patients, "mscsa_self_training", **options)
     assert "pseudo-label --fold 1" in str(raised.value.__cause__ or raised.value)
 
 
-def test_source_that_saw_the_fold_is_refused(runs, simulated):
+def test_source_that_saw_the_fold_is_refused(runs, patients):
     source = [runs / "mscsa_default" / "default" / "fold0"]
     with pytest.raises(UsageError, match="was trained on sub-"):
-        pseudo_label(simulated, "unlabelled/**/*_T1w.nii.gz", source, fold=1)
+        pseudo_label(patients, source, fold=1, image="unlabelled/**/*_T1w.nii.gz")
 
 
-def test_published_way_takes_any_source(runs, simulated):
+def test_published_way_takes_any_source(runs, patients):
     source = [runs / "mscsa_default" / "default" / "fold0"]
-    made = pseudo_label(simulated, "unlabelled/**/*_T1w.nii.gz", source, fold=None)
+    made = pseudo_label(patients, source, fold=None, image="unlabelled/**/*_T1w.nii.gz")
     assert made.parent.name == "published"
     records = json.loads(made.read_text())["records"]
     assert records[-1]["pseudo_fold"] is None
     with pytest.raises(UsageError, match="holds pseudo labels"):
-        pseudo_label(simulated, "unlabelled/**/*_T1w.nii.gz", source, fold=None)
+        pseudo_label(patients, source, fold=None, image="unlabelled/**/*_T1w.nii.gz")
 
 
-def test_sources_of_two_recipes_are_refused(runs, simulated, tmp_path):
+def test_sources_of_two_recipes_are_refused(runs, patients, tmp_path):
     folder = runs / "mscsa_default" / "default" / "fold0"
     other = tmp_path / "fold0"
     other.mkdir()
@@ -166,26 +173,26 @@ def test_sources_of_two_recipes_are_refused(runs, simulated, tmp_path):
     text = (folder / "config.yaml").read_text()
     (other / "config.yaml").write_text(text.replace("masked_zscore: false", "masked_zscore: true"))
     with pytest.raises(UsageError, match="masked_zscore"):
-        pseudo_label(simulated, "unlabelled/**/*.nii.gz", [folder, other], fold=None)
+        pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
 
 
-def test_patch_that_the_strides_do_not_divide_is_refused(simulated, tmp_path):
+def test_patch_that_the_strides_do_not_divide_is_refused(patients, tmp_path):
     with pytest.raises(RuntimeError) as raised:
-        train(tmp_path, simulated, "mscsa_default", patch_size=[16, 16, 18])
+        train(tmp_path, patients, "mscsa_default", patch_size=[16, 16, 18])
     assert "multiples of 4" in str(raised.value.__cause__ or raised.value)
 
 
-def test_checkpoint_of_other_widths_is_refused(runs, simulated):
+def test_checkpoint_of_other_widths_is_refused(runs, patients):
     output_dir = runs / "mscsa_default" / "default" / "fold0"
-    options = {"dataset_dir": str(simulated), "output_dir": str(output_dir)} | SHAPE | MEMBERS
+    options = {"dataset_dir": str(patients), "output_dir": str(output_dir)} | SHAPE | MEMBERS
     options["widths"] = [4, 8, 16]
     with pytest.raises(RuntimeError) as raised:
         workflow("infer", "mscsa_default", "inference.yaml", "default", **options)
     assert "of another network" in str(raised.value.__cause__ or raised.value)
 
 
-def test_learning_rate_follows_the_polynomial(simulated, tmp_path):
-    folder = train(tmp_path, simulated, "resenc_unet")
+def test_learning_rate_follows_the_polynomial(patients, tmp_path):
+    folder = train(tmp_path, patients, "resenc_unet")
     saved = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
     assert saved["lr_scheduler"]["_last_lr"] == [0.0]  # after the last epoch
     scheduler = torch.optim.lr_scheduler.PolynomialLR(
@@ -197,12 +204,12 @@ def test_learning_rate_follows_the_polynomial(simulated, tmp_path):
         scheduler.step()
 
 
-def test_two_processes_draw_different_patches_and_train_one_network(simulated, tmp_path):
+def test_two_processes_draw_different_patches_and_train_one_network(patients, tmp_path):
     configs = BUNDLES / "mscsa_default" / "configs"
     files = [str(configs / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
     command += ["2", "-m", "monai.bundle", "run", "training", "--bundle_root", str(configs.parent)]
-    options = TINY | {"dataset_dir": simulated, "heads": 2, "max_epochs": 1}
+    options = TINY | {"dataset_dir": patients, "heads": 2, "max_epochs": 1}
     options |= {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
     for key, value in ({"config_file": files} | options).items():
         command += [f"--{key}", str(value)]
@@ -214,6 +221,6 @@ def test_two_processes_draw_different_patches_and_train_one_network(simulated, t
     assert not any(name.startswith("module.") for name in saved["network"])
 
 
-def test_pseudo_label_command_asks_for_one_way(simulated):
-    done = CliRunner().invoke(app, ["pseudo-label", str(simulated), "--image", "x", "--run", "y"])
+def test_pseudo_label_command_asks_for_one_way(patients):
+    done = CliRunner().invoke(app, ["pseudo-label", str(patients), "--run", "y"])
     assert "--published" in str(done.exception)
