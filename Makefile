@@ -25,7 +25,7 @@ help:
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/stroke-nets simulate $(DEMO) --subjects 20 --seed 0
+	$(BIN)/stroke-nets simulate $(DEMO) --plain --subjects 20 --seed 0
 	$(call BUNDLE,training,train) --overwrite true
 	$(call BUNDLE,inference,inference)
 	$(call BUNDLE,evaluating,evaluate)

@@ -3,12 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from stroke_nets import __version__
 from stroke_nets.errors import StrokeNetsError, UsageError
+
+Contrast = Literal["t1w", "random"]
 
 app = typer.Typer(
     help="Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data.",
@@ -48,14 +50,46 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Same seed, same patients.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
     folds: Annotated[int, typer.Option(help="Size-balanced folds in the manifest.")] = 5,
+    plain: Annotated[bool, typer.Option("--plain", help="Easy to learn; no skull.")] = False,
+    skull: Annotated[bool, typer.Option(help="Dura, skull and scalp around the brain.")] = True,
+    contrast: Annotated[Contrast, typer.Option(help="Intensities of the tissues.")] = "t1w",
+    masks: Annotated[Path | None, typer.Option(help="Folder of real lesion masks, MNI.")] = None,
 ) -> None:
     """Write simulated stroke patients with masks and a manifest; no download.
 
     Example: stroke-nets simulate data/simulated --subjects 20 --seed 0
     """
+    from stroke_nets.data.simulate import Design
     from stroke_nets.data.simulate import simulate as write_patients
 
-    print(f"wrote {write_patients(out, subjects, seed, workers, folds)}")
+    design = Design(plain=plain, skull=skull, contrast=contrast, masks=masks)
+    print(f"wrote {write_patients(out, subjects, seed, workers, folds, design)}")
+
+
+@app.command()
+def normalize(
+    paths: Annotated[list[Path], typer.Argument(help="T1 OUT_DIR; with --back: the mask OUT.")],
+    deformable: Annotated[bool, typer.Option("--deformable", help="Splines as well.")] = False,
+    back: Annotated[Path | None, typer.Option(help="Mask on the MNI grid to return.")] = None,
+    transform: Annotated[Path | None, typer.Option(help="With --back: a .json from here.")] = None,
+) -> None:
+    """Bring a T1w scan with skull to the MNI grid of ATLAS v2.0, or a mask back to the scan.
+
+    Example: stroke-nets normalize sub-1_T1w.nii.gz mni
+
+    Example: stroke-nets normalize --back pred.nii.gz --transform mni/sub-1_..._transform.json OUT
+    """
+    if (back is None) != (transform is None) or len(paths) != (2 if back is None else 1):
+        raise UsageError("normalize: give T1 OUT_DIR, or --back MASK --transform T OUT")
+    from stroke_nets.normalize import bring_back
+    from stroke_nets.normalize import normalize as bring
+
+    if back is not None and transform is not None:
+        bring_back(back, transform, paths[0])
+        print(f"wrote {paths[0]}")
+    else:
+        files = bring(paths[0], paths[1], deformable)
+        print(f"wrote {files.image}\nwrote {files.transform}\nlook at {files.picture}")
 
 
 @app.command()

@@ -69,3 +69,8 @@ def test_tables_and_figures_from_nothing_say_what_is_missing(tmp_path):
     assert done.stdout.count("not drawn: ") == 7
     assert done.stderr.count("\n") == 1
     assert run("tables", "--runs", str(tmp_path / "no")).returncode == 2
+
+
+def test_normalize_needs_a_scan_or_a_mask_to_bring_back():
+    assert run("normalize", "scan.nii.gz").returncode == 2
+    assert run("normalize", "--back", "mask.nii.gz", "out.nii.gz").returncode == 2
