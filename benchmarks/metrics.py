@@ -29,7 +29,7 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from stroke_nets.data.simulate import simulate_patient
+from stroke_nets.data.simulate import Design, simulate_patient
 from stroke_nets.metrics.case import case_metrics
 
 SEED, PATIENTS = 0, (1, 4, 5, 6, 9, 10, 13, 17)  # lesions of 2.8 to 76 ml
@@ -112,7 +112,7 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     cases = []
     for patient in PATIENTS:
-        truth = simulate_patient(SEED, patient)[1].astype(bool)
+        truth = simulate_patient(SEED, patient, Design(plain=True))[1].astype(bool)
         for name, prediction in predictions(truth, rng).items():
             case = {"patient": patient, "truth_voxels": int(truth.sum()), "prediction": name}
             cases.append(case | measure(prediction, truth))

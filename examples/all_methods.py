@@ -66,7 +66,7 @@ def main(data: str) -> None:
     """Simulate six patients, run every method on four and evaluate it on two."""
     start = time.monotonic()
     tool = str(Path(sys.executable).with_name("stroke-nets"))
-    command = [tool, "simulate", data, "--subjects", "6", "--folds", "3"]
+    command = [tool, "simulate", data, "--plain", "--subjects", "6", "--folds", "3"]
     subprocess.run(command, check=True)
     with ThreadPoolExecutor(max_workers=2) as pool:
         summaries = list(pool.map(lambda method: run(method, data), METHODS))
