@@ -53,8 +53,8 @@ def draw(folder: Path) -> None:
                 panel.axis("off")
             if lesion.any():
                 panels[axis + 3].contour(lesion, [0.5], colors="red", linewidths=0.6)
-        panels[0].set_title(title, fontsize=7, x=-0.25, y=0.3)
-    figure.subplots_adjust(left=0.06, right=1, bottom=0, top=1, wspace=0, hspace=0.02)
+        panels[0].text(-0.05, 0.5, title, transform=panels[0].transAxes, ha="right", va="center")
+    figure.subplots_adjust(left=0.12, right=1, bottom=0, top=1, wspace=0, hspace=0.02)
     figure.savefig(OUT, dpi=70)
 
 
