@@ -43,7 +43,7 @@ PLANS = {
         "folds": 0,
         "part": "train",
         "runs": 1,
-        "options": {"max_epochs": 8, "train_batches": 40, "augmentation": CUT},
+        "options": {"max_epochs": 12, "train_batches": 40, "augmentation": CUT},
     },
     "isles22": {
         "bundle": "agmr_net",
