@@ -35,7 +35,9 @@ def write(
     affine = simulate.template().affine @ np.diag([step, step, step, 1])
     records: list[dict[str, Any]] = []
     for index in range(1, patients + unlabelled + 1):
-        volumes = dict(zip(("T1w", "mask"), simulate.simulate_patient(seed, index), strict=True))
+        volumes: dict[str, Any] = dict(
+            zip(("T1w", "mask"), simulate.simulate_patient(seed, index), strict=True)
+        )
         if index > patients:
             del volumes["mask"]
         subject = f"sub-sim{index:04d}"
