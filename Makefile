@@ -9,7 +9,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 # Snakemake clashes with newer `packaging`: an environment of its own, which the command looks for.
 .snakemake-venv/installed: Makefile
 	$(PYTHON) -m venv .snakemake-venv
-	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1
+	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
 	touch $@
 
 .PHONY: help demo methods reproduce-env rehearsal test test-real lint clean

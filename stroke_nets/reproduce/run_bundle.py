@@ -9,6 +9,7 @@ that a run without it is not done.
 
 import argparse
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def main() -> None:
     one_line_errors()
     folder = run(options.pop("bundle"), **options)
     dice = json.loads((folder / "summary.json").read_text())["metrics"]["dice"]["mean"]
-    print(f"{folder}: done, mean Dice {dice}")
+    print(f"{folder}: mean Dice {dice}; {time.process_time():.0f} s of CPU")
 
 
 if __name__ == "__main__":
