@@ -1,7 +1,9 @@
 """What the papers' settings cost: floating-point operations, and hours on the device at hand.
 
 A training step is counted as three times its forward pass (backward costs about twice as much).
-Predicting and evaluating come on top and are not counted.
+Predicting and evaluating come on top and are not counted. An epoch of slices (``training_slices``
+in ``settings.json``) is taken as 183 scans of ATLAS R1.2 by 189 slices, and as 22 of ISLES 2015 by
+154, four fifths of each.
 """
 
 import math

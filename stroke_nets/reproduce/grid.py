@@ -1,4 +1,8 @@
-"""Expand tables into jobs: which command makes which file, and what it needs first."""
+"""Expand tables into jobs: which command makes which file, and what it needs first.
+
+Self-training's two rows share one set of pseudo labels for each fold, made by the schemes with
+MSCSA, as in the paper's code.
+"""
 
 import shlex
 import sys
