@@ -6,11 +6,18 @@ RUN := runs/agmr_net/demo/fold0
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
 
-.PHONY: help demo methods test test-real lint clean
+# Snakemake clashes with newer `packaging`: an environment of its own, which the command looks for.
+.snakemake-venv/installed: Makefile
+	$(PYTHON) -m venv .snakemake-venv
+	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
+	touch $@
+
+.PHONY: help demo methods reproduce-env rehearsal test test-real lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
+	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make test       the test suite"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
@@ -33,6 +40,11 @@ demo: .venv/installed
 
 methods: .venv/installed
 	$(BIN)/python examples/all_methods.py data/methods
+
+reproduce-env: .snakemake-venv/installed
+
+rehearsal: .venv/installed reproduce-env
+	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not real"

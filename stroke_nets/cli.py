@@ -332,3 +332,42 @@ def figures(
             print(f"not drawn: {name}: {error}")
     if not drawn:
         raise UsageError(f"--runs {runs}: no figure could be drawn; see the lines above")
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(help="agmr_table02 ... mscsa_table1_small, or all.")],
+    scale: Annotated[str, typer.Option(help="demo: simulated and tiny; full: the papers'.")] = (
+        "demo"
+    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of tables and figures.")] = Path(
+        "tables"
+    ),
+    executor: Annotated[str, typer.Option(help="local or slurm (tried as a dry run only).")] = (
+        "local"
+    ),
+    parallel: Annotated[int, typer.Option("--parallel", "-j", help="Runs at once.", min=1)] = 2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped grid.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print every command.")] = False,
+    bundles: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("bundles"),
+    runs: Annotated[Path | None, typer.Option(help="Folder of all runs.")] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER: atlas_r12, isles2015, atlas_v20.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="A resource of each Slurm job, such as gpu=1.")
+    ] = None,
+    snakemake: Annotated[Path | None, typer.Option(help="The program, if elsewhere.")] = None,
+) -> None:
+    """Run every training that a table needs, go on after failures, and write it with its figures.
+
+    What is done is skipped. Needs 'make reproduce-env' once. With failed runs, exit code 3.
+
+    Example: stroke-nets reproduce agmr_table06 --scale demo --out tables
+    """
+    from stroke_nets.reproduce import reproduce as grid
+    from stroke_nets.reproduce.snakemake import How
+
+    where = grid.places(scale, bundles, runs, dataset or ())
+    how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
+    grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)
