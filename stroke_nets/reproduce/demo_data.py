@@ -1,6 +1,6 @@
 """Write a tiny simulated data set: ``python -m stroke_nets.reproduce.demo_data OUT --seed 0``.
 
-The patients are those of `data.simulate`, of whose voxels every `step`-th along each axis is kept,
+The patients are the plain ones of `data.simulate`, of whose voxels every `step`-th along each axis is kept,
 without smoothing, so that masks stay masks; lesions of fewer than ``step ** 3`` voxels may vanish.
 Some patients come without a mask, for self-training.
 """
@@ -13,6 +13,9 @@ import nibabel as nib
 import numpy as np
 
 from stroke_nets.data import manifest, simulate
+from stroke_nets.data.simulate.data_set import LICENCE, RECIPE
+
+PLAIN = simulate.Design(plain=True)  # quick to learn
 
 
 def write(
@@ -36,7 +39,7 @@ def write(
     records: list[dict[str, Any]] = []
     for index in range(1, patients + unlabelled + 1):
         volumes: dict[str, Any] = dict(
-            zip(("T1w", "mask"), simulate.simulate_patient(seed, index), strict=True)
+            zip(("T1w", "mask"), simulate.simulate_patient(seed, index, PLAIN), strict=True)
         )
         if index > patients:
             del volumes["mask"]
@@ -51,10 +54,8 @@ def write(
         records.append(record | ({} if "mask" in files else {"split": "unlabelled"}))
     manifest.deal_folds(records[:patients], folds, seed)
     path = out / manifest.MANIFEST
-    provenance = {"seed": seed, "step": step, "recipe": simulate.RECIPE}
-    manifest.write(
-        path, name="rehearsal", licence=simulate.LICENCE, records=records, provenance=provenance
-    )
+    provenance = {"seed": seed, "step": step, "recipe": RECIPE}
+    manifest.write(path, name="rehearsal", licence=LICENCE, records=records, provenance=provenance)
     return path
 
 
