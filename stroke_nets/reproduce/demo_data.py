@@ -1,6 +1,6 @@
 """Write a tiny simulated data set: ``python -m stroke_nets.reproduce.demo_data OUT --seed 0``.
 
-The patients are the plain ones of `data.simulate`, of whose voxels every `step`-th along each axis is kept,
+The patients are the plain ones of `data.simulate`. Every `step`-th voxel along each axis is kept,
 without smoothing, so that masks stay masks; lesions of fewer than ``step ** 3`` voxels may vanish.
 Some patients come without a mask, for self-training.
 """
