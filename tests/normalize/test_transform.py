@@ -97,7 +97,7 @@ def test_nothing_is_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("voxels", "says"),
     [
-        (np.ones((20, 20, 20, 2), np.float32), "give one 3D volume"),
+        (np.ones((20, 20, 20, 2), np.float32), "4D, with 2 volumes"),
         (np.ones((20, 20, 20), np.float32), "one value only"),
         (np.full((20, 20, 20), np.nan, np.float32), "holds NaN"),
     ],
