@@ -1,5 +1,8 @@
 """Errors that a user can mend; each carries the exit code of the command that meets it."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class StrokeNetsError(Exception):
     """One line that names the file or option, what is wrong and what to do."""
@@ -17,3 +20,9 @@ class DataError(StrokeNetsError):
     """The data have a problem: an unreadable scan, a mask on another grid."""
 
     exit_code = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: ``"; did you mean max_epochs?"``, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
