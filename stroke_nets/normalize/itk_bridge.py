@@ -12,7 +12,10 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def load_itk() -> Any:
-    """ITK with elastix; loading it takes seconds, so only who needs it asks.
+    """ITK with elastix, on one thread; loading it takes seconds, so only who needs it asks.
+
+    The images that are registered are small: on a busy machine two threads took more
+    than four times the processor time of one, waiting for each other.
 
     Raises:
         UsageError: itk-elastix is not installed.
@@ -25,6 +28,7 @@ def load_itk() -> Any:
         raise UsageError(
             "itk-elastix is not installed; pip install 'stroke-nets[normalize]'"
         ) from error
+    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
     return itk
 
 
