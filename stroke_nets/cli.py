@@ -371,3 +371,47 @@ def reproduce(
     where = grid.places(scale, bundles, runs, dataset or ())
     how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
     grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)
+
+
+@app.command()
+def label(
+    studies: Annotated[str, typer.Option(help="Folder of NIfTI files, or a DICOMweb URL.")],
+    bundles: Annotated[str, typer.Option(help="Names, a,b; default: all with weights.")] = "",
+    weights: Annotated[
+        list[str] | None, typer.Option(help="BUNDLE=FILE; default: the published.")
+    ] = None,
+    overlay: Annotated[str | None, typer.Option(help="What the weights were trained with.")] = None,
+    random_weights: Annotated[bool, typer.Option("--random-weights", help="For tests.")] = False,
+    folder: Annotated[Path, typer.Option("--app", help="App folder to make or go on with.")] = Path(
+        "runs/label"
+    ),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+    public: Annotated[bool, typer.Option("--public", help="Others may reach it.")] = False,
+    python: Annotated[Path | None, typer.Option(help="MONAI Label's, if elsewhere.")] = None,
+) -> None:
+    """Serve bundles to 3D Slicer and OHIF by MONAI Label, on this machine only.
+
+    Needs 'make label-env' once. Trainings there write into the app folder.
+
+    Example: stroke-nets label --studies DATA --bundles agmr_net
+    """
+    from stroke_nets.label.server import Server, serve
+
+    files = dict(text.partition("=")[::2] for text in weights or ())
+    if not all(files.values()):
+        raise UsageError(f"--weights {' '.join(weights or ())}: give BUNDLE=FILE")
+    serve(
+        Server(
+            studies,
+            folder,
+            [name for name in bundles.split(",") if name],
+            {name: Path(file) for name, file in files.items()},
+            overlay,
+            random_weights,
+            host,
+            port,
+            public,
+            python,
+        )
+    )

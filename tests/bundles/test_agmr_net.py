@@ -92,7 +92,8 @@ def test_masks_lie_on_the_scans_own_grid(trained, simulated):
         assert set(np.unique(found.dataobj)) <= {0, 1}
 
 
-def test_evaluation_writes_each_case_and_a_summary(trained):
+def test_evaluation_writes_each_case_and_a_summary(trained, record_outcome):
+    record_outcome("agmr_net", "run")
     cases = pd.read_csv(trained[0] / "cases.csv")
     summary = json.loads((trained[0] / "summary.json").read_text())
     assert len(cases) == summary["n_cases"] == 2

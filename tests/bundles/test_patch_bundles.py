@@ -109,7 +109,9 @@ def label(root, runs, out):
 
 
 @pytest.mark.parametrize(("name", "overlay"), [(n, "default") for n in TRAINED] + OVERLAYS)
-def test_trained_bundle_segments(runs, patients, name, overlay):
+def test_trained_bundle_segments(runs, patients, name, overlay, record_outcome):
+    if overlay == "default":
+        record_outcome(name, "run")
     saved = torch.load(
         runs / name / overlay / "fold0" / "checkpoints" / "last.pt", weights_only=True
     )
@@ -125,7 +127,9 @@ def test_trained_bundle_segments(runs, patients, name, overlay):
 
 
 @pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
-def test_ensemble_segments_and_is_the_mean_of_its_members(runs, patients, overlay):
+def test_ensemble_segments_and_is_the_mean_of_its_members(runs, patients, overlay, record_outcome):
+    if overlay == "default":
+        record_outcome("mscsa_ensemble", "run")
     cases = predict(runs, patients, "mscsa_ensemble", overlay)
     assert len(cases) == 2
 

@@ -1,0 +1,190 @@
+"""MONAI Label serves every bundle: `make test-label`. Tiny networks, random weights, by REST."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stroke_nets.bundle_folders import bundle_names, bundles_root
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".label-venv" / "bin" / "python"
+BUNDLES = bundle_names()
+TRAINED = [n for n in BUNDLES if (bundles_root() / n / "configs" / "train.yaml").is_file()]
+SLICES = [
+    n for n in TRAINED if "SliceDataset" in (bundles_root() / n / "configs/train.yaml").read_text()
+]
+RESNETS = ("pspnet", "deeplab_v3")
+BRIEF = {"num_workers": 0, "val_interval": 1, "max_epochs": 7}  # MONAI Label asks for 1 epoch
+PATCHES = BRIEF | {"widths": [4, 8, 8], "patch_size": [16, 16, 16], "flips": False}
+PATCHES |= {"heads": 2, "res_heads": 2, "blocks": [1, 1, 1], "supervision": [2, 1]}
+PATCHES |= {"train_batches": 2, "val_batches": 2}
+STARTS, TRAINS = 300, 300  # seconds to wait for; a quarter of them is needed on two free cores
+
+pytestmark = [
+    pytest.mark.label,
+    pytest.mark.skipif(not PYTHON.is_file(), reason="needs .label-venv: make label-env"),
+]
+
+
+def tiny(bundle):
+    """An overlay that makes a bundle's networks tiny."""
+    if bundle not in SLICES:
+        return PATCHES
+    widths = [16, 16, 32, 32] if bundle in RESNETS else [4, 8, 8, 8, 16]
+    return BRIEF | {"widths": widths, "size": 48, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def studies(simulated, tmp_path_factory):
+    """Four patients as MONAI Label wants them; one is oblique and stored in another order."""
+    folder = tmp_path_factory.mktemp("studies")
+    final = folder / "labels" / "final"
+    final.mkdir(parents=True)
+    for scan in simulated.rglob("*_T1w.nii.gz"):
+        mask = scan.with_name(scan.name.replace("T1w", "mask"))
+        for source, target in ((scan, folder), (mask, final)):
+            image = nib.load(source)
+            if "sub-1" in scan.name:
+                image = oblique(image)
+            nib.save(image, target / scan.name)
+    return folder
+
+
+def oblique(image):
+    turned = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, 0.3)) @ image.affine
+    flipped = nib.Nifti1Image(np.asarray(image.dataobj), turned)
+    return flipped.as_reoriented([[0, -1], [2, 1], [1, 1]])
+
+
+@pytest.fixture(scope="module")
+def server(studies, tmp_path_factory):
+    """The command as a user starts it, with every bundle; its URL and its app folder."""
+    folder = tmp_path_factory.mktemp("label")
+    shutil.copytree(bundles_root(), folder / "bundles")
+    for name in BUNDLES:
+        overlay = folder / "bundles" / name / "configs" / "tiny.yaml"
+        overlay.write_text(yaml.safe_dump(tiny(name)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "stroke_nets", "label", "--studies", str(studies)]
+    command += ["--bundles", ",".join(BUNDLES), "--random-weights", "--overlay", "tiny"]
+    command += ["--app", str(folder / "app"), "--port", str(port), "--python", str(PYTHON)]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, folder) as log:
+        wait_for(url + "/info/", log)
+        yield url, folder / "app"
+
+
+@contextmanager
+def running(command, folder):
+    """A process that finds no network, ended by its id."""
+    nowhere = "http://127.0.0.1:9"
+    environment = os.environ | {"http_proxy": nowhere, "https_proxy": nowhere}
+    environment |= {"STROKE_NETS_BUNDLES": str(folder / "bundles"), "no_proxy": "127.0.0.1"}
+    log = folder / "server.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=folder)
+        try:
+            yield lambda: (process.poll(), log.read_text()[-3000:])
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_for(url, log):
+    end = time.monotonic() + STARTS
+    while True:
+        try:
+            return ask(url)
+        except URLError:
+            code, text = log()
+            assert code is None, text
+            assert time.monotonic() < end, text
+            time.sleep(1)
+
+
+def ask(url, body=None, method=None, **headers):
+    """The answer, of which the body is kept in `content`; JSON goes out as a POST."""
+    if body is not None:
+        body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request) as answer:
+        answer.content = answer.read()
+        return answer
+
+
+def info(url):
+    return json.loads(ask(url + "/info/").content)
+
+
+def infer(url, bundle, image, path):
+    answer = ask(f"{url}/infer/{bundle}?image={image}&output=image", method="POST")
+    path.write_bytes(answer.content)
+    return nib.load(path)
+
+
+def test_every_bundle_is_served_with_its_label(server):
+    models = info(server[0])["models"]
+    assert sorted(models) == BUNDLES
+    assert all(model["labels"] == {"stroke lesion": 1} for model in models.values())
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_mask_lies_on_the_scans_own_grid(bundle, server, studies, tmp_path, record_outcome):
+    record_outcome(bundle, "label_infer")
+    scan = nib.load(studies / "sub-1_T1w.nii.gz")
+    mask = infer(server[0], bundle, "sub-1_T1w", tmp_path / "mask.nii.gz")
+    assert mask.shape == scan.shape
+    np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-4)  # float32 headers, up to 200 mm
+    assert set(np.unique(mask.dataobj)) <= {0, 1}
+
+
+def test_pages_of_other_sites_are_refused(server):
+    answer = ask(server[0] + "/info/", Origin="http://other.org")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("bundle", [n for n in BUNDLES if n not in TRAINED])
+def test_bundle_without_a_training_offers_none(bundle, server, record_outcome):
+    record_outcome(bundle, "label_train", "no training of its own: train its members")
+    assert bundle not in info(server[0])["trainers"]
+
+
+@pytest.mark.parametrize("bundle", TRAINED)
+def test_training_replaces_the_weights(bundle, server, record_outcome):
+    record_outcome(bundle, "label_train")
+    url, app = server
+    models = app / "model" / bundle / "models"
+    ask(f"{url}/train/{bundle}", {"max_epochs": 1, "val_split": 0.25, "device": "cpu"})
+    end = time.monotonic() + TRAINS
+    while (task := json.loads(ask(f"{url}/train/")))["status"] in ("SUBMITTED", "RUNNING"):
+        assert time.monotonic() < end, task["details"][-20:]
+        time.sleep(1)
+    assert task["status"] == "DONE", task["details"][-20:]
+    trained, first = (
+        torch.load(models / name, weights_only=True) for name in ("model.pt", "published.pt")
+    )
+    assert trained.keys() == first.keys()
+    assert any(not torch.equal(trained[name], first[name]) for name in first)
+
+
+def test_a_trained_network_is_the_one_that_infers(server, tmp_path):
+    infer(server[0], TRAINED[0], "sub-2_T1w", tmp_path / "mask.nii.gz")
+    log = (server[1].parent / "server.log").read_text()
+    assert "Checkpoint keys don't match" not in log
