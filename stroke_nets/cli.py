@@ -11,9 +11,11 @@ from stroke_nets import __version__
 from stroke_nets.errors import StrokeNetsError, UsageError
 
 Contrast = Literal["t1w", "random"]
+Space = Literal["native", "mni"]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 app = typer.Typer(
-    help="Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -40,7 +42,93 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data."""
+    """Stroke-lesion segmentation in MRI. Research use only; not a medical device.
+
+    Exit codes: 0 done, 2 usage, 3 problems in the data, 75 interrupted and resumable.
+
+    Example: stroke-nets predict sub-1_T1w.nii.gz predictions
+    """
+
+
+def _tell(text: str, content: object, as_json: bool, quiet: bool = False) -> None:
+    """Say what a command did, for people or for scripts."""
+    if as_json:
+        print(json.dumps(content, indent=1, default=str))
+    elif not quiet:
+        print(text)
+
+
+@app.command()
+def predict(
+    given: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, a folder, a BIDS tree.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: BIDS derivatives.")],
+    method: Annotated[
+        str | None, typer.Option(help="Bundles, as A,B: an ensemble. Default: with weights.")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="Of a training, in place of published weights.")
+    ] = None,
+    overlay: Annotated[
+        str | None, typer.Option(help="Of the training; default: as published or run.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="No flips, fewer patches.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Flips averaged; gives uncertainty.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    space: Annotated[Space, typer.Option(help="Where the results lie.")] = "native",
+    skip_registration: Annotated[
+        bool, typer.Option("--skip-registration", help="The scans lie in MNI space already.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Results that differ.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment the stroke lesions of T1w scans; masks come back on each scan's own grid.
+
+    What is there already is kept. Of many scans, one that fails is listed (exit 3), the others are
+    written.
+
+    Example: stroke-nets predict sub-1_T1w.nii.gz predictions
+
+    Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
+    """
+    from stroke_nets.prediction import predict as segment
+
+    summary = segment(
+        given,
+        out,
+        method=method,
+        checkpoint=checkpoint or (),
+        overlay=overlay,
+        device=device,
+        quiet=quiet or as_json,
+        fast=fast,
+        tta=tta,
+        space=space,
+        skip_registration=skip_registration,
+        overwrite=overwrite,
+    )
+    lines = [
+        f"{case['subject']} {case['method']}: {case['lesions']} lesions, {case['total_ml']:.2f} ml"
+        + "".join(f"\n  warning: {warning}" for warning in case["warnings"])
+        for case in summary["cases"]
+    ]
+    _tell("\n".join([*lines, f"wrote {out}; {summary['notice']}"]), summary, as_json, quiet)
+
+
+@app.command()
+def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
+    """Look whether everything is in place: versions, device, memory, weights, seconds per scan.
+
+    Exit code 3 if something is wrong; each problem is printed with its mend.
+
+    Example: stroke-nets doctor
+    """
+    from stroke_nets.doctor import as_text, examine
+
+    findings = examine()
+    problems = [one for one in findings if one.problem]
+    _tell(as_text(findings), [one.as_json() for one in findings], as_json, quiet and not problems)
+    raise typer.Exit(3 if problems else 0)
 
 
 @app.command()

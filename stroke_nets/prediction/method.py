@@ -57,6 +57,7 @@ class Method:
         network.load_state_dict(load_weights(weights.file, network))
         self.network = network.eval().to(device)
         self.stack = (config.get("batch_size", 1), config.get("size", 1))
+        self.spacing = config.get("spacing") or (1.0, 1.0, 1.0)  # mm of the patches' grid
         eight = FLIPS if isinstance(self.inferer, PatchInferer) else LEFT_RIGHT
         self.flips: Sequence[Flip] = eight if tta else [()]
         self.on_call: Callable[[float], None] = lambda seconds: None
@@ -99,27 +100,31 @@ class Method:
         return (batch, len(self.inferer.offsets), size, size)
 
     def calls(self, shape: Sequence[int]) -> int:
-        """How often the network is called for a scan of that shape, about."""
+        """How often the network is called for a scan of that shape at 1 mm, about."""
         if isinstance(self.inferer, SliceStackInferer):
             one = math.ceil(shape[2] / self.inferer.batch_size)
         else:
-            sides = zip(shape, self.inferer.patch_size, strict=True)
+            scaled = (round(n / mm) for n, mm in zip(shape, self.spacing, strict=True))
+            sides = zip(scaled, self.inferer.patch_size, strict=True)
             starts = (tile_starts(n, patch, self.inferer.step) for n, patch in sides)
             one = len(list(itertools.product(*starts))) * len(self.inferer.flips)
         return one * len(self.flips)
 
     @torch.inference_mode()
     def expected_seconds(self, shape: Sequence[int]) -> float:
-        """The time that a scan of that shape will take, by one measured call of the network."""
-        example = torch.zeros(self.example_shape, device=self.device)
+        """The time that a scan of that shape will take, by measured calls of the network."""
         if not self.call_seconds:
-            begin = time.perf_counter()
-            with torch.autocast(self.device.type, enabled=self.amp):
-                self.network(example)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.call_seconds = time.perf_counter() - begin
+            self.call_seconds = min(self._timed_call() for _ in range(2))  # the first warms up
         return self.call_seconds * self.calls(shape)
+
+    def _timed_call(self) -> float:
+        example = torch.zeros(self.example_shape, device=self.device)
+        begin = time.perf_counter()
+        with torch.autocast(self.device.type, enabled=self.amp):
+            self.network(example)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - begin
 
 
 def read_config(weights: Weights) -> dict[str, Any]:

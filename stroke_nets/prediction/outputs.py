@@ -36,6 +36,7 @@ from stroke_nets.prediction.lesions import CONNECTIVITY, as_csv, lesion_rows
 from stroke_nets.prediction.space import Placed
 
 DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where they pass the limit
+MANY = 5  # lesions that a warning names
 NOTICE = "Research use only; not a medical device."
 GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
 MNI_CODES = {"sform_code": MNI152, "qform_code": MNI152, "xyzt_units": 2}
@@ -165,13 +166,14 @@ def border_warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
     cut = [str(row["lesion"]) for row in rows if row["touches_border"]]
     if not cut:
         return []
-    return [f"lesion {', '.join(cut)}: touches the border of the volume and may be cut off"]
+    which = ", ".join(cut[:MANY]) + (f" and {len(cut) - MANY} more" if len(cut) > MANY else "")
+    return [f"lesion {which}: touches the border of the volume and may be cut off"]
 
 
 def write_volume(path: Path, voxels: Any, affine: Array, codes: dict[str, int]) -> None:
     """Write a mask (bool) or a map (float32) with the affine, form codes and units of a scan."""
     writer = HeaderWriter(np.uint8 if voxels.dtype == bool else np.float32)
-    writer.set_data_array(voxels, channel_dim=None, squeeze_end_dims=False)
+    writer.set_data_array(voxels, channel_dim=None)
     writer.set_metadata({"affine": affine, **codes}, resample=False)
     writer.write(path)
 
@@ -242,6 +244,6 @@ def write_summary(out: Path, failed: Sequence[dict[str, str]]) -> dict[str, Any]
                 "warnings": content["Warnings"],
             }
         )
-    summary = {"GeneratedBy": GENERATED_BY, "cases": cases, "failed": list(failed)}
+    summary = {"notice": NOTICE, "cases": cases, "failed": list(failed)}
     write_json(out / "summary.json", summary)
     return summary
