@@ -12,8 +12,9 @@ from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
 from stroke_nets.data.geometry import Grid
+from stroke_nets.metrics.lesions import Connectivity
 
-CONNECTIVITY = 6  # as everywhere: see metrics/lesions.py
+CONNECTIVITY: Connectivity = 6  # as everywhere
 ONE_SIDE = 0.9  # of a lesion's voxels make it one of that hemisphere
 COLUMNS = (
     "lesion",
@@ -31,15 +32,16 @@ COLUMNS = (
     "touches_border",
 )
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
+Map = NDArray[np.floating[Any]]
 
 
 def lesion_rows(
     mask: NDArray[np.bool_],
     grid: Grid,
     to_template: Callable[[Array], Array],
-    probability: Array,
-    uncertainty: Array | None = None,
+    probability: Map,
+    uncertainty: Map | None = None,
 ) -> list[dict[str, Any]]:
     """Each connected component of a mask, the largest first.
 
@@ -63,8 +65,9 @@ def lesion_rows(
     x, y, z = to_template(nib.affines.apply_affine(grid.affine, voxels).T)
     count = np.bincount(of_voxel, minlength=1)
 
-    def mean(values: Array) -> Array:
-        return np.bincount(of_voxel, values, minlength=1) / np.maximum(count, 1)
+    def mean(values: NDArray[Any]) -> Array:
+        total = np.bincount(of_voxel, values, minlength=1)
+        return np.asarray(total / np.maximum(count, 1))
 
     left, chance = mean(x < 0), mean(probability[mask])
     doubt = None if uncertainty is None else mean(uncertainty[mask])

@@ -60,7 +60,7 @@ class Method:
         self.spacing = config.get("spacing") or (1.0, 1.0, 1.0)  # mm of the patches' grid
         eight = FLIPS if isinstance(self.inferer, PatchInferer) else LEFT_RIGHT
         self.flips: Sequence[Flip] = eight if tta else [()]
-        self.on_call: Callable[[float], None] = lambda seconds: None
+        self.on_call: Callable[[float], object] = lambda seconds: None
         self.call_seconds = 0.0
 
     @torch.inference_mode()

@@ -206,10 +206,15 @@ def test_wrong_options_are_usage_errors(runs, done, tmp_path):
         stroke_nets.predict(scans, tmp_path, **options)
 
 
-def test_files_appear_together_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), staged(tmp_path) as folder:
-        (folder / "a.nii.gz").touch()
+def fail_while_writing(folder):
+    with staged(folder) as place:
+        (place / "a.nii.gz").touch()
         raise RuntimeError
+
+
+def test_files_appear_together_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError):
+        fail_while_writing(tmp_path)
     assert not list(tmp_path.iterdir())
     with staged(tmp_path) as folder:
         (folder / "a.nii.gz").touch()

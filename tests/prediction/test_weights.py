@@ -78,7 +78,7 @@ def test_a_checkpoint_brings_the_settings_of_its_run(bundles, tmp_path):
     assert (weights.overlay[0].stem, weights.settings) == ("without_it", {})
     with pytest.raises(UsageError, match="of a training of first; say --method first"):
         choose(["second"], [checkpoint])
-    with pytest.raises(UsageError, match="--overlay narow: .* did you mean narrow"):
+    with pytest.raises(UsageError, match=r"--overlay narow: .* did you mean narrow"):
         choose(["first"], [checkpoint], "narow")
     with pytest.raises(UsageError, match="2 for 1 methods"):
         choose(["first"], [checkpoint, checkpoint])
