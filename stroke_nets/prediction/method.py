@@ -19,7 +19,6 @@ from stroke_nets.prediction.weights import Weights
 
 FAST_STEP = 0.75  # of a patch, in place of 0.5: fewer tiles
 LEFT_RIGHT = [(), (2,)]  # of B x 1 x X x Y x Z: a stack's slices keep their order
-NEEDED = ("network_def", "preprocessing", "inferer", "postprocessing")
 
 Flip = tuple[int, ...]
 
@@ -50,7 +49,8 @@ class Method:
         parser = ConfigParser(config)
         parser.get_parsed_content("imports")
         self.preprocessing, self.inferer, self.postprocessing = (
-            parser.get_parsed_content(name) for name in NEEDED[1:]
+            parser.get_parsed_content(name)
+            for name in ("preprocessing", "inferer", "postprocessing")
         )
         self.amp = device.type == "cuda" and bool(parser.get_parsed_content("amp"))
         network = parser.get_parsed_content("network_def")
@@ -136,12 +136,11 @@ def read_config(weights: Weights) -> dict[str, Any]:
     files = [weights.bundle / "configs" / "inference.yaml", *weights.overlay]
     config: dict[str, Any] = ConfigParser.load_config_files([str(file) for file in files])
     config |= {key: value for key, value in weights.settings.items() if key in config}
-    for name in NEEDED:
-        if name not in config:
-            raise UsageError(
-                f"--method {weights.bundle.name}: its inference.yaml has no {name}; name the "
-                "members of an ensemble instead, as --method A,B"
-            )
+    if "@checkpoint" not in str(config.get("weights")):
+        raise UsageError(
+            f"--method {weights.bundle.name}: no single network with one checkpoint; name the "
+            "members of an ensemble instead, as --method A,B"
+        )
     return config
 
 

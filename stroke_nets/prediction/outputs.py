@@ -66,9 +66,9 @@ class Names:
         self.sidecar = self.folder / f"{self.stem}_mask.json"
 
     def present(self) -> list[Path]:
-        """Those of this method that are there already."""
-        found = [self.folder.glob(f"{stem}_*") for stem in (self.stem, self.plain)]
-        return sorted({path for paths in found for path in paths})
+        """Those of this method that are there already, in either space."""
+        found = (self.folder.glob(f"{stem}_*") for stem in (self.plain, self.mni))
+        return sorted(path for paths in found for path in paths)
 
 
 @contextmanager
@@ -121,6 +121,10 @@ class Case:
             files["lesions"] = f"{self.names.stem}_lesions.csv"
             (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
             write_json(folder / self.names.sidecar.name, facts | self._facts(rows, files))
+            current = {path.name for path in folder.iterdir()}
+        for path in self.names.present():  # of a prediction that was replaced
+            if path.name not in current:
+                path.unlink()
 
     def _lesions(self, native: dict[str, Float32]) -> list[dict[str, Any]]:
         chance, doubt = native["probseg"], native.get("uncertainty")

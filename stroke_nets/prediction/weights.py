@@ -13,7 +13,6 @@ from stroke_nets.data.reader import sha256
 from stroke_nets.errors import DataError, UsageError, did_you_mean
 
 LISTED = "models/weights.json"
-PLAIN = (int, float, bool, list)  # of a run's configuration: widths, size, patch_size, ...
 
 
 @dataclass(frozen=True)
@@ -125,13 +124,19 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None) -> Weights:
         )
     name = overlay or config.get("overlay", "default")
     files = _overlay(bundle, name) if overlay or name in _overlays(bundle) else ()
-    settings = {k: v for k, v in config.items() if isinstance(v, PLAIN) or k == "network_def"}
+    settings = {k: v for k, v in config.items() if _is_number(v) or k == "network_def"}
     facts = {
         "overlay": name,
         "sha256": sha256(file),
         "trained_on": "the user's own data",
     }
     return Weights(bundle, file, files, {} if overlay else settings, _facts(bundle, facts))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a setting is a number or a list of them, such as widths, size and patch_size."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(one, int | float) for one in values)
 
 
 def _facts(bundle: Path, entry: dict[str, Any]) -> dict[str, Any]:

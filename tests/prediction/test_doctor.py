@@ -21,7 +21,9 @@ def test_each_problem_is_told_with_its_mend(tmp_path, monkeypatch):
     memory = next(one for one in doctor.machine() if one.name == "free memory")
     assert memory == Finding("free memory", "1.0 GB", True, memory.mend)
     monkeypatch.setattr(doctor, "version", lambda package: None)
-    assert next(one for one in doctor.versions() if one.name == "monai").mend == "pip install 'monai'"
+    assert (
+        next(one for one in doctor.versions() if one.name == "monai").mend == "pip install 'monai'"
+    )
     assert all(one.mend and not one.problem for one in doctor.extras())
 
 

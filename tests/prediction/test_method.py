@@ -55,8 +55,8 @@ def test_fast_and_tta_leave_the_patches_flips_out(runs):
     assert isinstance(usual.inferer, PatchInferer)
     steps = [(len(m.flips), len(m.inferer.flips), m.inferer.step) for m in (usual, fast, tta)]
     assert steps == [(1, 8, 0.5), (1, 1, 0.75), (8, 1, 0.5)]
-    # 64 / 16: starts 8 apart make 7, starts 12 apart 5.
-    assert [m.calls((64, 16, 16)) for m in (usual, fast, tta)] == [7 * 8, 5, 7 * 8]
+    # 256 / 64: starts 32 apart make 7, starts 48 apart 5.
+    assert [m.calls((16, 64, 256)) for m in (usual, fast, tta)] == [7 * 8, 5, 7 * 8]
 
 
 def test_calls_are_counted_as_they_are_made(runs, simulated):
@@ -71,5 +71,5 @@ def test_calls_are_counted_as_they_are_made(runs, simulated):
 
 def test_a_bundle_without_one_network_says_what_to_do():
     bundle = find_bundle("mscsa_ensemble")
-    with pytest.raises(UsageError, match="has no network_def; name the members of an ensemble"):
+    with pytest.raises(UsageError, match=r"no single network .*; name the members of an ensemble"):
         read_config(Weights(bundle, bundle / "none.pt"))

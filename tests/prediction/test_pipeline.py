@@ -108,6 +108,7 @@ def test_what_is_there_is_kept_and_nothing_else_put_over_it(done, runs, capsys):
     assert sidecar.stat().st_mtime_ns == before
     stroke_nets.predict(scan, out, overwrite=True, quiet=False, **options)
     assert sidecar.stat().st_mtime_ns > before
+    assert not list(sidecar.parent.glob("*_uncertainty.nii.gz"))  # of the one that was replaced
     assert "expected: " in capsys.readouterr().out
 
 

@@ -68,7 +68,8 @@ def test_a_checkpoint_brings_the_settings_of_its_run(bundles, tmp_path):
     checkpoint = tmp_path / "run" / "checkpoints" / "last.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"weights")
-    config = {"bundle": "first", "overlay": "narrow", "widths": [4, 8], "dataset_dir": "/data"}
+    config = {"bundle": "first", "overlay": "narrow", "widths": [4, 8]}
+    config |= {"dataset_dir": "/data", "imports": ["$import torch"]}  # these are of the training
     (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
     (weights,) = choose(["first"], [checkpoint])
     assert weights.overlay == (bundles / "first" / "configs" / "narrow.yaml",)
