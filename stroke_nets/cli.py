@@ -1,6 +1,8 @@
 """The ``stroke-nets`` command."""
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +13,10 @@ from stroke_nets import __version__
 from stroke_nets.errors import StrokeNetsError, UsageError
 
 Contrast = Literal["t1w", "random"]
+Space = Literal["native", "mni"]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 app = typer.Typer(
-    help="Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -40,7 +43,105 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Stroke-lesion segmentation in MRI. Exit codes: 0 done, 2 usage, 3 problems in the data."""
+    """Stroke-lesion segmentation in MRI. Research use only; not a medical device.
+
+    Exit codes: 0 done, 2 usage, 3 problems in the data, 75 interrupted and resumable.
+
+    Example: stroke-nets predict sub-1_T1w.nii.gz predictions
+    """
+
+
+def _silence(quiet: bool) -> bool:
+    """Take the progress bars away as well; typer calls this before any command loads tqdm."""
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    return quiet
+
+
+Quiet = Annotated[
+    bool, typer.Option("--quiet", callback=_silence, help="Nothing but warnings and errors.")
+]
+
+
+def _tell(text: str, content: object, as_json: bool, quiet: bool) -> None:
+    """Say what a command did, for people or for scripts."""
+    if as_json:
+        print(json.dumps(content, indent=1, default=str))
+    elif not quiet:
+        print(text)
+
+
+@app.command()
+def predict(
+    given: Annotated[Path, typer.Argument(metavar="INPUT", help="A scan, a folder, a BIDS tree.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: BIDS derivatives.")],
+    method: Annotated[
+        str | None, typer.Option(help="Bundles, as A,B: an ensemble. Default: with weights.")
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="Of a training, in place of published weights.")
+    ] = None,
+    overlay: Annotated[
+        str | None, typer.Option(help="Of the training; default: as published or run.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="No flips, fewer patches.")] = False,
+    tta: Annotated[bool, typer.Option("--tta", help="Flips averaged; gives uncertainty.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    space: Annotated[Space, typer.Option(help="Where the results lie.")] = "native",
+    skip_registration: Annotated[
+        bool, typer.Option("--skip-registration", help="The scans lie in MNI space already.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Results that differ.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment the stroke lesions of T1w scans; masks come back on each scan's own grid.
+
+    What is there already is kept. Of many scans, one that fails is listed (exit 3), the others are
+    written.
+
+    Example: stroke-nets predict sub-1_T1w.nii.gz predictions
+
+    Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
+    """
+    from stroke_nets.prediction import predict as segment
+
+    summary = segment(
+        given,
+        out,
+        method=method,
+        checkpoint=checkpoint or (),
+        overlay=overlay,
+        device=device,
+        quiet=quiet or as_json,
+        fast=fast,
+        tta=tta,
+        space=space,
+        skip_registration=skip_registration,
+        overwrite=overwrite,
+    )
+    lines = [
+        f"{case['subject']} {case['method']}: {case['lesions']} lesions, {case['total_ml']:.2f} ml"
+        + "".join(f"\n  warning: {warning}" for warning in case["warnings"])
+        for case in summary["cases"]
+    ]
+    _tell("\n".join([*lines, f"wrote {out}; {summary['notice']}"]), summary, as_json, quiet)
+
+
+@app.command()
+def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
+    """Look whether everything is in place: versions, device, memory, weights, seconds per scan.
+
+    Exit code 3 if something is wrong; each problem is printed with its mend.
+
+    Example: stroke-nets doctor
+    """
+    from stroke_nets.doctor import as_text, examine
+
+    findings = examine()
+    problems = [one for one in findings if one.problem]
+    _tell(as_text(findings), [one.as_json() for one in findings], as_json, quiet and not problems)
+    raise typer.Exit(3 if problems else 0)
 
 
 @app.command()
@@ -54,6 +155,8 @@ def simulate(
     skull: Annotated[bool, typer.Option(help="Dura, skull and scalp around the brain.")] = True,
     contrast: Annotated[Contrast, typer.Option(help="Intensities of the tissues.")] = "t1w",
     masks: Annotated[Path | None, typer.Option(help="Folder of real lesion masks, MNI.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write simulated stroke patients with masks and a manifest; no download.
 
@@ -63,7 +166,8 @@ def simulate(
     from stroke_nets.data.simulate import simulate as write_patients
 
     design = Design(plain=plain, skull=skull, contrast=contrast, masks=masks)
-    print(f"wrote {write_patients(out, subjects, seed, workers, folds, design)}")
+    path = write_patients(out, subjects, seed, workers, folds, design)
+    _tell(f"wrote {path}", {"manifest": path}, as_json, quiet)
 
 
 @app.command()
@@ -72,6 +176,8 @@ def normalize(
     deformable: Annotated[bool, typer.Option("--deformable", help="Splines as well.")] = False,
     back: Annotated[Path | None, typer.Option(help="Mask on the MNI grid to return.")] = None,
     transform: Annotated[Path | None, typer.Option(help="With --back: a .json from here.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bring a T1w scan with skull to the MNI grid of ATLAS v2.0, or a mask back to the scan.
 
@@ -86,10 +192,12 @@ def normalize(
 
     if back is not None and transform is not None:
         bring_back(back, transform, paths[0])
-        print(f"wrote {paths[0]}")
+        _tell(f"wrote {paths[0]}", {"mask": paths[0]}, as_json, quiet)
     else:
         files = bring(paths[0], paths[1], deformable)
-        print(f"wrote {files.image}\nwrote {files.transform}\nlook at {files.picture}")
+        text = f"wrote {files.image}\nwrote {files.transform}\nlook at {files.picture}"
+        written = {name: getattr(files, name) for name in ("image", "transform", "picture")}
+        _tell(text, written, as_json, quiet)
 
 
 @app.command()
@@ -100,6 +208,8 @@ def manifest(
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write.")],
     folds: Annotated[int, typer.Option(help="Size-balanced, grouped by subject; 0: none.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the folds.")] = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the manifest of scans and masks that lie in a folder.
 
@@ -108,7 +218,7 @@ def manifest(
     from stroke_nets.data.manifest import from_folder
 
     count = from_folder(root, image=image, label=label, out=out, folds=folds or None, seed=seed)
-    print(f"wrote {out}: {count} cases")
+    _tell(f"wrote {out}: {count} cases", {"manifest": out, "cases": count}, as_json, quiet)
 
 
 @app.command()
@@ -122,6 +232,8 @@ def folds(
         Path | None,
         typer.Option(help="Authors' list (.pkl, .json, .csv) to take over; nothing is dealt."),
     ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Deal the subjects of a manifest into folds, or take over published ones.
 
@@ -136,7 +248,8 @@ def folds(
     from stroke_nets.data.manifest import refold
 
     sizes = refold(manifest, out or manifest, folds=count, seed=seed, published=published)
-    print(f"wrote {out or manifest}: folds of {', '.join(map(str, sizes))} subjects")
+    text = f"wrote {out or manifest}: folds of {', '.join(map(str, sizes))} subjects"
+    _tell(text, {"manifest": out or manifest, "subjects": sizes}, as_json, quiet)
 
 
 @app.command("pseudo-label")
@@ -152,6 +265,8 @@ def pseudo_label(
     ] = False,
     manifest: Annotated[Path | None, typer.Option(help="Of the labelled scans.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Label scans without masks by trained networks, for self-training.
 
@@ -166,7 +281,7 @@ def pseudo_label(
     path = engine.pseudo_label(
         dataset_dir, run, fold=fold, image=image, source=manifest, device=device
     )
-    print(f"wrote {path}")
+    _tell(f"wrote {path}", {"manifest": path}, as_json, quiet)
 
 
 @app.command()
@@ -181,6 +296,8 @@ def evaluate(
     ),
     connectivity: Annotated[int, typer.Option(help="Of a lesion's voxels: 6, 18, 26.")] = 6,
     workers: Annotated[int, typer.Option(help="Processes, where there are many cases.")] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare masks with the truth: cases.csv, summary.json.
 
@@ -191,16 +308,19 @@ def evaluate(
     """
     from stroke_nets.engines.evaluation import evaluate_folder
 
-    evaluate_folder(
-        predictions,
-        truth,
-        out,
-        part=part,
-        fold=fold,
-        policy=policy,
-        connectivity=connectivity,
-        workers=workers,
-    )
+    with contextlib.redirect_stdout(None if as_json or quiet else sys.stdout):
+        evaluate_folder(
+            predictions,
+            truth,
+            out,
+            part=part,
+            fold=fold,
+            policy=policy,
+            connectivity=connectivity,
+            workers=workers,
+        )
+    if as_json:
+        print((out / "summary.json").read_text(), end="")
 
 
 @app.command()
@@ -214,6 +334,8 @@ def prepare(
         Path | None, typer.Option(help="Authors' list of folds (.pkl, .json, .csv) to take over.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Cases at once.", min=1)] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bring a downloaded data set into the form that training reads; a stopped run goes on.
 
@@ -222,14 +344,17 @@ def prepare(
     from stroke_nets.data.prepare import prepare as bring
 
     done = bring(dataset, source, out, workers, published)
-    print(*done.summary(), f"wrote {out / 'manifest.json'}", sep="\n")
+    lines, path = list(done.summary()), out / "manifest.json"
+    content = {"manifest": path, "cases": len(done.records), "left_out": done.left_out}
+    _tell("\n".join([*lines, f"wrote {path}"]), content | {"summary": lines}, as_json, quiet)
 
 
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="A scan, a folder, a BIDS tree or a manifest.")],
     root: Annotated[Path | None, typer.Option(help="A manifest's data root.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
     bids: Annotated[bool, typer.Option("--bids", help="PATH must be a BIDS tree.")] = False,
     lesion_free: Annotated[bool, typer.Option(help="Empty masks are meant.")] = False,
     orientation: Annotated[str | None, typer.Option(help="Of files that give none: RAS.")] = None,
@@ -247,10 +372,9 @@ def check(
     rules = Rules(empty_masks=lesion_free, orientation=orientation)
     findings = find(path, root=root, bids=bids, rules=rules, workers=workers)
     problems = [f for f in findings if not f.notice]
-    if as_json:
-        print(json.dumps([f.as_json() for f in findings], indent=1))
-    else:
-        print(*([as_table(findings)] if findings else []), f"{len(problems)} problems", sep="\n")
+    lines = [*([as_table(findings)] if findings else []), f"{len(problems)} problems"]
+    content = [f.as_json() for f in findings]
+    _tell("\n".join(lines), content, as_json, quiet and not problems)
     raise typer.Exit(3 if problems else 0)
 
 
@@ -258,6 +382,8 @@ def check(
 def report(
     run: Annotated[Path, typer.Argument(help="Run folder, after evaluation.")],
     dataset_dir: Annotated[Path, typer.Option(help="Data root that was evaluated.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write report.html into a run folder and print the held-out Dice.
 
@@ -270,9 +396,10 @@ def report(
     page = write_report(run, dataset_dir)
     summary = json.loads((run / "summary.json").read_text())
     large = summary["dice_above_1ml"]
-    print(f"wrote {page}")
+    lines = [f"wrote {page}"]
     if large["mean"] is not None:
-        print(f"mean held-out Dice on {large['n']} lesions above 1 ml: {large['mean']:.3f}")
+        lines.append(f"mean held-out Dice on {large['n']} lesions above 1 ml: {large['mean']:.3f}")
+    _tell("\n".join(lines), {"report": page, "dice_above_1ml": large}, as_json, quiet)
 
 
 @app.command()

@@ -1,9 +1,13 @@
+import json
+import os
 import subprocess
 import sys
 
 import pytest
+import typer
 
 from stroke_nets.cli import app
+from stroke_nets.engines.exit_codes import INTERRUPTED
 from stroke_nets.errors import DataError, UsageError
 
 
@@ -74,3 +78,37 @@ def test_tables_and_figures_from_nothing_say_what_is_missing(tmp_path):
 def test_normalize_needs_a_scan_or_a_mask_to_bring_back():
     assert run("normalize", "scan.nii.gz").returncode == 2
     assert run("normalize", "--back", "mask.nii.gz", "out.nii.gz").returncode == 2
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_of_its_own(name):
+    assert f"Example: stroke-nets {name} " in f"{COMMANDS[name].help} "
+
+
+def test_help_loads_nothing_that_takes_seconds():
+    heavy = "{'torch', 'monai', 'numpy', 'nibabel', 'pandas', 'matplotlib'}"
+    code = f"import sys, stroke_nets.cli; sys.exit(sorted({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_codes_stand_in_the_help():
+    text = typer.main.get_command(app).help
+    for code in (0, UsageError.exit_code, DataError.exit_code, INTERRUPTED):
+        assert f"{code} " in text
+
+
+def test_scripts_read_json(simulated, tmp_path, capsys):
+    folds(simulated / "manifest.json", "--folds", 2, "--out", tmp_path / "m.json", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"manifest": str(tmp_path / "m.json"), "subjects": [2, 2]}
+
+
+def test_quiet_says_nothing(simulated, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "0")  # --quiet changes it for the process
+    folds(simulated / "manifest.json", "--folds", 2, "--out", tmp_path / "m.json", "--quiet")
+    assert capsys.readouterr() == ("", "")
+    assert os.environ["TQDM_DISABLE"] == "1"

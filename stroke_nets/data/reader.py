@@ -105,6 +105,16 @@ def read_scan(
     return kind(voxels, affine, header), notices + more
 
 
+def announced_shape(path: Path | str) -> tuple[int, ...]:
+    """The shape that a file's header announces; nothing of that size is allocated.
+
+    Raises:
+        Refusal: the file is missing or has no usable header.
+    """
+    path = Path(path)
+    return _layout(path, _header(path, _head(path, _stored(path))))[0]
+
+
 def sha256(path: Path | str) -> str:
     """The SHA-256 checksum of a file, in hex."""
     with open(path, "rb") as stream:

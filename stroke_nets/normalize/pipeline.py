@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stroke_nets.data.check import require_same_grid
-from stroke_nets.data.reader import ENDINGS, open_scan
+from stroke_nets.data.reader import ENDINGS, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.normalize.affine import register
 from stroke_nets.normalize.bias import correct_bias, scaled
@@ -22,6 +22,7 @@ from stroke_nets.normalize.volume import Array, Float32, Volume, brain, places, 
 
 SPACE = "MNI152NLin2009aSym"
 MNI152 = 4  # NIfTI-1 form code
+SLAB = 8  # slices of a scan to which a mask returns at once: 512 x 512 x 8 take 0.2 GB
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class Files:
     rejected: Path  # the picture if the registration is poor; then nothing else is written
 
     @classmethod
-    def of(cls, scan: Path, out: Path) -> "Files":
-        """The files of a scan, named after it."""
-        stem = scan.name
-        for ending in ENDINGS:
-            stem = stem.removesuffix(ending)
-        stem = stem.removesuffix("_T1w")
+    def of(cls, scan: Path, out: Path, stem: str | None = None) -> "Files":
+        """The files of a scan, named after it, or beginning with ``stem``."""
+        if stem is None:
+            stem = scan.name
+            for ending in ENDINGS:
+                stem = stem.removesuffix(ending)
+            stem = stem.removesuffix("_T1w")
         return cls(
             image=out / f"{stem}_space-{SPACE}_T1w.nii.gz",
             transform=out / f"{stem}_to-{SPACE}_transform.json",
@@ -48,13 +50,14 @@ class Files:
         )
 
 
-def normalize(scan: Path, out: Path, deformable: bool = False) -> Files:
+def normalize(scan: Path, out: Path, deformable: bool = False, stem: str | None = None) -> Files:
     """Correct a scan's bias, register it to the template and write it on the template's grid.
 
     Args:
         scan: T1w scan of a whole head.
         out: folder to write; made if it does not exist.
         deformable: whether splines follow the affine map.
+        stem: what the files' names begin with; by default the scan's.
 
     Returns:
         The files written: all but ``rejected``.
@@ -64,7 +67,7 @@ def normalize(scan: Path, out: Path, deformable: bool = False) -> Files:
         DataError: the scan cannot be used, or its registration is poor; the picture
             ``rejected`` then shows it.
     """
-    files = Files.of(scan, out)
+    files = Files.of(scan, out, stem)
     for file in (files.image, files.transform):
         if file.exists():
             raise UsageError(f"{file} is there already; delete it or choose another OUT_DIR")
@@ -84,7 +87,7 @@ def normalize(scan: Path, out: Path, deformable: bool = False) -> Files:
             f"look at {files.rejected}, and give a T1w scan of a whole head that lies upright"
         )
     _write(files.image, registered, template.affine)
-    save(files.transform, transform, open_scan(scan), quality.as_dict())
+    save(files.transform, transform, open_scan(scan), quality.as_dict(), sha256(scan))
     return files
 
 
@@ -150,9 +153,27 @@ def from_template(
     lesion: Volume, transform: Transform, shape: tuple[int, ...], affine: Array
 ) -> NDArray[np.uint8]:
     """A mask of the template's grid on a scan's grid: where more than half of a voxel is lesion."""
-    everywhere = places(np.ones(shape, bool), affine)
-    seen = lesion.sample(transform.to_template(everywhere))
-    return (seen.reshape(shape) > 0.5).astype(np.uint8)
+    return (carry_back(lesion, transform, shape, affine) > 0.5).astype(np.uint8)
+
+
+def carry_back(
+    volume: Volume, transform: Transform, shape: tuple[int, ...], affine: Array
+) -> Float32:
+    """A volume of the template's grid on a scan's grid, interpolated, a slab at a time.
+
+    Args:
+        volume: on the template's grid.
+        transform: of the scan.
+        shape: of the scan, X x Y x Z.
+        affine: of the scan.
+    """
+    carried = np.zeros(shape, np.float32)
+    for first in range(0, shape[0], SLAB):
+        slab = carried[first : first + SLAB]
+        start = nib.affines.from_matvec(np.eye(3), (first, 0, 0))
+        points = transform.to_template(places(np.ones(slab.shape, bool), affine @ start))
+        slab[...] = volume.sample(points).reshape(slab.shape)
+    return carried
 
 
 def _write(path: Path, voxels: Float32, affine: Array) -> None:

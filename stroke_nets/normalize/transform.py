@@ -16,6 +16,7 @@ from stroke_nets.data.simulate.template import TEMPLATE
 from stroke_nets.errors import DataError
 from stroke_nets.normalize.volume import Array, Volume
 
+NIFTI2 = 540  # bytes of its header
 TURNS = 20  # of the fixed-point iteration that inverts a displacement
 
 
@@ -46,7 +47,13 @@ def _apply(matrix: NDArray[np.floating], places: Array) -> Array:
     return np.asarray(np.tensordot(matrix[:3, :3], places, 1) + shift)
 
 
-def save(path: Path, transform: Transform, scan: nib.Nifti1Image, quality: dict[str, Any]) -> None:
+def save(
+    path: Path,
+    transform: Transform,
+    scan: nib.Nifti1Image,
+    quality: dict[str, Any],
+    scan_sha256: str = "",
+) -> None:
     """Write a transform as JSON; a displacement lies beside it, as NIfTI.
 
     The header of the scan is kept whole, so that a mask comes back with its grid, affine, codes
@@ -59,6 +66,7 @@ def save(path: Path, transform: Transform, scan: nib.Nifti1Image, quality: dict[
         "matrix": transform.matrix.tolist(),
         "displacement": None,
         "scan_header": base64.b64encode(header.binaryblock).decode(),
+        "scan_sha256": scan_sha256,
         "quality": quality,
     }
     if transform.displacement:
@@ -79,7 +87,8 @@ def load(path: Path) -> tuple[Transform, nib.Nifti1Header]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        header = nib.Nifti1Header(base64.b64decode(content["scan_header"]))
+        block = base64.b64decode(content["scan_header"])
+        header = (nib.Nifti2Header if len(block) == NIFTI2 else nib.Nifti1Header)(block)
         matrix = np.array(content["matrix"], dtype=float).reshape(4, 4)
         displacement = None
         if content["displacement"]:

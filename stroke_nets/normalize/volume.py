@@ -1,5 +1,6 @@
 """Volumes in world millimetres (RAS), as all of this package handles them."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from stroke_nets.errors import DataError
 
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
+MOST_VOXELS = 2**26  # 400^3; the template has 8.7 million
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Volume:
 
 
 def read(path: Path) -> Volume:
-    """A scan to normalise.
+    """A scan to normalise, shrunk if it has more than `MOST_VOXELS`.
 
     Raises:
         DataError: the file cannot be read, or is not one volume of finite, differing values.
@@ -51,7 +55,13 @@ def read(path: Path) -> Volume:
     voxels = np.asarray(image.get_fdata(dtype=np.float32))
     if not np.isfinite(voxels).all() or voxels.min() == voxels.max():
         raise DataError(f"{path}: holds NaN, infinity or one value only; export the scan again")
-    return Volume(voxels, image.affine)
+    volume = Volume(voxels, image.affine)
+    if voxels.size > MOST_VOXELS:
+        logger.warning("%s: %s voxels; shrunk to be registered", path, voxels.shape)
+    while volume.voxels.size > MOST_VOXELS:
+        finest = np.linalg.norm(volume.affine[:3, :3], axis=0).min()
+        volume = volume.thinned(2 * finest)
+    return volume
 
 
 def brain() -> Volume:

@@ -1,0 +1,151 @@
+"""What ``stroke-nets doctor`` looks at: whether this machine can do what the commands need."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stroke_nets.bundle_folders import bundle_names, bundles_root
+from stroke_nets.errors import StrokeNetsError
+from stroke_nets.prediction.expectation import REGISTERING_SECONDS, expect, spoken
+from stroke_nets.prediction.method import Method
+from stroke_nets.prediction.pipeline import find_device
+from stroke_nets.prediction.space import free_memory
+from stroke_nets.prediction.weights import choose, with_weights
+
+PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn")
+OPTIONAL = {  # what it is for
+    "itk-elastix": "native-space scans (predict, normalize); pip install 'stroke-nets[normalize]'",
+    "openvino": "a faster CPU backend; pip install openvino",
+    "onnxruntime": "a faster CPU backend; pip install onnxruntime",
+}
+LEAST_TORCH = (2, 10)  # CVE-2026-24747
+LEAST_MEMORY = 4e9  # bytes: one scan of 256^3 and a full-size network, see docs/predict.md
+LEAST_DISK = 1e9  # bytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what.
+        value: as found.
+        problem: whether something does not work because of it.
+        mend: what to do, or what it would be good for.
+    """
+
+    name: str
+    value: str
+    problem: bool = False
+    mend: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def examine() -> list[Finding]:
+    """Look at everything, in the order in which it is needed."""
+    return [*versions(), *machine(), *extras(), *bundles(), *speed()]
+
+
+def as_text(findings: list[Finding]) -> str:
+    """One line for each, and the number of problems."""
+    width = max(len(one.name) for one in findings)
+    lines = []
+    for one in findings:
+        mark = "PROBLEM" if one.problem else "ok" if not one.mend else "note"
+        mend = f"; {one.mend}" if one.mend else ""
+        lines.append(f"{mark:8}{one.name:{width}}  {one.value}{mend}")
+    return "\n".join([*lines, f"{sum(one.problem for one in findings)} problems"])
+
+
+def versions() -> Iterator[Finding]:
+    """Python and the packages that every command needs."""
+    yield Finding("python", platform.python_version())
+    for name in ("stroke-nets", *PACKAGES):
+        found = version(name)
+        old = name == "torch" and tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH
+        if found is None or old:
+            wanted = f">={'.'.join(map(str, LEAST_TORCH))}" if name == "torch" else ""
+            mend = f"pip install '{name}{wanted}'"
+            yield Finding(name, found or "not installed", True, mend)
+        else:
+            yield Finding(name, found)
+
+
+def machine() -> Iterator[Finding]:
+    """Device, processor, memory and disk."""
+    if torch.cuda.is_available():
+        yield Finding("device", f"cuda: {torch.cuda.get_device_name(0)}")
+    else:
+        yield Finding("device", "cpu", mend="a GPU would be used if PyTorch saw one")
+    yield Finding("processor", f"{os.cpu_count()} cores; {' '.join(cpu_features()) or 'unknown'}")
+    yield _enough("free memory", free_memory(), LEAST_MEMORY, "close programs, or use a GPU")
+    disk = shutil.disk_usage(Path.cwd()).free
+    yield _enough("free disk here", disk, LEAST_DISK, "delete something, or write elsewhere")
+
+
+def cpu_features() -> list[str]:
+    """Instructions that make networks faster, of those that this processor has."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="ascii").split())
+    except (OSError, UnicodeDecodeError):  # not Linux
+        return [torch.backends.cpu.get_cpu_capability().lower()]
+    return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
+
+
+def extras() -> Iterator[Finding]:
+    """Packages that only some commands need."""
+    for name, use in OPTIONAL.items():
+        found = version(name)
+        yield Finding(name, found or "not installed", mend="" if found else f"for {use}")
+
+
+def bundles() -> Iterator[Finding]:
+    """The methods, and those that can be used without a training."""
+    try:
+        yield Finding("bundles", f"{len(bundle_names())} in {bundles_root()}")
+        weights = with_weights()
+        mend = "restore bundles/*/models, or train and give predict --checkpoint"
+        value = ", ".join(weights) or "none"
+        yield Finding("published weights", value, not weights, "" if weights else mend)
+    except StrokeNetsError as error:
+        yield Finding("bundles", str(error), True, "see the line")
+
+
+def speed() -> Iterator[Finding]:
+    """The time for one scan on this machine: one call of the network, times their number."""
+    try:
+        method = Method(choose(())[0], find_device("auto"))
+    except StrokeNetsError as error:
+        yield Finding("seconds per scan", "not measured", mend=str(error))
+        return
+    expected = expect([method], 1, skip_registration=True).per_scan
+    title = f"{method.weights.bundle.name} on {method.device}"
+    yield Finding(
+        "seconds per scan",
+        f"{title}: {spoken(expected)}, and about {spoken(REGISTERING_SECONDS)} to register it",
+    )
+
+
+def version(package: str) -> str | None:
+    """The installed version of a package, or None."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _enough(name: str, found: float, least: float, mend: str) -> Finding:
+    value = f"{found / 1e9:.1f} GB"
+    if found >= least:
+        return Finding(name, value)
+    return Finding(name, value, True, f"{least / 1e9:.0f} GB are needed; {mend}")

@@ -1,0 +1,166 @@
+"""Which weights a method runs with: published ones, or a checkpoint of a training."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stroke_nets.bundle_folders import bundle_names, find_bundle
+from stroke_nets.data.reader import sha256
+from stroke_nets.errors import DataError, UsageError, did_you_mean
+
+LISTED = "models/weights.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights and the network that it belongs to.
+
+    Attributes:
+        bundle: the method's folder.
+        file: the weights.
+        overlay: configuration files over the bundle's ``inference.yaml``.
+        settings: what the training's own configuration says, over those.
+        facts: for the sidecar: bundle, overlay, sha256, trained_on.
+    """
+
+    bundle: Path
+    file: Path
+    overlay: tuple[Path, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """One line for the user."""
+        overlay = "" if self.facts["overlay"] == "default" else f" ({self.facts['overlay']})"
+        trained = self.facts["trained_on"]
+        return f"{self.bundle.name}{overlay}: {self.file.name}, trained on {trained}"
+
+
+def published(bundle: Path) -> list[dict[str, Any]]:
+    """What the bundle's list of published weights holds; nothing if there is none.
+
+    Raises:
+        DataError: the list cannot be read.
+    """
+    path = bundle / LISTED
+    if not path.is_file():
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        [(e["file"], e["overlay"], e["sha256"], e["trained_on"]) for e in entries]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not a list of weights ({error}); restore the file") from error
+    return entries
+
+
+def with_weights() -> list[str]:
+    """The bundles that have published weights, by name."""
+    return [name for name in bundle_names() if published(find_bundle(name))]
+
+
+def choose(
+    methods: Sequence[str], checkpoints: Sequence[Path] = (), overlay: str | None = None
+) -> list[Weights]:
+    """The weights of each method.
+
+    Args:
+        methods: names of bundles; none: the first that has published weights.
+        checkpoints: one for each method; none: the published weights.
+        overlay: of the checkpoints' training; by default what their run folders say.
+
+    Raises:
+        UsageError: there are no weights, or no such method, overlay or file.
+        DataError: published weights are not those that were published.
+    """
+    names = list(dict.fromkeys(methods)) or with_weights()[:1]
+    if checkpoints and len(checkpoints) != len(names):
+        raise UsageError(
+            f"--checkpoint: {len(checkpoints)} for {len(names)} methods; name each file's bundle "
+            "by --method, in the same order"
+        )
+    if not names:
+        raise UsageError(
+            "no published weights here; give --method BUNDLE --checkpoint FILE of a training, or "
+            "train one with 'make demo'"
+        )
+    if checkpoints:
+        pairs = zip(names, checkpoints, strict=True)
+        return [_of_checkpoint(find_bundle(name), file, overlay) for name, file in pairs]
+    return [_published_weights(find_bundle(name), overlay) for name in names]
+
+
+def _published_weights(bundle: Path, overlay: str | None) -> Weights:
+    entries = [e for e in published(bundle) if overlay in (None, e["overlay"])]
+    if not entries:
+        wanted = "" if overlay is None else f" with overlay {overlay}"
+        raise UsageError(
+            f"--method {bundle.name}: no published weights{wanted}; there are some of "
+            f"{', '.join(with_weights()) or 'none'}; or give --checkpoint FILE of a training"
+        )
+    entry = entries[0]
+    file = bundle / "models" / entry["file"]
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file; restore it, or give --checkpoint FILE")
+    if sha256(file) != entry["sha256"]:
+        raise DataError(f"{file}: its SHA-256 is not the published one; restore the file")
+    return Weights(bundle, file, _overlay(bundle, entry["overlay"]), {}, _facts(bundle, entry))
+
+
+def _of_checkpoint(bundle: Path, file: Path, overlay: str | None) -> Weights:
+    """A checkpoint's weights, with the settings of the run folder that it lies in."""
+    if not file.is_file():
+        raise UsageError(f"--checkpoint {file}: no such file; train first")
+    run = file.parents[1] / "config.yaml" if file.parent.name == "checkpoints" else None
+    config = yaml.safe_load(run.read_text(encoding="utf-8")) if run and run.is_file() else {}
+    if config.get("bundle", bundle.name) != bundle.name:
+        raise UsageError(
+            f"--checkpoint {file}: of a training of {config['bundle']}; say "
+            f"--method {config['bundle']}"
+        )
+    name = overlay or config.get("overlay", "default")
+    files = _overlay(bundle, name) if overlay or name in _overlays(bundle) else ()
+    settings = {k: v for k, v in config.items() if _is_number(v) or k == "network_def"}
+    facts = {
+        "overlay": name,
+        "sha256": sha256(file),
+        "trained_on": "the user's own data",
+    }
+    return Weights(bundle, file, files, {} if overlay else settings, _facts(bundle, facts))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a setting is a number or a list of them, such as widths, size and patch_size."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(one, int | float) for one in values)
+
+
+def _facts(bundle: Path, entry: dict[str, Any]) -> dict[str, Any]:
+    keys = ("overlay", "sha256", "trained_on", "date", "dice_simulated")
+    return {"bundle": bundle.name, **{key: entry[key] for key in keys if key in entry}}
+
+
+def _overlay(bundle: Path, name: str) -> tuple[Path, ...]:
+    """The configuration files of an overlay: none for ``default``.
+
+    Raises:
+        UsageError: the bundle has no such overlay.
+    """
+    known = _overlays(bundle)
+    if name == "default":
+        return ()
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; choose from {', '.join(sorted(known))}"
+        raise UsageError(f"--overlay {name}: {bundle.name} has none of that name{hint}")
+    return (known[name],)
+
+
+def _overlays(bundle: Path) -> dict[str, Path]:
+    """The files that may lie over a bundle's own, by name."""
+    configs = bundle / "configs"
+    files = [*configs.glob("*.yaml"), *configs.glob("ablations/*.yaml")]
+    return {file.stem: file for file in [*files, *configs.glob("datasets/*.yaml")]}
