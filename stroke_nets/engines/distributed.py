@@ -8,11 +8,6 @@ from torch import distributed, nn
 from torch.utils.data import DistributedSampler
 
 
-def rank() -> int:
-    """This process's number among all, as ``torchrun`` gives it."""
-    return int(os.environ["RANK"])
-
-
 def local_device() -> torch.device:
     """This process's device: its own GPU, or the CPU where there is none."""
     if torch.cuda.is_available():
