@@ -542,3 +542,26 @@ def label(
             python,
         )
     )
+
+
+@app.command()
+def inspect(
+    bundle: Annotated[str, typer.Argument(help="Name of a bundle, a folder or a zip.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List every expression and class that a bundle would run; run none. Findings: exit 3.
+
+    outside: neither this package's nor MONAI's nor PyTorch's. DANGER: could run anything.
+    DAMAGED: not the file that SHA256SUMS or models/weights.json lists.
+
+    Example: stroke-nets inspect DOWNLOADED_BUNDLE
+    """
+    from stroke_nets.inspection import bundle as inspection
+
+    items = inspection.inspect_bundle(bundle)
+    found = inspection.findings(items)
+    if as_json:
+        print(json.dumps(inspection.as_json(items), indent=1))
+    else:
+        print(inspection.as_table(items), f"{len(found)} findings", sep="\n")
+    raise typer.Exit(3 if found else 0)

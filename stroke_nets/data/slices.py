@@ -3,17 +3,14 @@
 AGMR-Net (Du, Ma, Song) segments slice i from slices i-2 to i+1.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from monai.data import Dataset
-from monai.data.utils import pickle_hashing
 from tqdm import tqdm
 
-from stroke_nets import __version__
+from stroke_nets.data.cache import Arrays, VolumeCache
 from stroke_nets.errors import DataError
 
 OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0. Any run of numbers with 0.
@@ -38,13 +35,11 @@ class VolumeDataset(Dataset):
     def __init__(self, data: Sequence[dict], transform: Callable, cache_dir: str) -> None:
         """Fill the cache, with a progress bar."""
         super().__init__(data, transform)
-        self.cache_dir = Path(cache_dir)
-        self.cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        recipe = pickle_hashing(transform) + __version__.encode()
+        cache = VolumeCache(Path(cache_dir), transform)
         self.volumes, problems = [], []
         for case in tqdm(data, desc="reading scans", unit="scan", disable=None):
             try:
-                self.volumes.append(self._cached(case, recipe))
+                self.volumes.append(self._cached(case, cache))
             except RuntimeError as error:  # what MONAI makes of a transform's error
                 if not isinstance(error.__cause__, DataError):
                     raise
@@ -52,18 +47,18 @@ class VolumeDataset(Dataset):
         if problems:
             raise DataError("\n".join(problems))
 
-    def _cached(self, case: dict, recipe: bytes) -> dict[str, np.ndarray]:
-        """Memory-mapped volumes, slices first (D x H x W), made if they are not there."""
-        key = sha256(recipe)
-        for path in (Path(case[k]) for k in KEYS):
-            stat = path.stat() if path.is_file() else None
-            key.update(f"{path.resolve()} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
-        files = {k: self.cache_dir / f"{key.hexdigest()[:32]}_{k}.npy" for k in KEYS}
-        if not all(file.is_file() for file in files.values()):
+    def _cached(self, case: dict, cache: VolumeCache) -> Arrays:
+        """Memory-mapped volumes, slices first (D x H x W)."""
+
+        def make() -> Arrays:
             volumes = self.transform({k: case[k] for k in (*KEYS, "record") if k in case})
-            for k, dtype in zip(KEYS, (np.float32, np.uint8), strict=True):
-                _save(files[k], np.moveaxis(np.asarray(volumes[k][0]), -1, 0).astype(dtype))
-        return {k: np.load(file, mmap_mode="r") for k, file in files.items()}
+            return {
+                k: np.moveaxis(np.asarray(volumes[k][0]), -1, 0).astype(dtype)
+                for k, dtype in zip(KEYS, (np.float32, np.uint8), strict=True)
+            }
+
+        sums = case.get("record", {}).get("sha256", {})  # what the files must be, row D9
+        return cache.get([Path(case[k]) for k in KEYS], make, str([sums.get(k) for k in KEYS]))
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]
         """The volumes of case ``index``."""
@@ -126,10 +121,3 @@ class SliceDataset(VolumeDataset):
         lesion = np.concatenate([v["label"].any(axis=(1, 2)) for v in self.volumes])
         counts = max(int(lesion.sum()), 1), max(int((~lesion).sum()), 1)
         return np.where(lesion, share / counts[0], (1 - share) / counts[1]).tolist()
-
-
-def _save(file: Path, array: np.ndarray) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    with open(temporary, "wb") as stream:
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
-    os.replace(temporary, file)

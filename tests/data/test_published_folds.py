@@ -68,7 +68,9 @@ class Call:
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("call", [os.system, eval, np.load, np.frombuffer, open, getattr])
-def test_a_pickle_that_calls_anything_is_refused_and_not_run(tmp_path, monkeypatch, protocol, call):
+def test_X1_a_pickle_that_calls_anything_is_refused_and_not_run(
+    tmp_path, monkeypatch, protocol, call
+):
     monkeypatch.chdir(tmp_path)
     arguments = {eval: "open('owned', 'w')", os.system: "touch owned"}
     attack = Call(call, arguments.get(call, "owned"), *(["w"] if call is open else []))

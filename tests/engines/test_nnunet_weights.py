@@ -182,7 +182,7 @@ class MakesFolder:
         return __import__("os").mkdir, (str(self.path),)
 
 
-def test_executes_nothing(tmp_path):
+def test_X1_a_checkpoint_executes_nothing(tmp_path):
     trap, file = tmp_path / "made", tmp_path / "checkpoint_final.pth"
     torch.save(checkpoint(theirs("plain")) | {"logging": MakesFolder(trap)}, file)
     with pytest.raises(DataError, match=r"checkpoint_final\.pth: cannot be read"):

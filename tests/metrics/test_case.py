@@ -100,7 +100,7 @@ def test_nearest_point_depends_on_spacing():
         (mask(), mask(), 1, 1, 1),
     ],
 )
-def test_empty_masks(prediction, truth, dice, recall, precision):
+def test_I5_empty_masks(prediction, truth, dice, recall, precision):
     figures = case_metrics(prediction, truth, (1, 1, 1))
     found = [figures[name] for name in ("dice", "recall", "precision", "asd", "hd95")]
     expected = [dice, recall, precision, math.nan, math.nan]

@@ -70,14 +70,14 @@ def test_every_policy_counts_and_leaves_the_overlap_alone(policy):
         assert (found["mean"], found["n"], found["n_excluded"]) == (2 / 4, 4, 0)
 
 
-def test_paper_policy_excludes_undefined_distances_and_says_why():
+def test_I4_paper_policy_excludes_undefined_distances_and_says_why():
     for name in ("asd", "hd95"):
         found = summarize(POLICY_CASES, "paper")["metrics"][name]
         assert (found["mean"], found["n"], found["n_excluded"]) == (0, 1, 3)
         assert found["excluded"] == {"empty_prediction": 1, "empty_truth": 1, "both_empty": 1}
 
 
-def test_a_total_miss_beside_a_perfect_case_is_not_a_distance_of_zero():
+def test_I4_a_total_miss_beside_a_perfect_case_is_not_a_distance_of_zero():
     diagonal = math.sqrt(10**2 + 1 + 1)
     for name in ("asd", "hd95"):
         assert list(values(POLICY_CASES, name, "penalty")) == [0, diagonal, diagonal, 0]

@@ -1,0 +1,1 @@
+"""What a bundle from elsewhere would execute, read without executing any of it."""

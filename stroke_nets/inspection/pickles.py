@@ -1,0 +1,103 @@
+"""What a checkpoint or array file would call when it is unpickled; nothing is."""
+
+import io
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from typing import IO
+
+import numpy as np
+
+MOST = 5  # pickles that follow each other in PyTorch's old format
+ADMITTED = (  # all that torch.load(weights_only=True) needs for weights and nnU-Net's log of them
+    "collections.OrderedDict",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+    "numpy.dtype",
+    "torch.Size",
+    "torch.device",
+    "torch._utils._rebuild_parameter",
+    "torch._utils._rebuild_tensor_v2",
+    "torch.serialization._get_layout",
+)
+STRINGS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING")
+STRINGS += ("SHORT_BINSTRING",)
+
+
+def calls(stream: IO[bytes]) -> list[str]:
+    """What the pickles of a file would call beyond making tensors.
+
+    Args:
+        stream: a PyTorch checkpoint of either format, a bare pickle, ``.npy`` or ``.npz``.
+
+    Returns:
+        Dotted names, or what is wrong with the file.
+    """
+    head = stream.read(6)
+    stream.seek(0)
+    if head.startswith(b"PK"):
+        return _of_zip(stream)
+    if head == b"\x93NUMPY":
+        return _of_array(stream)
+    return [name for name in _globals(stream) if not _is_admitted(name)]
+
+
+def _of_zip(stream: IO[bytes]) -> list[str]:
+    found = []
+    try:
+        with zipfile.ZipFile(stream) as packed:
+            for name in packed.namelist():
+                if name.endswith(".pkl"):
+                    content = io.BytesIO(packed.read(name))
+                    found += [n for n in _globals(content) if not _is_admitted(n)]
+                elif name.endswith(".npy"):
+                    found += _of_array(io.BytesIO(packed.read(name)))
+                elif name.endswith(".py"):
+                    found.append(f"TorchScript code {name}")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        return [f"not readable ({error})"]
+    return found
+
+
+def _of_array(stream: IO[bytes]) -> list[str]:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0
+        dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(stream)[2]
+    except ValueError as error:
+        return [f"not readable ({error})"]
+    return ["pickled objects in an array"] if dtype.hasobject else []
+
+
+def _is_admitted(name: str) -> bool:
+    """Whether a name is a part of tensors: a constructor, a storage or a type of numbers."""
+    module, _, last = name.rpartition(".")
+    plain = last.endswith("Storage") or last in ("float32", "float16", "bfloat16", "int64", "bool")
+    return name in ADMITTED or (module == "torch" and plain)
+
+
+def _globals(stream: IO[bytes]) -> Iterator[str]:
+    """Everything that the first pickles of a stream look up by name."""
+    for count in range(MOST):
+        strings: list[str] = []
+        memo: dict[int, str] = {}
+        try:
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name in ("GLOBAL", "INST"):
+                    yield str(argument).replace(" ", ".")
+                elif opcode.name == "STACK_GLOBAL":
+                    yield ".".join(strings[-2:]) if len(strings) > 1 else "a name it computes"
+                elif opcode.name in STRINGS:
+                    strings.append(str(argument))
+                elif opcode.name == "MEMOIZE":
+                    memo[len(memo)] = strings[-1] if strings else ""
+                elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                    memo[int(argument)] = strings[-1] if strings else ""
+                elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
+                    strings.append(memo.get(int(argument), ""))
+                elif opcode.name.startswith("EXT"):
+                    yield "a registered extension"
+        except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
+            if count == 0:
+                yield f"not readable ({error})"
+            return  # after the pickles of the old format, numbers follow
