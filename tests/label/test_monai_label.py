@@ -10,7 +10,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 
 import nibabel as nib
 import numpy as np
@@ -156,8 +156,12 @@ def test_mask_lies_on_the_scans_own_grid(bundle, server, studies, tmp_path, reco
 
 
 def test_pages_of_other_sites_are_refused(server):
-    answer = ask(server[0] + "/info/", Origin="http://other.org")
-    assert "access-control-allow-origin" not in answer.headers
+    own = ask(server[0] + "/info/", Origin=server[0])
+    assert "access-control-allow-origin" not in own.headers
+    for headers, code in (({"Origin": "http://other.org"}, 403), ({"Host": "other.org"}, 400)):
+        with pytest.raises(HTTPError) as refused:
+            ask(server[0] + "/info/", **headers)
+        assert refused.value.code == code
 
 
 @pytest.mark.parametrize("bundle", [n for n in BUNDLES if n not in TRAINED])
