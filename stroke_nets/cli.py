@@ -530,16 +530,16 @@ def label(
         raise UsageError(f"--weights {' '.join(weights or ())}: give BUNDLE=FILE")
     serve(
         Server(
-            studies,
-            folder,
-            [name for name in bundles.split(",") if name],
-            {name: Path(file) for name, file in files.items()},
-            overlay,
-            random_weights,
-            host,
-            port,
-            public,
-            python,
+            studies=studies,
+            app=folder,
+            bundles=[name for name in bundles.split(",") if name],
+            weights={name: Path(file) for name, file in files.items()},
+            overlay=overlay,
+            random_weights=random_weights,
+            host=host,
+            port=port,
+            public=public,
+            python=python,
         )
     )
 

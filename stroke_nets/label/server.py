@@ -186,7 +186,7 @@ def settings(server: Server) -> dict[str, str]:
     """MONAI Label's settings, as environment variables."""
     return {
         "PYTHONPATH": str(server.app.absolute()),
-        "MONAI_LABEL_CORS_ORIGINS": json.dumps([f"http://{server.host}:{server.port}"]),
+        "STROKE_NETS_LABEL_HOSTS": "*" if server.public else f"{server.host},localhost,127.0.0.1",
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(["*.nii.gz", "*.nii"]),
         "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"}),  # theirs is CT
         "MONAI_LABEL_SESSION_PATH": str(server.app.absolute() / "sessions"),
@@ -198,6 +198,7 @@ def arguments(server: Server, names: Sequence[str]) -> list[str]:
     """MONAI Label's arguments."""
     found = ["-m", "monailabel.main", "start_server", "--app", str(server.app.absolute())]
     found += ["--studies", server.studies, "--host", server.host, "--port", str(server.port)]
+    found += ["--uvicorn_app", "stroke_nets.label.same_origin:app"]
     for key, value in {"models": ",".join(names), "zoo_source": "local", "sam2": "false"}.items():
         found += ["--conf", key, value]
     return found
