@@ -1,4 +1,4 @@
-"""nnU-Net v2's predictor as a process of its own, for `predict_cpu.py`, and in-process for `gpu.py`.
+"""nnU-Net v2's predictor in a process of its own for `predict_cpu.py`, in-process for `gpu.py`.
 
 Its environment (nnU-Net asks for torchvision, which is not needed here and would replace PyTorch):
 
@@ -54,8 +54,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing to run."""
 
 
-def nnunet_network(widths: list[int]) -> torch.nn.Module:
-    """nnU-Net v2's plain U-Net, as its planner sets it up, without deep supervision."""
+def nnunet_network(widths: list[int], deep_supervision: bool = False) -> torch.nn.Module:
+    """nnU-Net v2's plain U-Net, as its planner sets it up."""
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
     stages = len(widths)
@@ -74,7 +74,7 @@ def nnunet_network(widths: list[int]) -> torch.nn.Module:
         norm_op_kwargs={"eps": 1e-5, "affine": True},
         nonlin=torch.nn.LeakyReLU,
         nonlin_kwargs={"inplace": True},
-        deep_supervision=False,
+        deep_supervision=deep_supervision,
     )
 
 
@@ -102,8 +102,8 @@ def predictor(
 def serve(job: Path) -> None:
     """Answer every line of the input by one prediction and its seconds.
 
-    ``job`` is a pickle, written by `predict_cpu.py`: ``network`` ("nnunet" or a module), ``widths``,
-    ``patch``, ``volume``, ``threads`` and ``weights``, a file to write nnU-Net's weights to.
+    ``job`` is a pickle, written by `predict_cpu.py`: ``network`` ("nnunet" or a module),
+    ``widths``, ``patch``, ``volume``, ``threads``, and ``weights``, a file to write nnU-Net's to.
     """
     from record import peak_mib, timed
 

@@ -1,4 +1,4 @@
-"""Prediction on a CPU: U-Net and U-Net + MSCSA beside nnU-Net v2's predictor; AGMR-Net beside eager.
+"""Prediction on a CPU: U-Nets beside nnU-Net v2's predictor, AGMR-Net beside eager.
 
     python benchmarks/predict_cpu.py --peer-python peer/bin/python     # 189 x 233 x 197, 18 tiles
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.transforms import CenterSpatialCrop
 from record import comparison, in_turn, timed, write
 
 from stroke_nets.data.simulate import template
@@ -73,12 +74,12 @@ class Peer:
 
 
 def brain(shape: list[int]) -> torch.Tensor:
-    """The template's head on a grid of this shape, of unit variance: D x H x W."""
-    t1 = torch.from_numpy(template().t1).float().permute(2, 1, 0)
-    scan = torch.zeros(shape)
-    box = tuple(slice(0, min(a, b)) for a, b in zip(shape, t1.shape, strict=True))
-    scan[box] = t1[box]
-    return (scan - scan.mean()) / scan.std()
+    """The middle of the template's head (189 x 233 x 197), of unit variance: D x H x W."""
+    head = template()
+    whole = torch.zeros(head.shape)
+    whole[head.box] = torch.from_numpy(head.t1).float()
+    scan = CenterSpatialCrop(shape)(whole.permute(2, 1, 0)[None])[0].as_tensor()
+    return ((scan - scan.mean()) / scan.std()).contiguous()
 
 
 def patches(name: str, options: argparse.Namespace, volume: torch.Tensor) -> dict[str, Any]:
@@ -160,9 +161,7 @@ def main() -> None:
                 figures = (times["ours"][kind], times["nnU-Net"][kind])
                 comparisons[f"{what}, {kind}"] = comparison(*figures, GOAL, note=options.note)
     if "agmr_net" in options.only:
-        first = 60 if options.slices < SLICES else 0  # some slices: from the middle of the head
-        head = brain([SLICES, 233, 197])[first : first + options.slices, 20:, :]
-        volume = head[:, :size, :size].permute(2, 1, 0).contiguous()
+        volume = brain([options.slices, size, size]).permute(2, 1, 0).contiguous()
         measured["agmr_net"] = slices(options, volume)
         times = measured["agmr_net"]["times"]
         what = f"agmr_net, {options.slices} slices"

@@ -142,9 +142,8 @@ class PatchInferer(Inferer):
         for i in range(0, len(self.flips), at_once):
             flips = self.flips[i : i + at_once]
             logits = network(torch.cat([tile.flip(axes) for axes in flips]))
-            total = (
-                logits.new_zeros(len(tile), *logits.shape[1:]).float() if total is None else total
-            )
+            if total is None:
+                total = logits.new_zeros(len(tile), *logits.shape[1:], dtype=torch.float32)
             for axes, flipped in zip(flips, logits.split(len(tile)), strict=True):
                 _add_probabilities(total, flipped, axes)
         assert total is not None  # there is at least the tile as it is
