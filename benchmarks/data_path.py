@@ -99,7 +99,7 @@ def slice_cache(cases: int) -> dict[str, Any]:
             [
                 LoadScand(keys),
                 Orientationd(keys, "RAS", labels=None),
-                SlicePlaned(keys, size=192, mode=["trilinear", "nearest"]),
+                SlicePlaned(keys),
                 ScaleIntensityd("image"),
             ]
         )
@@ -124,8 +124,9 @@ def main() -> None:
     augment = augmentation(options.side, options.patches)
     rates = {n: 1 / statistics.mean(s) for n, s in augment["seconds"].items()}
     cache = slice_cache(options.cases)
+    augmenting = f"patches a second and core, Default, {options.side}^3, batchgeneratorsv2"
     comparisons = {
-        f"patches a second and core, Default augmentation of {options.side}^3, batchgeneratorsv2": comparison(
+        augmenting: comparison(
             rates["ours"],
             rates["batchgeneratorsv2"],
             GOAL_AUGMENT,

@@ -48,7 +48,7 @@ def sgd(network: nn.Module, fused: bool) -> torch.optim.Optimizer:
 
 
 def our_step(network: nn.Module, loss: nn.Module, batch: tuple[Tensor, Tensor]) -> Step:
-    """bfloat16, channels last, compiled, fused optimiser; no scaler, which bfloat16 does not need."""
+    """bfloat16 (needs no scaler), channels last, compiled, fused optimiser."""
     image, label = batch
     for parameter in network.parameters():
         if layout := LAYOUTS.get(parameter.dim()):
