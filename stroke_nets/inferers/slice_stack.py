@@ -27,7 +27,7 @@ def slice_stacks(volume: Tensor, offsets: Sequence[int] = OFFSETS) -> Tensor:
 
 
 class SliceStackInferer(Inferer):
-    """Predict every slice of a volume from its stack.
+    """Predict every slice of a volume from its stack; empty stacks share one prediction.
 
     Args:
         batch_size: slices given to the network at once.
@@ -60,5 +60,20 @@ class SliceStackInferer(Inferer):
         return convert_to_dst_type(swept, inputs)[0]  # with the scan's affine, if it has one
 
     def _sweep(self, volume: Tensor, network: Callable[..., Tensor]) -> Tensor:
-        stacks = slice_stacks(volume, self.offsets).split(self.batch_size)
-        return torch.cat([network(s.contiguous()) for s in stacks]).permute(1, 2, 3, 0)
+        stacks = slice_stacks(volume, self.offsets)
+        chosen, place = _first_alike(stacks).unique(return_inverse=True)
+        parts = [network(stacks[part].contiguous()) for part in chosen.split(self.batch_size)]
+        return torch.cat(parts)[place].permute(1, 2, 3, 0)
+
+
+def _first_alike(stacks: Tensor) -> Tensor:
+    """For each stack of D x S x H x W its own number; the first one's for those of one value.
+
+    They lie outside the brain, and the network need see only one of them.
+    """
+    low, high = stacks.amin((1, 2, 3)), stacks.amax((1, 2, 3))
+    first = torch.arange(len(stacks), device=stacks.device)
+    for value in low[low == high].unique():
+        alike = ((low == value) & (high == value)).nonzero()[:, 0]
+        first[alike] = alike[0]
+    return first

@@ -34,3 +34,17 @@ def test_every_slice_comes_back_in_its_place():
     volume = torch.rand(2, 1, 4, 6, 7)
     found = SliceStackInferer(batch_size=3)(volume, lambda stacks: stacks[:, 2:3] * 2)
     assert torch.equal(found, volume * 2)
+
+
+def test_empty_stacks_share_one_prediction():
+    volume = torch.rand(1, 1, 4, 6, 20)
+    volume[..., 5:15] = 0.5
+    seen = []
+
+    def network(stacks):
+        seen.append(len(stacks))
+        return stacks.sum(1, keepdim=True).cos()
+
+    found = SliceStackInferer(batch_size=8)(volume, network)
+    assert sum(seen) == 20 - 6  # slices 7 to 13 see nothing but 0.5
+    assert torch.equal(found[0, 0], network(slice_stacks(volume[0, 0]))[:, 0].permute(1, 2, 0))

@@ -1,3 +1,6 @@
+import gc
+import itertools
+import weakref
 from functools import partial
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stroke_nets.inferers.ensemble import EnsembleInferer
 from stroke_nets.inferers.sliding_patch import PatchInferer, gaussian_profile, tile_starts
@@ -51,6 +55,92 @@ def test_sweep_is_the_weighted_mean_of_tiles_and_flips(network):
             total[:, :, z : z + 8, :, x : x + 8] += probabilities * gauss
             norm[z : z + 8, :, x : x + 8] += gauss
     torch.testing.assert_close(found, total / norm, rtol=1e-5, atol=1e-6)  # order of float32 sums
+
+
+def plain_sweep(volume, network, patch, classes=2):
+    """Every tile and flip by itself, with whole tensors of weights."""
+    weights = gaussian_profile(patch)
+    gauss = weights[:, None, None] * weights[:, None] * weights
+    shape = volume.shape[2:]
+    total, sides = torch.zeros(1, classes, *shape), [torch.zeros(n) for n in shape]
+    starts = [tile_starts(n, patch) for n in shape]
+    for side, firsts in zip(sides, starts, strict=True):
+        for first in firsts:
+            side[first : first + patch] += weights
+    for first in itertools.product(*starts):
+        box = (..., *(slice(f, f + patch) for f in first))
+        mean = torch.zeros(1, classes, patch, patch, patch)
+        for n in range(4):
+            for axes in itertools.combinations((2, 3, 4), n):
+                mean += network(volume[box].flip(axes)).softmax(1).flip(axes)
+        total[box] += mean / 8 * gauss
+    return total / (sides[0][:, None, None] * sides[1][:, None] * sides[2])
+
+
+@pytest.mark.parametrize("head", [slice(0, 19), slice(12, 19)], ids=["everywhere", "partly"])
+def test_sweep_is_the_plain_way_to_the_bit(network, head):
+    volume = torch.full((1, 1, 19, 8, 11), 0.25)
+    volume[:, :, head] = torch.rand(1, 1, 19, 8, 11)[:, :, head]
+    calls = []
+
+    def counting(tile):
+        calls.append(tile)
+        return network(tile)
+
+    found = PatchInferer((8, 8, 8))(volume, counting)
+    assert torch.equal(found, plain_sweep(volume, network, 8))
+    # 4 x 1 x 2 tiles of 8 flips; in the last case the four that end above plane 12 share one
+    assert len(calls) == 8 * (8 if head.start == 0 else 5)
+
+
+def test_flips_are_given_at_once(network):
+    volume, sizes = torch.rand(1, 1, 8, 9, 8), []
+
+    def counting(batch):
+        sizes.append(len(batch))
+        return network(batch)
+
+    found = PatchInferer((8, 8, 8), flips_at_once=3)(volume, counting)
+    assert sizes == [3, 3, 2] * 2
+    torch.testing.assert_close(found, plain_sweep(volume, network, 8))  # order of float32 sums
+
+
+class LiveBytes(TorchDispatchMode):
+    """The most bytes that tensors made under it hold at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.peak, self.known = 0, 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.add(tensor.untyped_storage())
+        return result
+
+    def add(self, storage):
+        if storage._cdata not in self.known:
+            self.known.add(storage._cdata)
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self.free, storage._cdata, storage.nbytes())
+
+    def free(self, key, size):
+        self.known.discard(key)
+        self.live -= size
+
+
+@pytest.mark.parametrize("empty_planes", [0, 140])
+def test_peak_memory_is_twice_the_probabilities(empty_planes):
+    volume = torch.rand(1, 1, 189, 233, 197)  # ATLAS v2.0, tiles of the paper's size
+    volume[:, :, :empty_planes] = 0
+    sweep = PatchInferer((128, 128, 128), flips=False)
+    gc.collect()
+    with torch.no_grad(), LiveBytes() as memory:
+        found = sweep(volume, lambda tile: torch.cat([tile, -tile], 1))
+    assert memory.peak <= 2 * found.untyped_storage().nbytes()
+    assert memory.peak > found.untyped_storage().nbytes()  # it was counted
 
 
 def test_small_volume_is_padded_and_keeps_its_affine(network):

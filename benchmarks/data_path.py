@@ -1,0 +1,145 @@
+"""The training loop's data: the Default augmentation beside batchgeneratorsv2; the slice cache.
+
+    OMP_NUM_THREADS=1 peer/bin/python benchmarks/data_path.py      # environment: nnunet_peer.py
+
+Augmentation: one window around a 128^3 patch, made a patch by our recipe
+(bundles/_shared/augmentation_default.yaml) and by nnU-Net v2's own list of transforms, in turns, on
+one core; patches a second of processor time. Ours interpolates scans by cubic splines, as nnU-Net
+v1 does, nnU-Net v2 linearly. Slices: all stacks of the first epoch, decoded and resampled from
+compressed files, and of the second, from memory-mapped ones. Writes results/data_path.json.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from monai.transforms import Compose, Orientationd, ScaleIntensityd
+from record import comparison, write
+
+from stroke_nets.data.patches import WINDOW
+from stroke_nets.data.simulate import Design, simulate_patient, template
+from stroke_nets.data.slices import SliceDataset
+from stroke_nets.transforms.load_scan import LoadScand
+from stroke_nets.transforms.slice_plane import SlicePlaned
+
+RECIPE = Path(__file__).parents[1] / "bundles" / "_shared" / "augmentation_default.yaml"
+GOAL_AUGMENT, GOAL_CACHE = 1.0, 20.0
+
+
+def ours(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
+    """Our Default augmentation, called with a seed and a window."""
+    recipe = yaml.safe_load(RECIPE.read_text())
+    parser = ConfigParser(recipe | {"patch_size": patch, "classes": 2})
+    augment = Compose([parser.get_parsed_content("augmentation")])
+
+    def run(seed: int, window: dict[str, Any]) -> Any:
+        augment.set_random_state(seed=seed)
+        return augment(dict(window))
+
+    return run
+
+
+def theirs(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
+    """nnU-Net v2's default augmentation of 3D patches, called with a seed and a window."""
+    import nnunet_peer  # noqa: F401  stand-ins for what is not installed
+    from batchgeneratorsv2.helpers.scalar_type import RandomScalar  # noqa: F401
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    turn = (-30.0 / 360 * 2 * np.pi, 30.0 / 360 * 2 * np.pi)
+    augment = nnUNetTrainer.get_training_transforms(np.array(patch), turn, None, (0, 1, 2), False)
+
+    def run(seed: int, window: dict[str, Any]) -> Any:
+        np.random.seed(seed)  # noqa: NPY002  what it draws from
+        torch.manual_seed(seed)
+        image, label = (torch.from_numpy(window[k].copy()) for k in ("image", "label"))
+        return augment(image=image, segmentation=label.to(torch.int16))
+
+    return run
+
+
+def augmentation(side: int, patches: int) -> dict[str, Any]:
+    """Processor seconds of each patch, ours and theirs in turns."""
+    patch = [side] * 3
+    size = int(np.ceil(side * WINDOW)) // 2 * 2
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((1, size, size, size)).astype(np.float32)
+    window = {"image": image, "label": (image > 2).astype(np.float32)}
+    ways = {"ours": ours(patch), "batchgeneratorsv2": theirs(patch)}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for seed in range(-2, patches):  # two that warm up
+        for name, run in ways.items():
+            began = time.process_time()
+            run(abs(seed), window)
+            if seed >= 0:
+                seconds[name].append(round(time.process_time() - began, 4))
+    return {"side": side, "window": size, "seconds": seconds}
+
+
+def slice_cache(cases: int) -> dict[str, Any]:
+    """Processor seconds of two epochs over all slices of simulated patients."""
+    with tempfile.TemporaryDirectory() as scratch:
+        data = []
+        for index in range(1, cases + 1):
+            files = {k: f"{scratch}/{index}_{k}.nii.gz" for k in ("image", "label")}
+            volumes = simulate_patient(0, index, Design(plain=True))
+            for file, volume in zip(files.values(), volumes, strict=True):
+                nib.save(nib.Nifti1Image(volume, template().affine), file)
+            data.append(files)
+        keys = ["image", "label"]
+        transform = Compose(
+            [
+                LoadScand(keys),
+                Orientationd(keys, "RAS", labels=None),
+                SlicePlaned(keys),
+                ScaleIntensityd("image"),
+            ]
+        )
+        seconds, count = [], 0
+        for _ in range(2):  # the second finds the cache of the first
+            began = time.process_time()
+            slices = SliceDataset(data, transform, f"{scratch}/cache")
+            count = len([slices[i] for i in range(len(slices))])
+            seconds.append(time.process_time() - began)
+    return {"cases": cases, "slices": count, "first_epoch_s": seconds[0], "later_s": seconds[1]}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--patches", type=int, default=100)
+    parser.add_argument("--cases", type=int, default=2)
+    parser.add_argument("--note", default="")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    augment = augmentation(options.side, options.patches)
+    rates = {n: 1 / statistics.mean(s) for n, s in augment["seconds"].items()}
+    cache = slice_cache(options.cases)
+    augmenting = f"patches a second and core, Default, {options.side}^3, batchgeneratorsv2"
+    comparisons = {
+        augmenting: comparison(
+            rates["ours"],
+            rates["batchgeneratorsv2"],
+            GOAL_AUGMENT,
+            unit="1/s",
+            less=False,
+            note=options.note,
+        ),
+        "slices, an epoch from memory-mapped files, the first epoch": comparison(
+            cache["later_s"], cache["first_epoch_s"], GOAL_CACHE
+        ),
+    }
+    write("data_path", comparisons, augmentation=augment, slice_cache=cache)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Write docs/performance.md and its plot from results/*.json.
+
+python benchmarks/report.py           # write
+python benchmarks/report.py --check   # exit 3 if the page is not what the results say
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
+PLOT = PAGE.with_name("performance_scaling.png")
+ORDER = ["predict_cpu", "agreement", "gpu", "data_path", "startup", "metrics", "evaluate"]
+NOT_RUN = {
+    "gpu": (
+        "`python benchmarks/gpu.py` has not been run: no machine here has CUDA. Goals: training "
+        "step of U-Net and U-Net + MSCSA 1.3 x nnU-Net v2's, MSCSA 1 / 1.08 of our U-Net, a volume "
+        "with eight flips 1.5 x nnU-Net's predictor, AGMR-Net 2 x the eager float32 step."
+    ),
+    "predict_cpu": "`python benchmarks/predict_cpu.py` has not been run.",
+}
+AXES = {
+    "slices": "slices of a volume",
+    "voxels": "side of a volume in voxels",
+    "batch": "slices at once",
+    "workers": "loader's workers",
+    "processes": "training processes",
+}
+HEAD = """# Performance
+
+Written by `python benchmarks/report.py` from `benchmarks/results/*.json`; each part names the
+command that measured it. In every line a larger ratio is better for us, and a goal is reached where
+the ratio is no smaller. *clock* is seconds that passed, *cpu* the processor's seconds of all
+threads, which other work on the machine does not touch; the load says how much there was.
+"""
+
+
+def result(name: str) -> dict[str, Any] | None:
+    """A result file, or None."""
+    file = HERE / "results" / f"{name}.json"
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def section(name: str, found: dict[str, Any] | None) -> str:
+    """One benchmark: what measured it, where, and its table."""
+    if found is None:
+        return f"## {name}\n\n{NOT_RUN.get(name, 'Not measured.')}\n"
+    machine = found["machine"]
+    load = machine.get("load_average")
+    where = f"{machine['cpu']}, {machine['cores']} cores" + (f", load {load[0]}" if load else "")
+    made = f"`{found.get('command', f'python benchmarks/{name}.py')}` on {where}."
+    if found.get("precision"):
+        made += f" Backend {found['backend']}, {found['precision']}."
+    rows = ["| What, beside what | ours | peer | ratio | goal | |", "|---|---|---|---|---|---|"]
+    for what, row in found["comparisons"].items():
+        unit = f" {row['unit']}" if row.get("unit") else " s"
+        verdict = "reached" if row["ratio"] >= row["goal"] else "**not reached**"
+        figures = f"{row['ours']:.4g}{unit} | {row['peer']:.4g}{unit} | {row['ratio']:.3g}"
+        rows.append(f"| {what} | {figures} | {row['goal']:.4g} | {verdict} |")
+    notes = dict.fromkeys(
+        row["note"]
+        for row in found["comparisons"].values()
+        if row.get("note") and row["ratio"] < row["goal"]
+    )
+    tried = "".join(f"\nNot reached: {note}\n" for note in notes)
+    return f"## {name}\n\n{made}\n\n" + "\n".join(rows) + f"\n{tried}"
+
+
+def scaling(found: dict[str, Any]) -> str:
+    """The table of growth."""
+    machine = found["machine"]
+    rows = ["| | at | clock, s | cpu, s | memory on top, MiB |", "|---|---|---|---|---|"]
+    for kind, points in found["points"].items():
+        for p in points:
+            rows.append(
+                f"| {AXES[kind]} | {p['at']} | {p['clock_s']} | {p['cpu_s']} | {p['mib']} |"
+            )
+    made = f"`{found['command']}` on {machine['cpu']}, load {machine['load_average'][0]}."
+    picture = f"![Time and memory]({PLOT.name})"
+    return f"## scaling\n\n{made}\n\n" + "\n".join(rows) + f"\n\n{picture}\n"
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD, *(section(name, result(name)) for name in ORDER)]
+    if grown := result("scaling"):
+        parts.append(scaling(grown))
+    return "\n".join(parts)
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Time and memory against each thing that grows."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    axes = figure.subplots(1, len(found["points"]), squeeze=False)[0]
+    for axis, (kind, points) in zip(axes, found["points"].items(), strict=True):
+        at = [p["at"] for p in points]
+        axis.plot(at, [p["cpu_s"] for p in points], "o-", color="#0072b2")
+        axis.set(xlabel=AXES[kind], ylabel="processor seconds", ylim=(0, None))
+        memory = axis.twinx()
+        memory.plot(at, [p["mib"] for p in points], "s--", color="#d55e00")
+        memory.set(ylabel="MiB", ylim=(0, None))
+        axis.yaxis.label.set_color("#0072b2")
+        memory.yaxis.label.set_color("#d55e00")
+    figure.savefig(PLOT, dpi=110)
+
+
+def main() -> int:
+    """Write or check; 0 done, 3 the page differs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    if parser.parse_args().check:
+        same = PAGE.is_file() and PAGE.read_text() == page()
+        print("" if same else f"{PAGE}: differs; run python benchmarks/report.py", end="")
+        return 0 if same else 3
+    PAGE.write_text(page())
+    if grown := result("scaling"):
+        draw(grown)
+    print(f"wrote {PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

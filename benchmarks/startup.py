@@ -1,0 +1,70 @@
+"""How long the command takes to say something: `--help`, and `predict` up to its first tile.
+
+    python benchmarks/startup.py
+
+Processor seconds count where the machine is busy: starting is the work of one core.
+Writes results/startup.json.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+from record import comparison, write
+
+REPEATS, LIMIT_HELP_S, LIMIT_TILE_S = 5, 0.5, 5.0
+HELP = [sys.executable, "-m", "stroke_nets", "--help"]
+TILE = """
+import torch
+from stroke_nets.inferers.backend import compiled
+from stroke_nets.inferers.sliding_patch import PatchInferer
+from stroke_nets.networks.nnunet import PlainUNet
+network = PlainUNet(bias=True)
+run = compiled(network, (1, 1, 128, 128, 128), "torch", precision="float32")
+volume = torch.rand(1, 1, 189, 233, 197)
+def first(tile):
+    raise SystemExit
+PatchInferer((128, 128, 128), flips=False)(volume, first)
+"""
+
+
+def started(command: list[str]) -> tuple[float, float]:
+    """Seconds by the clock and of the processor that a command takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=os.environ)
+    clock = time.perf_counter() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return clock, work
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    options = parser.parse_args()
+    commands = {
+        "stroke-nets --help": (HELP, LIMIT_HELP_S),
+        "imports, network and volume up to the first tile": (
+            [sys.executable, "-c", TILE],
+            LIMIT_TILE_S,
+        ),
+    }
+    comparisons, measured = {}, {}
+    for name, (command, limit) in commands.items():
+        started(command)  # files come from the disk once
+        clocks, works = zip(*(started(command) for _ in range(options.repeats)), strict=True)
+        measured[name] = {"clock_s": clocks, "cpu_s": works}
+        for kind, seconds in measured[name].items():
+            what = f"{name}, limit, {kind}"
+            comparisons[what] = comparison(statistics.median(seconds), limit, 1.0)
+    write("startup", comparisons, measured=measured)
+
+
+if __name__ == "__main__":
+    main()
