@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from monai.data import Dataset
@@ -24,7 +25,7 @@ class VolumeDataset(Dataset):
     """Labelled volumes, transformed once and kept in memory-mapped files.
 
     An item, by its number alone (not by a slice, as in MONAI's base class), holds ``image`` and
-    ``label``, each 1 x H x W x D.
+    ``label``, each 1 x H x W x D. ``names`` are the cases' own.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
@@ -41,6 +42,7 @@ class VolumeDataset(Dataset):
         self.cache_dir = Path(cache_dir)
         self.cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         recipe = pickle_hashing(transform) + __version__.encode()
+        self.names = [_name(case) for case in data]
         self.volumes, problems = [], []
         for case in tqdm(data, desc="reading scans", unit="scan", disable=None):
             try:
@@ -76,8 +78,8 @@ class VolumeDataset(Dataset):
 class SliceDataset(VolumeDataset):
     """Every slice of every volume, with its neighbours as channels.
 
-    An item holds ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume) and
-    ``label`` (1 x H x W: slice i).
+    An item holds ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume),
+    ``label`` (1 x H x W: slice i) and ``case``, which names both.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
@@ -102,7 +104,7 @@ class SliceDataset(VolumeDataset):
         """Number of slices."""
         return int(self.ends[-1])
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
         """The stack around slice ``index``."""
         case = int(np.searchsorted(self.ends, index, side="right"))
         volume = self.volumes[case]
@@ -112,7 +114,8 @@ class SliceDataset(VolumeDataset):
         for channel, offset in enumerate(self.offsets):
             if 0 <= z + offset < depth:
                 image[channel] = volume["image"][z + offset]
-        return {"image": image, "label": volume["label"][z][None].astype(np.float32)}
+        label = volume["label"][z][None].astype(np.float32)
+        return {"image": image, "label": label, "case": f"{self.names[case]} slice {z}"}
 
     def lesion_weights(self, share: float) -> list[float]:
         """Sampling weights that draw slices with lesion with probability ``share``.
@@ -126,6 +129,11 @@ class SliceDataset(VolumeDataset):
         lesion = np.concatenate([v["label"].any(axis=(1, 2)) for v in self.volumes])
         counts = max(int(lesion.sum()), 1), max(int((~lesion).sum()), 1)
         return np.where(lesion, share / counts[0], (1 - share) / counts[1]).tolist()
+
+
+def _name(case: dict) -> str:
+    """Where a case's scan lies in its data set, as far as that is known."""
+    return case["record"]["image"] if "record" in case else Path(case["image"]).name
 
 
 def _save(file: Path, array: np.ndarray) -> None:
