@@ -5,6 +5,7 @@ Source: Isensee et al. 2021 (nnU-Net), the recipe that MSCSA (arXiv:2501.15423) 
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from monai.transforms import Compose
@@ -23,7 +24,7 @@ class PatchDataset(VolumeDataset):
 
     Item ``k`` of an epoch is always the same: its case, place and augmentation come from the seed,
     the epoch and ``k``, whatever the number of workers. It holds ``image`` and ``label``, each
-    1 x D x H x W. A case without lesion gives a random patch instead.
+    1 x D x H x W, and ``case``, the scan's name. A case without lesion gives a random patch.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
@@ -69,15 +70,16 @@ class PatchDataset(VolumeDataset):
         """Number of patches in one epoch."""
         return self.batches * self.batch_size
 
-    def __getitem__(self, index: int) -> Volumes:  # type: ignore[override]
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
         """Patch ``index`` of this epoch."""
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        case = self.volumes[rng.integers(len(self.volumes))]
-        volumes = {k: np.moveaxis(v, 0, -1) for k, v in case.items()}
+        number = int(rng.integers(len(self.volumes)))
+        volumes = {k: np.moveaxis(v, 0, -1) for k, v in self.volumes[number].items()}
         start = self._start(rng, volumes["label"], self._wants_lesion(index % self.batch_size))
         self.augment.set_random_state(seed=int(rng.integers(2**32)))
         cut = {k: cut_window(v, start, self.window)[None] for k, v in volumes.items()}
-        return self.augment({k: v.astype(np.float32) for k, v in cut.items()})
+        patch = self.augment({k: v.astype(np.float32) for k, v in cut.items()})
+        return patch | {"case": self.names[number]}
 
     def _wants_lesion(self, place: int) -> bool:
         """nnU-Net's rule for a third of the batch; here the last one in any case."""

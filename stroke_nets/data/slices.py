@@ -5,6 +5,7 @@ AGMR-Net (Du, Ma, Song) segments slice i from slices i-2 to i+1.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from monai.data import Dataset
@@ -21,7 +22,7 @@ class VolumeDataset(Dataset):
     """Labelled volumes, transformed once and kept in memory-mapped files.
 
     An item, by its number alone (not by a slice, as in MONAI's base class), holds ``image`` and
-    ``label``, each 1 x H x W x D.
+    ``label``, each 1 x H x W x D. ``names`` are the cases' own.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
@@ -36,6 +37,7 @@ class VolumeDataset(Dataset):
         """Fill the cache, with a progress bar."""
         super().__init__(data, transform)
         cache = VolumeCache(Path(cache_dir), transform)
+        self.names = [_name(case) for case in data]
         self.volumes, problems = [], []
         for case in tqdm(data, desc="reading scans", unit="scan", disable=None):
             try:
@@ -71,8 +73,8 @@ class VolumeDataset(Dataset):
 class SliceDataset(VolumeDataset):
     """Every slice of every volume, with its neighbours as channels.
 
-    An item holds ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume) and
-    ``label`` (1 x H x W: slice i).
+    An item holds ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume),
+    ``label`` (1 x H x W: slice i) and ``case``, which names both.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
@@ -97,7 +99,7 @@ class SliceDataset(VolumeDataset):
         """Number of slices."""
         return int(self.ends[-1])
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
         """The stack around slice ``index``."""
         case = int(np.searchsorted(self.ends, index, side="right"))
         volume = self.volumes[case]
@@ -107,7 +109,8 @@ class SliceDataset(VolumeDataset):
         for channel, offset in enumerate(self.offsets):
             if 0 <= z + offset < depth:
                 image[channel] = volume["image"][z + offset]
-        return {"image": image, "label": volume["label"][z][None].astype(np.float32)}
+        label = volume["label"][z][None].astype(np.float32)
+        return {"image": image, "label": label, "case": f"{self.names[case]} slice {z}"}
 
     def lesion_weights(self, share: float) -> list[float]:
         """Sampling weights that draw slices with lesion with probability ``share``.
@@ -121,3 +124,8 @@ class SliceDataset(VolumeDataset):
         lesion = np.concatenate([v["label"].any(axis=(1, 2)) for v in self.volumes])
         counts = max(int(lesion.sum()), 1), max(int((~lesion).sum()), 1)
         return np.where(lesion, share / counts[0], (1 - share) / counts[1]).tolist()
+
+
+def _name(case: dict) -> str:
+    """Where a case's scan lies in its data set, as far as that is known."""
+    return case["record"]["image"] if "record" in case else Path(case["image"]).name

@@ -3,9 +3,7 @@
 import os
 
 import torch
-from ignite.engine import Engine, Events
 from torch import distributed, nn
-from torch.utils.data import DistributedSampler
 
 
 def local_device() -> torch.device:
@@ -29,21 +27,3 @@ def parallel(network: nn.Module, device: torch.device) -> nn.Module:
         device_ids=[device] if device.type == "cuda" else None,
         find_unused_parameters=True,  # heads of weight 0 in deep supervision get no gradient
     )
-
-
-class NewOrderEachEpoch:
-    """Tell a distributed sampler the epoch, or it repeats one order.
-
-    Args:
-        sampler: the training sampler.
-    """
-
-    def __init__(self, sampler: DistributedSampler) -> None:
-        """Remember the sampler."""
-        self.sampler = sampler
-
-    def attach(self, engine: Engine) -> None:
-        """Follow a trainer."""
-        engine.add_event_handler(
-            Events.EPOCH_STARTED, lambda engine: self.sampler.set_epoch(engine.state.epoch - 1)
-        )

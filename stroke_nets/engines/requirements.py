@@ -1,6 +1,7 @@
-"""Packages that only some bundles need."""
+"""Packages that only some bundles need, and the device that was asked for."""
 
 import importlib.util
+from typing import Any
 
 from stroke_nets.errors import UsageError
 
@@ -16,3 +17,23 @@ def require_without_dependencies(package: str) -> None:
             f"{package}: not installed; run python -m pip install --no-deps {package} "
             "(its dependencies would replace PyTorch)"
         )
+
+
+def require_device(device: Any) -> None:
+    """Refuse a device that is not there, before anything is moved to it.
+
+    Args:
+        device: a `torch.device`, or its name.
+
+    Raises:
+        UsageError: it is no device, or a GPU that PyTorch does not see.
+    """
+    import torch
+
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(f"device {device}: no such device; give cpu, cuda or cuda:1") from error
+    seen = torch.cuda.device_count()
+    if wanted.type == "cuda" and (wanted.index or 0) >= seen:
+        raise UsageError(f"device {device}: PyTorch sees {seen} GPUs here; say --device cpu")

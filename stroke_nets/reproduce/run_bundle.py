@@ -3,8 +3,8 @@
     python -m stroke_nets.reproduce.run_bundle bundles/NAME --overlay default --fold 0 \
         --dataset-dir DATA --runs runs [--ablation FILE] [--stage-maps]
 
-A training that is complete is kept; any other starts again. ``summary.json`` is written last, so
-that a run without it is not done.
+A training that is complete is kept; an interrupted one goes on. ``summary.json`` is written last,
+so that a run without it is not done.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def run(
     folder = runs / bundle.name / overlay / f"fold{fold}"
     where = {"overlay": overlay, "fold": fold, "dataset_dir": str(dataset_dir)}
     where |= {"output_dir": str(folder), "runs_dir": str(runs), "cache_dir": str(runs / ".cache")}
-    options = where | {"overwrite": True}
+    options = where | {"resume": True}
     steps = {"train.yaml": "train", "inference.yaml": "infer", "evaluate.yaml": None}
     for file, kind in steps.items():
         if file == "train.yaml" and not (bundle / "configs" / file).is_file():

@@ -1,0 +1,57 @@
+"""What is drawn in a training: a function of the seed, the process and the epoch alone.
+
+So an epoch that is done again, after an interruption, is the same epoch.
+"""
+
+import random
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import set_determinism
+
+
+class SeedEachEpoch:
+    """Seed Python, NumPy and PyTorch anew when an epoch starts: order, dropout, loader workers.
+
+    Args:
+        seed: of the whole training.
+        dataset: told the epoch by ``set_epoch`` if it draws by itself, as `PatchDataset` does.
+    """
+
+    def __init__(self, seed: int, dataset: Any = None) -> None:
+        """Remember both."""
+        self.seed, self.dataset = seed, dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._seed)
+
+    def _seed(self, engine: Engine) -> None:
+        epoch = engine.state.epoch - 1
+        words = np.random.SeedSequence([self.seed, idist.get_rank(), epoch])
+        set_determinism(seed=int(words.generate_state(1)[0]))
+        if hasattr(self.dataset, "set_epoch"):
+            self.dataset.set_epoch(epoch)
+
+
+def random_state() -> dict[str, Any]:
+    """Where the generators stand: Python's, NumPy's, PyTorch's and this process's GPU's."""
+    numpy: Any = np.random.get_state()  # noqa: NPY002 - the one that MONAI draws from
+    return {
+        "python": random.getstate(),
+        "numpy": (numpy[0], numpy[1].tolist(), *numpy[2:]),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put the generators where `random_state` found them."""
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
