@@ -12,13 +12,15 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
 	touch $@
 
-.PHONY: help demo methods reproduce-env rehearsal test test-real lint clean
+.PHONY: help demo methods reproduce-env rehearsal test test-zoo test-ranks test-real lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make test       the test suite"
+	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
+	@echo "make test-ranks every bundle trained in two processes"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
 
@@ -47,7 +49,13 @@ rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not real"
+	$(BIN)/python -m pytest -m "not real and not zoo and not ranks"
+
+test-zoo: .venv/installed
+	$(BIN)/python -m pytest -m zoo tests/bundles tests/packing
+
+test-ranks: .venv/installed
+	$(BIN)/python -m pytest -m ranks tests/bundles
 
 test-real: .venv/installed
 	$(BIN)/python -m pytest -m real -rs
