@@ -20,7 +20,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.label-venv/bin/python -m pip install --quiet --no-deps --requirement label-requirements.txt
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env rehearsal test test-label test-real lint clean
+.PHONY: help demo methods reproduce-env label-env rehearsal test test-label test-zoo test-ranks test-real lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -28,6 +28,8 @@ help:
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make test       the test suite"
 	@echo "make test-label MONAI Label with every bundle, over REST, in an environment of its own"
+	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
+	@echo "make test-ranks every bundle trained in two processes"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
 
@@ -58,10 +60,15 @@ rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not real and not label"
+	$(BIN)/python -m pytest -m "not real and not label and not zoo and not ranks"
 
 test-label: .venv/installed label-env
 	$(BIN)/python -m pytest -m label -rs
+test-zoo: .venv/installed
+	$(BIN)/python -m pytest -m zoo tests/bundles tests/packing
+
+test-ranks: .venv/installed
+	$(BIN)/python -m pytest -m ranks tests/bundles
 
 test-real: .venv/installed
 	$(BIN)/python -m pytest -m real -rs

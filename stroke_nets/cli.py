@@ -565,3 +565,40 @@ def inspect(
     else:
         print(inspection.as_table(items), f"{len(found)} findings", sep="\n")
     raise typer.Exit(3 if found else 0)
+
+
+@app.command()
+def pack(
+    bundle: Annotated[str, typer.Argument(help="Name of the bundle.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")],
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(help="Checkpoint; default: the published one. An ensemble: each member's."),
+    ] = None,
+    overlay: Annotated[str | None, typer.Option(help="The overlay it was trained with.")] = None,
+) -> None:
+    """Write a bundle with its weights as one zip for MONAI and MONAI Label, and as a folder.
+
+    Equal input gives equal bytes. The zip lists the SHA-256 of every file in it.
+
+    Example: stroke-nets pack BUNDLE --weights runs/BUNDLE/default/fold0/checkpoints/last.pt -o dist
+    """
+    from stroke_nets.packing.pack import pack as write
+
+    packed = write(bundle, out, weights or (), overlay)
+    print(f"wrote {packed.folder}\nwrote {packed.archive}\nsha256 {packed.sha256}")
+
+
+@app.command()
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="A zip that pack wrote.")],
+    out: Annotated[Path, typer.Argument(help="Gets the bundle's folder.")],
+    sha256: Annotated[str | None, typer.Option(help="Of the zip, as published.")] = None,
+) -> None:
+    """Write a packed bundle's folder, if every file in it is what its list says.
+
+    Example: stroke-nets unpack dist/BUNDLE_v0.1.0.zip bundles
+    """
+    from stroke_nets.packing.archive import unpack as write
+
+    print(f"wrote {write(archive, out, sha256)}")

@@ -38,3 +38,16 @@ class Ensemble(nn.Module):
             Logits B x C x D x H x W, whose softmax is the members' mean softmax in float32.
         """
         return self.mean(lambda member: member.to(x.device)(x).float().softmax(1)).log()
+
+
+class HeldEnsemble(Ensemble):
+    """The same with all networks in memory, so that one checkpoint holds them all.
+
+    Args:
+        networks: the members, whose weights are this module's.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        """Hold the networks."""
+        super().__init__([lambda network=network: network for network in networks])
+        self.networks = nn.ModuleList(networks)

@@ -1,0 +1,133 @@
+"""A folder as a zip of reproducible bytes that lists its own checksums, and back.
+
+The list, ``SHA256SUMS``, has the form of the program ``sha256sum``, which can check it as well. It
+finds damage; against malice, compare the whole archive with a checksum published elsewhere.
+"""
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from stroke_nets.errors import DataError, UsageError
+
+SUMS = "SHA256SUMS"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
+CHUNK = 1 << 20
+
+
+def sha256(stream: IO[bytes]) -> str:
+    """The checksum of what is left of a stream, in hexadecimal."""
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return sha256(stream)
+
+
+def write_sums(folder: Path) -> None:
+    """List the checksums of all files of a folder in its ``SHA256SUMS``."""
+    files = [path for path in _files(folder) if path != folder / SUMS]
+    lines = [f"{file_sha256(f)}  {f.relative_to(folder).as_posix()}\n" for f in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def write_archive(folder: Path, archive: Path) -> None:
+    """Zip a folder: entries sorted, times fixed, nothing compressed, so equal files, equal bytes.
+
+    Args:
+        folder: its name is the archive's only top-level entry.
+        archive: the file to write.
+    """
+    with zipfile.ZipFile(archive, "x") as packed:
+        for path in _files(folder):
+            entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix(), EPOCH)
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            entry.create_system = 3  # Unix, on every system
+            with path.open("rb") as source, packed.open(entry, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, CHUNK)
+
+
+def unpack(archive: Path, out: Path, wanted: str | None = None) -> Path:
+    """Write an archive's folder after every file of it has been verified.
+
+    Args:
+        archive: a zip that `write_archive` made.
+        out: gets the folder; made if need be.
+        wanted: checksum of the archive itself, as its publisher gave it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: no such archive, or the folder is there already.
+        DataError: the archive is damaged, is another one than wanted, lists other files than it
+            holds, or holds one that would leave the folder. Nothing is written then.
+    """
+    if not archive.is_file():
+        raise UsageError(f"{archive}: no such file; give what stroke-nets pack wrote")
+    if wanted is not None and (found := file_sha256(archive)) != wanted.lower():
+        raise DataError(f"{archive}: its SHA-256 is {found}, not {wanted}; download it again")
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            name = _verify(packed, archive)
+            return _extract(packed, name, out)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError) as error:
+        raise DataError(f"{archive}: damaged or no zip ({error}); download it again") from error
+
+
+def _verify(packed: zipfile.ZipFile, archive: Path) -> str:
+    """The name of the one folder in an archive, if all is as its list says."""
+    paths = [_safe(entry, archive) for entry in packed.infolist()]
+    names = {path.parts[0] for path in paths}
+    if len(names) != 1 or len(set(paths)) != len(paths):
+        raise DataError(f"{archive}: holds no single folder, or a file twice; download it again")
+    (name,) = names
+    if PurePosixPath(name, SUMS) not in paths:
+        raise DataError(f"{archive}: has no {SUMS}; give what stroke-nets pack wrote")
+    lines = packed.read(f"{name}/{SUMS}").decode(errors="replace").splitlines()
+    sums = {f"{name}/{path}": digest for digest, _, path in (x.partition("  ") for x in lines)}
+    held = {str(path) for path in paths} - {f"{name}/{SUMS}"}
+    for path in sorted(held ^ sums.keys()):
+        what = "is not listed in" if path in held else "is missing, but listed in"
+        raise DataError(f"{archive}: {path} {what} {SUMS}; download it again")
+    for path, digest in sums.items():
+        with packed.open(path) as stream:
+            if sha256(stream) != digest:
+                raise DataError(f"{archive}: {path} is damaged or changed; download it again")
+    return name
+
+
+def _safe(entry: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
+    """An entry's path, if it is a plain file that stays inside one folder."""
+    path, kind = PurePosixPath(entry.orig_filename), stat.S_IFMT(entry.external_attr >> 16)
+    inside = len(path.parts) > 1 and not path.is_absolute() and ".." not in path.parts
+    plain = str(path) == entry.filename == entry.orig_filename and kind in (0, stat.S_IFREG)
+    if not inside or not plain or set(entry.orig_filename) & set("\\:\0\n"):
+        raise DataError(
+            f"{archive}: {entry.orig_filename!r} is no plain file inside the bundle's folder; "
+            "do not use this archive"
+        )
+    return path
+
+
+def _extract(packed: zipfile.ZipFile, name: str, out: Path) -> Path:
+    """Write a verified archive's folder under a temporary name, then rename it."""
+    folder = out / name
+    if folder.exists():
+        raise UsageError(f"{folder}: is there already; delete it, or give another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as temporary:
+        packed.extractall(temporary)
+        os.replace(Path(temporary, name), folder)
+    return folder

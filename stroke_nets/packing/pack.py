@@ -1,0 +1,155 @@
+"""Pack a bundle with its weights: a flat folder for MONAI and MONAI Label, and its zip."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.engines.checkpoint import load_weights
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.packing.archive import file_sha256, write_archive, write_sums
+from stroke_nets.packing.render import as_json, described, find_overlay, rendered
+
+COPIES = ("LICENSE", "configs/logging.conf")
+MODELS = ("models/model.pt", "models/model.safetensors")
+
+
+class Packed(NamedTuple):
+    """What `pack` wrote: the folder, its zip, and the zip's SHA-256."""
+
+    folder: Path
+    archive: Path
+    sha256: str
+
+
+def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None = None) -> Packed:
+    """Write a bundle as a folder that needs no other file, and as a zip of reproducible bytes.
+
+    Args:
+        name: of the bundle.
+        out: gets ``<bundle>[_<overlay>]`` and its zip, named with the version; made if need be.
+        weights: a checkpoint, or the members' in the order of an ensemble; by default the
+            bundle's published weights.
+        overlay: lies over every configuration; by default the published weights' own.
+
+    Raises:
+        UsageError: no such bundle, overlay or file, no published weights, or the output is there.
+        DataError: a checkpoint cannot be read or is another network's, or the published one is
+            not what its list says.
+    """
+    bundle = find_bundle(name)
+    entry: dict[str, Any] = {}
+    if not weights:
+        entry = _published(bundle, overlay)
+        weights, overlay = [bundle / "models" / entry["file"]], entry["overlay"]
+    file = find_overlay(bundle, overlay) if overlay not in (None, "default") else None
+    configs = rendered(bundle, file)
+    metadata = described(
+        json.loads((bundle / "configs/metadata.json").read_text()), configs["inference"]
+    )
+    stem = f"{name}_{file.stem}" if file else name
+    folder, archive = out / stem, out / f"{stem}_v{metadata['version']}.zip"
+    for path in (folder, archive):
+        if path.exists():
+            raise UsageError(f"{path}: is there already; delete it, or give another --out")
+    state = _state(configs["inference"], weights)
+    metadata["weights"] = entry or {"file": [path.name for path in weights]}
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{stem}.", dir=out) as temporary:
+        built = Path(temporary, stem)
+        _write_texts(built, bundle, configs | {"metadata": metadata})
+        _write_models(built, state)
+        write_sums(built)
+        write_archive(built, Path(temporary, archive.name))
+        os.replace(built, folder)
+        os.replace(Path(temporary, archive.name), archive)
+    return Packed(folder, archive, file_sha256(archive))
+
+
+def _published(bundle: Path, overlay: str | None) -> dict[str, Any]:
+    """The entry of ``models/weights.json`` for an overlay, its file verified."""
+    listed = bundle / "models" / "weights.json"
+    entries = json.loads(listed.read_text()) if listed.is_file() else []
+    entries = [e for e in entries if overlay in (None, e["overlay"])]
+    if not entries:
+        with_overlay = f" with the overlay {overlay}" if overlay else ""
+        raise UsageError(
+            f"{bundle.name}{with_overlay}: no weights are published; give --weights FILE"
+        )
+    entry: dict[str, Any] = entries[0]
+    path = listed.with_name(entry["file"])
+    if not path.is_file() or file_sha256(path) != entry["sha256"]:
+        raise DataError(f"{path}: missing, or not what {listed.name} lists; restore it")
+    return entry
+
+
+def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tensor]:
+    """What ``model.pt`` holds: the weights of the network, or of all networks of an ensemble."""
+    parser = ConfigParser(inference)
+    parser.get_parsed_content("imports")
+    with torch.device("meta"):
+        network = parser.get_parsed_content("network_def")
+    parts: dict[str, nn.Module] = {"": network}
+    members = getattr(network, "networks", None)
+    if isinstance(members, nn.ModuleList) and len(weights) > 1:
+        parts = {f"networks.{number}.": member for number, member in enumerate(members)}
+    if len(weights) != len(parts):
+        raise UsageError(f"--weights: {len(weights)} files for {len(parts)} networks")
+    state = {}
+    for (prefix, part), path in zip(parts.items(), weights, strict=True):
+        loaded = load_weights(path, part)
+        state |= {prefix + key: loaded[key].contiguous().clone() for key in part.state_dict()}
+    return state
+
+
+def _write_texts(folder: Path, bundle: Path, contents: dict[str, dict[str, Any]]) -> None:
+    for part in ("configs", "docs", "models"):
+        (folder / part).mkdir(parents=True)
+    for name in COPIES:
+        shutil.copyfile(bundle / name, folder / name)
+    for name, content in contents.items():
+        (folder / "configs" / f"{name}.json").write_text(as_json(content))
+    card = (bundle / "docs" / "README.md").read_text()
+    (folder / "docs" / "README.md").write_text(
+        card + _how_to_run(folder.name, contents["metadata"])
+    )
+
+
+def _how_to_run(name: str, metadata: dict[str, Any]) -> str:
+    needed = ", ".join(f"{k} {v}" for k, v in metadata["required_packages_version"].items())
+    run = f"python -m monai.bundle run inference --bundle_root {name}"
+    return f"""
+## This package
+
+Made by `stroke-nets pack`. Its weights: `{json.dumps(metadata["weights"], ensure_ascii=False)}`.
+It needs {needed}.
+
+```
+{run} --config_file {name}/configs/inference.json --dataset_dir DATA
+```
+
+`SHA256SUMS` lists every file; `stroke-nets unpack` compares them before anything is written.
+"""
+
+
+def _write_models(folder: Path, state: dict[str, Tensor]) -> None:
+    torch.save(state, folder / MODELS[0])
+    save_file(state, folder / MODELS[1])
+    files = [
+        {"path": name, "url": "", "hash_val": file_sha256(folder / name), "hash_type": "sha256"}
+        for name in MODELS
+    ]
+    text = yaml.safe_dump({"large_files": files}, sort_keys=False)
+    (folder / "large_files.yml").write_text(
+        "# url: where the file lies, if not in this folder\n" + text
+    )

@@ -1,0 +1,94 @@
+"""A bundle's configurations as flat JSON that needs no other file."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from stroke_nets.errors import UsageError, did_you_mean
+
+LAYERS = {  # each workflow's file, and what lies over it and any overlay where a bundle has it
+    "train": ["train"],
+    "multi_gpu_train": ["train", "multi_gpu_train"],
+    "inference": ["inference", "packed"],
+    "evaluate": ["evaluate"],
+}
+
+
+def find_overlay(bundle: Path, name: str) -> Path:
+    """An overlay's file, by its name with or without its folder: ``ablations/x`` or ``x``.
+
+    Raises:
+        UsageError: the bundle has no overlay of that name.
+    """
+    configs = bundle / "configs"
+    files = {f.relative_to(configs).with_suffix("").as_posix(): f for f in configs.rglob("*.yaml")}
+    overlays = {k: f for k, f in files.items() if k not in {*LAYERS, "packed"}}
+    for key, file in overlays.items():
+        if name in (key, file.stem):
+            return file
+    hint = did_you_mean(name, overlays) or f"; choose from {', '.join(sorted(overlays))}"
+    raise UsageError(f"--overlay {name}: {bundle.name} has none of that name{hint}")
+
+
+def rendered(bundle: Path, overlay: Path | None) -> dict[str, dict[str, Any]]:
+    """A bundle's configurations by workflow, each with everything that lies over it merged in.
+
+    Two things change. Paths start at the bundle's own folder, and ``initialize`` only prepares the
+    reporting of errors: its other steps, which need data, open ``run`` (`monai.bundle.load` runs
+    ``initialize`` for the network alone).
+
+    Args:
+        bundle: its folder.
+        overlay: a file that lies over all workflows.
+    """
+    found = {}
+    for name in LAYERS:
+        base, *above = LAYERS[name]
+        file = bundle / "configs" / f"{base}.yaml"
+        if not file.is_file():
+            continue  # an ensemble is not trained
+        files = [file, *([overlay] if overlay else []), *(file.with_stem(a) for a in above)]
+        merged = ConfigParser.load_config_files([str(f) for f in files if f.is_file()])
+        found[name] = _at_home(merged)
+    return found
+
+
+def _at_home(config: dict[str, Any]) -> dict[str, Any]:
+    config["bundle_root"] = "."
+    if "checkpoint" in config:
+        config["checkpoint"] = "$@bundle_root + '/models/model.pt'"
+    first, *others = config["initialize"]
+    return config | {"initialize": [first], "run": [*others, *config["run"]]}
+
+
+def described(metadata: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:
+    """A bundle's metadata with the sizes and channels that an overlay may have changed.
+
+    Args:
+        metadata: of the bundle; changed in place.
+        inference: the rendered configuration.
+    """
+    formats = metadata["network_data_format"]
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    shape = inference["patch_size"] if "patch_size" in inference else [inference["size"]] * 2
+    image["spatial_shape"] = pred["spatial_shape"] = shape
+    if "offsets" in inference:
+        slices = [f"slice i{step:+d}" if step else "slice i" for step in inference["offsets"]]
+        image |= {"num_channels": len(slices), "channel_def": _numbered(slices)}
+    if inference.get("classes", 2) > 2:
+        lesions = [f"stroke lesion, class {k}" for k in range(1, inference["classes"])]
+        pred |= {"num_channels": inference["classes"]}
+        pred |= {"channel_def": _numbered(["background", *lesions])}
+    return metadata
+
+
+def _numbered(names: Sequence[str]) -> dict[str, str]:
+    return {str(number): name for number, name in enumerate(names)}
+
+
+def as_json(content: dict[str, Any]) -> str:
+    """Text of a JSON file."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

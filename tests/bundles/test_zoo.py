@@ -1,0 +1,170 @@
+"""What MONAI's model zoo asks of a bundle, of every bundle, by MONAI's own functions.
+
+Networks are narrow, and run in this process, from a working directory that is not the clone's.
+`test_slice_bundles.py` and `test_patch_bundles.py` ask for `check_properties() == []`.
+"""
+
+import inspect
+import json
+import pydoc
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_metadata, verify_net_in_out
+
+from stroke_nets.bundle_folders import bundle_names, bundles_root
+
+ROOT = bundles_root()
+SCHEMA = Path(__file__).parents[1] / "reference" / "monai" / "meta_schema_20240725.json"
+BASES = ("train.yaml", "inference.yaml", "evaluate.yaml")
+SPATIAL = "_meta_#network_data_format#inputs#image#spatial_shape"
+pytestmark = [
+    pytest.mark.filterwarnings("default"),  # MONAI and the exporters warn about their own calls
+    pytest.mark.usefixtures("elsewhere"),
+]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A working directory that holds nothing; two equal keys in one file are an error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # exporters leave files in it
+    monkeypatch.setenv("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
+
+
+def inference_files(bundle):
+    configs = ROOT / bundle / "configs"
+    return [str(f) for f in (configs / "inference.yaml", configs / "packed.yaml") if f.is_file()]
+
+
+def narrow(bundle):
+    """The least widths that a bundle's network takes, and a small size of its input."""
+    config = ConfigParser.load_config_files(inference_files(bundle))
+    if "patch_size" in config:
+        sizes = {"widths": [4, 8, 8], "heads": 2, "res_heads": 2, "blocks": [1, 1, 1]}
+        return {k: v for k, v in sizes.items() if k in config}, (1, 1, 16, 16, 16)
+    widths = [16, 16, 32, 32] if "resnet" in config else [4, 8, 8, 8, 16]
+    return {"widths": widths}, (1, 4, 48, 48)
+
+
+@pytest.fixture(scope="module", params=bundle_names())
+def bundle(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def saved(bundle, tmp_path_factory):
+    """A narrow network of a bundle in evaluation mode, its checkpoint, and an image."""
+    parser = ConfigParser()
+    parser.read_config(inference_files(bundle))
+    sizes, shape = narrow(bundle)
+    parser.update(sizes)
+    torch.manual_seed(0)
+    network = parser.get_parsed_content("network_def").eval()
+    path = tmp_path_factory.mktemp(bundle) / "model.pt"
+    torch.save(network.state_dict(), path)
+    return network, path, torch.rand(shape)
+
+
+def export(function, bundle, saved, filepath, **options):
+    sizes, shape = narrow(bundle)
+    function(
+        net_id="network_def",
+        filepath=str(filepath),
+        ckpt_file=str(saved[1]),
+        meta_file=str(ROOT / bundle / "configs" / "metadata.json"),
+        config_file=inference_files(bundle),
+        input_shape=shape,
+        **options,
+        **sizes,
+    )
+
+
+def fits(overlay, base):
+    """Whether every key of an overlay is one of the file it lies over, or one that it uses itself.
+
+    ``a::b`` may also be an argument that the class of ``a`` takes, and its file leaves out.
+    """
+    own = json.dumps(overlay)
+    for key, value in overlay.items():
+        path = key.removeprefix("+").split("::")
+        new = value == "%run" or f"@{key}" in own or key == "finalize"  # MONAI's last step
+        if not (new or holds(base, path)):
+            return False
+    return True
+
+
+def holds(config, path):
+    for part in path:
+        if isinstance(config, list):
+            config = config[int(part)]
+        elif part in config:
+            config = config[part]
+        else:
+            return part in inspect.signature(pydoc.locate(config.get("_target_", ""))).parameters
+    return True
+
+
+def test_every_key_of_an_overlay_is_in_its_base_and_no_key_is_there_twice(bundle):
+    configs = ROOT / bundle / "configs"
+    files = {str(f): ConfigParser.load_config_file(str(f)) for f in configs.rglob("*.yaml")}
+    bases = [files.pop(str(f)) for f in map(configs.joinpath, BASES) if str(f) in files]
+    for file, overlay in files.items():
+        assert any(fits(overlay, base) for base in bases), file
+
+
+def test_a_key_that_is_not_in_the_base_and_one_that_is_there_twice_are_seen(tmp_path):
+    base = ConfigParser.load_config_file(str(ROOT / "agmr_net" / "configs" / "train.yaml"))
+    assert fits({"max_epochs": 1, "network_def::attention": {}}, base)
+    assert not fits({"max_epoch": 1}, base)
+    assert not fits({"network_def::attentoin": {}}, base)
+    (tmp_path / "twice.yaml").write_text("a: 1\na: 2\n")
+    with pytest.raises(ValueError, match="Duplicate key"):
+        ConfigParser.load_config_file(str(tmp_path / "twice.yaml"))
+
+
+def test_no_configuration_refers_to_another_file_or_to_the_metadata(bundle):
+    for file in (ROOT / bundle / "configs").rglob("*.yaml"):
+        assert not re.search(r"%[^'\" ]*\.(ya?ml|json)|@_meta_", file.read_text()), file
+
+
+def test_it_is_verified(bundle, tmp_path, record_outcome):
+    record_outcome(bundle, "verify")
+    metadata = ROOT / bundle / "configs" / "metadata.json"
+    schema = shutil.copy(SCHEMA, tmp_path)
+    verify_metadata(meta_file=str(metadata), filepath=str(schema))
+    sizes, shape = narrow(bundle)
+    where = {"net_id": "network_def", "meta_file": str(metadata)}
+    where["config_file"] = inference_files(bundle)
+    verify_net_in_out(**where, device="cpu", **sizes, **{SPATIAL: list(shape[2:])})
+    with torch.device("meta"):  # as published: full widths and size, without the arithmetic
+        verify_net_in_out(**where, device="meta")
+
+
+@pytest.mark.zoo
+def test_torchscript_gives_equal_outputs(bundle, saved, tmp_path, record_outcome):
+    record_outcome(bundle, "torchscript")
+    network, _, image = saved
+    card = (ROOT / bundle / "docs" / "README.md").read_text()
+    traced = "by `torch.jit.trace`" in card
+    assert traced != ("by `torch.jit.script`" in card)
+    export(ckpt_export, bundle, saved, tmp_path / "model.ts", use_trace=traced)
+    exported = torch.jit.load(tmp_path / "model.ts")
+    with torch.no_grad():  # float32 kernels, fused otherwise
+        torch.testing.assert_close(exported(image), network(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.zoo
+def test_onnx_gives_equal_outputs(bundle, saved, tmp_path, record_outcome):
+    record_outcome(bundle, "onnx")
+    network, _, image = saved
+    export(onnx_export, bundle, saved, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    with torch.no_grad():  # float32 through a dozen layers in another order of summation
+        torch.testing.assert_close(torch.from_numpy(found), network(image), rtol=1e-4, atol=1e-5)
