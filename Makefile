@@ -64,6 +64,7 @@ test: .venv/installed
 
 test-label: .venv/installed label-env
 	$(BIN)/python -m pytest -m label -rs
+
 test-zoo: .venv/installed
 	$(BIN)/python -m pytest -m zoo tests/bundles tests/packing
 
