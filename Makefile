@@ -12,7 +12,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
 	touch $@
 
-.PHONY: help demo methods reproduce-env rehearsal test test-real lint clean
+.PHONY: help demo methods reproduce-env rehearsal test test-real test-browser lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -20,6 +20,7 @@ help:
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make test       the test suite"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
+	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
 	@echo "make lint       ruff, mypy, shared blocks"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
@@ -47,10 +48,14 @@ rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not real"
+	$(BIN)/python -m pytest -m "not real and not browser"
 
 test-real: .venv/installed
 	$(BIN)/python -m pytest -m real -rs
+
+test-browser: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser -rs
 
 lint: .venv/installed
 	$(BIN)/ruff check .
