@@ -12,7 +12,13 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
 	touch $@
 
-.PHONY: help demo methods reproduce-env rehearsal test test-real test-browser lint clean
+# The site has an environment of its own: nobody who uses the package needs MkDocs.
+.docs-venv/installed: Makefile
+	$(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/python -m pip install --quiet mkdocs==1.6.1 mkdocs-material==9.8.1
+	touch $@
+
+.PHONY: help demo methods reproduce-env rehearsal test test-real test-browser docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -21,6 +27,7 @@ help:
 	@echo "make test       the test suite"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
+	@echo "make docs       this documentation as a site, in build/site"
 	@echo "make lint       ruff, mypy, shared blocks"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
@@ -56,6 +63,10 @@ test-real: .venv/installed
 test-browser: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser -rs
+
+docs: .docs-venv/installed
+	.docs-venv/bin/mkdocs build --strict --quiet
+	@echo "look at it: python -m http.server --directory build/site"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
