@@ -3,6 +3,7 @@ BIN := .venv/bin
 CONFIGS := bundles/agmr_net/configs
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
+SLOW := real or label or zoo or ranks or browser   # markers of tests with a target of their own
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
 
@@ -20,7 +21,13 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.label-venv/bin/python -m pip install --quiet --no-deps --requirement label-requirements.txt
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env rehearsal test test-label test-zoo test-ranks test-real lint clean
+# The site has an environment of its own: nobody who uses the package needs MkDocs.
+.docs-venv/installed: Makefile
+	$(PYTHON) -m venv .docs-venv
+	.docs-venv/bin/python -m pip install --quiet mkdocs==1.6.1 mkdocs-material==9.8.1
+	touch $@
+
+.PHONY: help demo methods reproduce-env label-env rehearsal test test-label test-zoo test-ranks test-real test-browser docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -31,6 +38,8 @@ help:
 	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
 	@echo "make test-ranks every bundle trained in two processes"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
+	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
+	@echo "make docs       this documentation as a site, in build/site"
 	@echo "make lint       ruff, mypy, shared blocks"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
@@ -60,7 +69,7 @@ rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not real and not label and not zoo and not ranks"
+	$(BIN)/python -m pytest -m "not ($(SLOW))"
 
 test-label: .venv/installed label-env
 	$(BIN)/python -m pytest -m label -rs
@@ -73,6 +82,14 @@ test-ranks: .venv/installed
 
 test-real: .venv/installed
 	$(BIN)/python -m pytest -m real -rs
+
+test-browser: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser -rs
+
+docs: .docs-venv/installed
+	.docs-venv/bin/mkdocs build --strict --quiet
+	@echo "look at it: python -m http.server --directory build/site"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

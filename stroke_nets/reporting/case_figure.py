@@ -24,10 +24,11 @@ from stroke_nets.errors import DataError
 
 Array = NDArray[Any]
 
-CONVENTION = (
-    "Axial slice with the largest lesion area, radiological convention: the left of the picture is "
-    "the patient's right (R), anterior is up. Slices are counted from 0 at the feet."
+SIDES = (
+    "Radiological convention: the left of the picture is the patient's right (R), anterior is up. "
+    "Slices are counted from 0 at the feet."
 )
+CONVENTION = f"Axial slice with the largest lesion area. {SIDES}"
 LESION = "#ff7f0e"
 # Blue, yellow and black differ in lightness too: the colour-blind can tell them apart.
 DIFFERENCE = {
@@ -80,10 +81,10 @@ def load_slices(
     Raises:
         DataError: a file that cannot be read, or that does not lie on the image's 3D grid.
     """
-    volume, affine = _read(image)
+    volume, affine = read_ras(image)
     masks = []
     for path in (label, *predictions):
-        voxels, mask_affine = _read(path)
+        voxels, mask_affine = read_ras(path)
         if voxels.shape != volume.shape or not np.allclose(mask_affine, affine, atol=1e-3):
             raise DataError(f"{path}: its grid is not that of {image.name}; resample it first")
         masks.append(voxels > 0.5)
@@ -93,8 +94,12 @@ def load_slices(
     return [AxialSlice(volume[..., z], truth[..., z], p[..., z], (x, y), z) for p in predicted]
 
 
-def _read(path: Path) -> tuple[Array, Array]:
-    """Voxels of shape (X, Y, Z), turned to RAS, and their affine."""
+def read_ras(path: Path) -> tuple[Array, Array]:
+    """Voxels of shape (X, Y, Z), turned to RAS, and their affine.
+
+    Raises:
+        DataError: a file that cannot be read, or not of three dimensions.
+    """
     try:
         scan: Any = nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
         voxels = np.asanyarray(scan.dataobj)

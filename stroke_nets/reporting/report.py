@@ -3,7 +3,6 @@
 It reads result files and the scans that they name, and computes no figure itself.
 """
 
-import base64
 import csv
 import json
 import math
@@ -13,6 +12,7 @@ from typing import Any
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.reporting.case_figure import CONVENTION, draw_png, load_slice
+from stroke_nets.reporting.page import facts, picture, table, write_page
 
 # column: (heading, decimals)
 COLUMNS = {
@@ -38,22 +38,6 @@ NAMES = {
     "both_empty": "cases without a lesion and without a prediction",
     "connectivity": "neighbours of a lesion's voxel",
 }
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto;
-  padding: 1rem; max-width: 80rem; }
-h1 { margin: 0; } .notice { border-left: .3rem solid #b00020; padding-left: .6rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0; }
-caption { text-align: left; color: #444; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ccc; text-align: right;
-  font-variant-numeric: tabular-nums; white-space: nowrap; }
-thead th { white-space: normal; vertical-align: bottom; }
-caption { white-space: nowrap; }
-dl { columns: 26rem; } dl div { display: flex; gap: 1rem; break-inside: avoid; }
-dt { color: #444; } dt::after { content: ":"; } dd { margin: 0; font-weight: 600; }
-th:first-child, td:first-child { text-align: left; } thead th { background: #f0f0f0; }
-figure { margin: 2rem 0; } img { max-width: 100%; height: auto; }
-figcaption small { color: #444; overflow-wrap: anywhere; }
-"""
 
 
 def write_report(run_dir: Path, dataset_dir: Path) -> Path:
@@ -73,26 +57,14 @@ def write_report(run_dir: Path, dataset_dir: Path) -> Path:
     cases, summary = _read_results(run_dir)
     name = run_dir.resolve().name
     figures = [_case_figure(i, case, run_dir, dataset_dir) for i, case in enumerate(cases)]
-    body = "\n".join(
-        [
-            f"<h1>Evaluation of {escape(name)}</h1>",
-            '<p class="notice"><strong>For research use only.</strong> Not for diagnosis.</p>',
-            _summary_section(summary),
-            _volume_section(summary),
-            _cases_section(cases),
-            f"<h2>Pictures</h2>\n<p>{CONVENTION}</p>",
-            *figures,
-        ]
-    )
-    page = run_dir / "report.html"
-    page.write_text(
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Evaluation of {escape(name)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n",
-        encoding="utf-8",
-    )
-    return page
+    parts = [
+        _summary_section(summary),
+        _volume_section(summary),
+        _cases_section(cases),
+        f"<h2>Pictures</h2>\n<p>{CONVENTION}</p>",
+        *figures,
+    ]
+    return write_page(run_dir / "report.html", f"Evaluation of {name}", parts)
 
 
 def _read_results(run_dir: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
@@ -119,19 +91,6 @@ def _number(value: Any, decimals: int) -> str:
     return "n/a" if math.isnan(number) else f"{number:.{decimals}f}"
 
 
-def _table(caption: str, head: list[str], rows: list[list[str]]) -> str:
-    """An HTML table; the cells are HTML already, the first of each row heads it."""
-    cells = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "\n".join(
-        f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
-        for first, *rest in rows
-    )
-    return (
-        f'<div class="wide"><table>\n<caption>{caption}</caption>\n'
-        f"<thead><tr>{cells}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
-    )
-
-
 def _summary_section(summary: dict[str, Any]) -> str:
     """The settings of the run, the table over all cases and the counts."""
     rows = []
@@ -147,7 +106,7 @@ def _summary_section(summary: dict[str, Any]) -> str:
     caption = "Mean &plusmn; sample standard deviation; excluded: cases where a figure is undefined"
     head = ["Metric", "Mean &plusmn; std", "95 % interval of the mean", "Median", "Cases"]
     head.append("Excluded")
-    return f"<h2>Summary</h2>\n<dl>\n{_facts(summary)}</dl>\n{_table(caption, head, rows)}"
+    return f"<h2>Summary</h2>\n{_facts(summary)}\n{table(caption, head, rows)}"
 
 
 def _volume_section(summary: dict[str, Any]) -> str:
@@ -160,28 +119,19 @@ def _volume_section(summary: dict[str, Any]) -> str:
     ]
     head = ["Volume", "Cases", "Dice", "Recall", "Precision", "Lesion F1", "Lesions", "Lesion Dice"]
     caption = "Means; cases by their total lesion volume, lesions by their own"
-    return f"<h2>By volume</h2>\n{_table(caption, head, rows)}"
+    return f"<h2>By volume</h2>\n{table(caption, head, rows)}"
 
 
 def _facts(summary: dict[str, Any]) -> str:
     """What is one number or word: settings, pooled Dice, how often an empty mask decided."""
     above = summary["dice_above_1ml"]
-    facts = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
-    facts["dice_global"] = _number(summary["dice_global"], 3)
-    facts[f"mean Dice of the {above['n']} cases above {above['min_ml']:g} ml"] = _number(
+    found = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
+    found["dice_global"] = _number(summary["dice_global"], 3)
+    found[f"mean Dice of the {above['n']} cases above {above['min_ml']:g} ml"] = _number(
         above["mean"], 3
     )
-    facts |= summary["policy_cases"]
-    return "".join(
-        f"<div><dt>{escape(NAMES.get(key, key.replace('_', ' ')))}</dt>"
-        f"<dd>{escape(_without_folder(value))}</dd></div>\n"
-        for key, value in facts.items()
-    )
-
-
-def _without_folder(value: Any) -> str:
-    """Text of a setting; of an absolute path the last part only, so the page names no folder."""
-    return Path(value).name if str(value).startswith("/") else str(value)
+    found |= summary["policy_cases"]
+    return facts([(NAMES.get(key, key.replace("_", " ")), v) for key, v in found.items()])
 
 
 def _cases_section(cases: list[dict[str, str]]) -> str:
@@ -193,7 +143,7 @@ def _cases_section(cases: list[dict[str, str]]) -> str:
     ]
     head = ["Subject", "Session", *(heading for heading, _ in COLUMNS.values())]
     caption = "n/a: undefined because a mask is empty"
-    return f"<h2>Cases</h2>\n{_table(caption, head, rows)}"
+    return f"<h2>Cases</h2>\n{table(caption, head, rows)}"
 
 
 def _case_figure(index: int, case: dict[str, str], run_dir: Path, dataset_dir: Path) -> str:
@@ -204,14 +154,9 @@ def _case_figure(index: int, case: dict[str, str], run_dir: Path, dataset_dir: P
     shown = load_slice(
         dataset_dir / case["image"], dataset_dir / case["label"], run_dir / case["prediction"]
     )
-    png = base64.b64encode(draw_png(shown)).decode()
     who = " ".join(filter(None, [case["subject"], case["session"]]))
     what = f"slice {shown.z}, Dice {_number(case['dice'], 3)}"
     alt = f"{who}, axial {what}: image, truth, prediction and their difference"
     files = "; ".join(f"{key} {case[key]}" for key in FILES)
-    return (
-        f'<figure id="case-{index}">\n'
-        f'<img alt="{escape(alt)}" src="data:image/png;base64,{png}">\n'
-        f"<figcaption><strong>{escape(who)}</strong>, {what}<br>"
-        f"<small>{escape(files)}</small></figcaption>\n</figure>\n"
-    )
+    caption = f"<strong>{escape(who)}</strong>, {what}<br><small>{escape(files)}</small>"
+    return picture(draw_png(shown), alt, caption, f"case-{index}")

@@ -1,7 +1,6 @@
 import csv
 import json
 import re
-from html.parser import HTMLParser
 
 import matplotlib.image
 import nibabel as nib
@@ -14,22 +13,9 @@ from stroke_nets.metrics.summary import summarize
 from stroke_nets.reporting.case_figure import draw_png, load_slice
 from stroke_nets.reporting.report import write_report
 
+from .page import Page
+
 SHAPE = (12, 16, 8)
-
-
-class Page(HTMLParser):
-    """Collects what the tests ask about."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags = []
-        self.feed(text)
-
-    def all(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
 
 
 def box(x, y, z):
@@ -114,7 +100,7 @@ def test_page_is_accessible(page):
     assert "<title>Evaluation of my_run</title>" in text
     assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
     assert "research use only" in text
-    assert "radiological convention" in text
+    assert "Radiological convention" in text
     targets = {figure["id"] for figure in page.all("figure")}
     assert {link["href"].removeprefix("#") for link in page.all("a")} == targets
 

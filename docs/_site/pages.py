@@ -1,0 +1,136 @@
+"""The site's pages that lie elsewhere in the repository, its navigation, and the links of all.
+
+A hook of MkDocs. Nothing is copied in git: model cards, README and the rest are read when the site is
+built. A link to a file that is no page becomes its text; one to nothing fails the build.
+"""
+
+import json
+import logging
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[2]
+log = logging.getLogger("mkdocs.hooks.pages")  # a warning fails `mkdocs build --strict`
+
+PAGES = {
+    "index.md": "README.md",
+    "methods/index.md": "bundles/README.md",
+    "add_a_method.md": "CONTRIBUTING.md",
+    "changes.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+}
+NAVIGATION = {
+    "First steps": "index.md",
+    "Predict": "predict.md",
+    "Methods": "methods/*.md",
+    "Data sets": ["data_sets.md", "simulated_patients.md", "normalize.md"],
+    "Reproduce": ["reproduce.md", "rehearsal/*.md"],
+    "MONAI": ["monai_label.md", "monai.md"],
+    "Faults": "faults.md",
+    "Performance": "performance.md",
+    "Add a method": "add_a_method.md",
+    "More": "*.md",  # whatever is in no other place
+}
+FIGURES = "rehearsal/figures.md"
+RECIPES = "<!-- recipes -->"
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+
+
+def sources() -> dict[str, str]:
+    """Pages that are files elsewhere in the repository: page, file."""
+    cards = sorted(path.relative_to(ROOT) for path in ROOT.glob("bundles/*/docs/README.md"))
+    return PAGES | {f"methods/{card.parts[1]}.md": card.as_posix() for card in cards}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that do not lie in docs/, then make the navigation of what there is."""
+    for page, source in sources().items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
+    pictures = sorted(Path(f.src_uri).name for f in files if f.src_uri.startswith("rehearsal/"))
+    shown = [f"![{name}]({name})" for name in pictures if name.endswith(".png")]
+    if shown:
+        text = "\n\n".join(["# Figures", *shown])
+        files.append(File.generated(config, FIGURES, content=text))
+    config.nav = navigation([file.src_uri for file in files.documentation_pages()])
+    return files
+
+
+def navigation(pages: list[str]) -> list[dict[str, Any]]:
+    """`NAVIGATION` with patterns filled in; what is not there is left out."""
+    left, shown = sorted(pages), []
+    for title, wanted in NAVIGATION.items():
+        patterns = [wanted] if isinstance(wanted, str) else wanted
+        found = [page for pattern in patterns for page in _matching(left, pattern)]
+        left = [page for page in left if page not in found]
+        if found:
+            single = isinstance(wanted, str) and "*" not in wanted
+            shown.append({title: found[0] if single else found})
+    return shown
+
+
+def _matching(pages: list[str], pattern: str) -> list[str]:
+    """The pages of a pattern, a folder's own page first."""
+    found = [page for page in pages if Path(page).match(pattern)]
+    found = [page for page in found if page.count("/") == pattern.count("/")]
+    return sorted(found, key=lambda page: Path(page).stem not in ("index", "README"))
+
+
+def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
+    """Fill in the data sets' recipes, and point links at the site's pages."""
+    here = page.file.src_uri
+    elsewhere = sources()
+    source = elsewhere.get(here, f"docs/{here}")
+    pages = {file: page for page, file in elsewhere.items()}
+    known = {file.src_uri for file in files}
+
+    def pointed(link: re.Match[str]) -> str:
+        picture, text, target, anchor = link.groups()
+        if not target or ":" in target:
+            return link[0]
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        if not (ROOT / path).exists():
+            log.warning("%s: links to %s, which is not there", source, target)
+        found = pages.get(path, path.removeprefix("docs/"))
+        if found not in known:
+            return text
+        way = posixpath.relpath(found, posixpath.dirname(here) or ".")
+        return f"{picture}[{text}]({way}{anchor or ''})"
+
+    filled = markdown.replace(RECIPES, recipes()) if RECIPES in markdown else markdown
+    return LINK.sub(pointed, filled)
+
+
+def recipes() -> str:
+    """A section for each data set, of its recipe in data_manifests/."""
+    parts = []
+    for path in sorted(ROOT.glob("data_manifests/*.json")):
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+        if "licence" in recipe and "layout" in recipe:
+            parts.append(_recipe(recipe))
+    return "\n\n".join(parts)
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    def words(content: dict[str, Any]) -> str:
+        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in content.items())
+
+    where = " ".join(f"<{url}>" for url in recipe["source"])
+    return "\n".join(
+        [
+            f"## {recipe['title']}\n",
+            f"`stroke-nets prepare {recipe['name']} SOURCE DATA`\n",
+            f"- Licence: {recipe['licence']}",
+            f"- Source: {where}",
+            f"- Cite: {recipe['citation']}",
+            f"- Expected: {words(recipe['expected'])}",
+            f"- Split: {words(recipe['split'])}",
+            "\nLayout:\n\n```",
+            *recipe["layout"],
+            "```",
+        ]
+    )
