@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from monai.data import Dataset
 from monai.data.utils import pickle_hashing
+from monai.transforms import Compose
 from tqdm import tqdm
 
 from stroke_nets import __version__
@@ -84,6 +85,7 @@ class SliceDataset(VolumeDataset):
         transform: loads and resamples a dictionary; deterministic.
         cache_dir: where the volumes are kept, readable by this user only.
         offsets: the S slices, as steps from slice i.
+        augment: changes an item at random; None for no change.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class SliceDataset(VolumeDataset):
         transform: Callable,
         cache_dir: str,
         offsets: Sequence[int] = OFFSETS,
+        augment: Callable | None = None,
     ) -> None:
         """Fill the cache and number the slices."""
         super().__init__(data, transform, cache_dir)
+        self.augment = augment or Compose()
         self.offsets = tuple(offsets)
         self.ends = np.cumsum([len(v["label"]) for v in self.volumes])
 
@@ -112,7 +116,8 @@ class SliceDataset(VolumeDataset):
         for channel, offset in enumerate(self.offsets):
             if 0 <= z + offset < depth:
                 image[channel] = volume["image"][z + offset]
-        return {"image": image, "label": volume["label"][z][None].astype(np.float32)}
+        label = volume["label"][z][None].astype(np.float32)
+        return self.augment({"image": image, "label": label})
 
     def lesion_weights(self, share: float) -> list[float]:
         """Sampling weights that draw slices with lesion with probability ``share``.

@@ -10,6 +10,8 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stroke_nets.engines.nnunet_weights import SCALARS, from_nnunet
@@ -20,7 +22,8 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
     """A checkpoint's weights, if they are this network's. Nothing in the file is executed.
 
     Args:
-        path: a checkpoint of a run, a bare state dict, or nnU-Net v2's ``checkpoint_final.pth``.
+        path: a checkpoint of a run, a bare state dict, published ``.safetensors`` (halves become
+            float32), or nnU-Net v2's ``checkpoint_final.pth``.
         network: may be on the meta device.
 
     Raises:
@@ -30,9 +33,8 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
     try:
-        with torch.serialization.safe_globals(SCALARS):
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        saved = _open(Path(path))
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         reason = type(error).__name__  # PyTorch's text is long, and advises to execute the file
         raise DataError(
             f"checkpoint {path}: cannot be read ({reason}); give one of a training"
@@ -50,6 +52,14 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
                 f"wanted {wanted.get(name, 'none')}; give the overlay and widths of its training"
             )
     return dict(weights)
+
+
+def _open(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        found = load_file(path)
+        return {name: v.float() if v.is_floating_point() else v for name, v in found.items()}
+    with torch.serialization.safe_globals(SCALARS):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -71,3 +71,11 @@ def test_all_bad_files_are_reported(tmp_path):
 
     with pytest.raises(DataError, match=r"(?s)x\.nii\.gz: no such file.*y\.nii\.gz: no such file"):
         SliceDataset(cases, Compose([LoadScand(["image", "label"])]), str(tmp_path / "cache"))
+
+
+def test_stacks_are_augmented_one_by_one(cases, tmp_path):
+    plain = SliceDataset(cases, Load(), str(tmp_path / "cache"))
+    changed = SliceDataset(
+        cases, Load(), str(tmp_path / "cache"), augment=lambda item: {"image": -item["image"]}
+    )
+    assert all(np.array_equal(a["image"], -b["image"]) for a, b in zip(changed, plain, strict=True))
