@@ -27,12 +27,13 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.docs-venv/bin/python -m pip install --quiet mkdocs==1.6.1 mkdocs-material==9.8.1
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env rehearsal test test-label test-zoo test-ranks test-real test-browser docs lint clean
+.PHONY: help demo methods reproduce-env label-env rehearsal weights test test-label test-zoo test-ranks test-real test-browser docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
+	@echo "make weights    make the shipped weights again, from MASKS='folder folder'"
 	@echo "make test       the test suite"
 	@echo "make test-label MONAI Label with every bundle, over REST, in an environment of its own"
 	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
@@ -67,6 +68,16 @@ label-env: .label-venv/installed
 
 rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
+
+# the masks are not shipped: MASKS names folders of lesion masks in MNI space
+weights: .venv/installed
+	$(BIN)/python examples/train_weights.py data data/weights $(MASKS)
+	$(BIN)/python examples/train_weights.py train agmr_net data/weights
+	$(BIN)/python examples/train_weights.py train mscsa_default data/weights
+	$(BIN)/python examples/try_weights.py simulated runs/tried data/weights \
+		$(foreach b,agmr_net mscsa_default,$(b)=runs/$(b)/narrow/fold0/checkpoints/best.pt)
+	$(BIN)/python examples/train_weights.py publish agmr_net runs/tried
+	$(BIN)/python examples/train_weights.py publish mscsa_default runs/tried
 
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not ($(SLOW))"

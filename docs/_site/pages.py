@@ -1,7 +1,7 @@
 """The site's pages that lie elsewhere in the repository, its navigation, and the links of all.
 
-A hook of MkDocs. Nothing is copied in git: model cards, README and the rest are read when the site is
-built. A link to a file that is no page becomes its text; one to nothing fails the build.
+A hook of MkDocs. Nothing is copied in git: model cards, README and the rest are read when the site
+is built. A link to a file that is no page becomes its text; one to nothing fails the build.
 """
 
 import json

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from monai.data import Dataset
+from monai.transforms import Compose
 from tqdm import tqdm
 
 from stroke_nets.data.cache import Arrays, VolumeCache
@@ -81,6 +82,9 @@ class SliceDataset(VolumeDataset):
         transform: loads and resamples a dictionary; deterministic.
         cache_dir: where the volumes are kept, readable by this user only.
         offsets: the S slices, as steps from slice i.
+        augment: changes an item at random, in the same way whenever it is drawn in an epoch; None
+            for no change.
+        seed: of what ``augment`` draws, with the epoch and the item's number.
     """
 
     def __init__(
@@ -89,11 +93,19 @@ class SliceDataset(VolumeDataset):
         transform: Callable,
         cache_dir: str,
         offsets: Sequence[int] = OFFSETS,
+        augment: Compose | None = None,
+        seed: int = 0,
     ) -> None:
         """Fill the cache and number the slices."""
         super().__init__(data, transform, cache_dir)
+        self.augment = augment or Compose()
+        self.seed, self.epoch = seed, 0
         self.offsets = tuple(offsets)
         self.ends = np.cumsum([len(v["label"]) for v in self.volumes])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change slices in other ways than in the epochs before."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         """Number of slices."""
@@ -110,7 +122,10 @@ class SliceDataset(VolumeDataset):
             if 0 <= z + offset < depth:
                 image[channel] = volume["image"][z + offset]
         label = volume["label"][z][None].astype(np.float32)
-        return {"image": image, "label": label, "case": f"{self.names[case]} slice {z}"}
+        item = {"image": image, "label": label, "case": f"{self.names[case]} slice {z}"}
+        words = np.random.SeedSequence([self.seed, self.epoch, index])
+        self.augment.set_random_state(seed=int(words.generate_state(1)[0]))
+        return self.augment(item)
 
     def lesion_weights(self, share: float) -> list[float]:
         """Sampling weights that draw slices with lesion with probability ``share``.

@@ -21,7 +21,8 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
     """A checkpoint's weights, if they are this network's. Nothing in the file is executed.
 
     Args:
-        path: a checkpoint of a run, a bare state dict, or nnU-Net v2's ``checkpoint_final.pth``.
+        path: a checkpoint of a run, a bare state dict, published ``.safetensors`` (halves become
+            float32), or nnU-Net v2's ``checkpoint_final.pth``.
         network: may be on the meta device.
 
     Raises:

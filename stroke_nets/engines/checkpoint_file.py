@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from stroke_nets.engines.nnunet_weights import SCALARS
 from stroke_nets.errors import DataError, UsageError
@@ -55,7 +57,7 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> Any:
-    """What a checkpoint holds. Nothing in the file is executed.
+    """What a checkpoint holds; halves of a ``.safetensors`` become float32. Nothing is executed.
 
     Raises:
         DataError: it is not as it was written, or cannot be read.
@@ -67,9 +69,12 @@ def read(path: Path) -> Any:
             if file_digest(stream, "sha256").hexdigest() != beside.read_text().split(" ")[0]:
                 raise DataError(f"checkpoint {path}: damaged (its sha256 is not that of {beside})")
     try:
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+            return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
         with torch.serialization.safe_globals(SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         reason = type(error).__name__  # PyTorch's text is long, and advises to execute the file
         raise DataError(
             f"checkpoint {path}: cannot be read ({reason}); give one of a training"

@@ -232,7 +232,9 @@ class BackendInferer(Inferer):
         self.network: nn.Module | None = None  # the last one, which the runs belong to
         self.runs: dict[tuple[int, ...], Run] = {}
 
-    def __call__(self, inputs: Tensor, network: nn.Module) -> Tensor:
+    def __call__(  # type: ignore[override]  # MONAI's takes further arguments that nobody gives
+        self, inputs: Tensor, network: nn.Module
+    ) -> Tensor:
         """What the inferer makes of the volumes B x 1 x ... with the compiled network."""
         if network is not self.network:
             self.network, self.runs = network, {}

@@ -156,7 +156,7 @@ def _add_probabilities(total: Tensor, logits: Tensor, axes: Sequence[int]) -> No
     for first in range(0, depth, PLANES):
         last = min(first + PLANES, depth)
         planes = slice(depth - last, depth - first) if 2 in axes else slice(first, last)
-        total[:, :, planes] += logits[:, :, first:last].float().softmax(1).flip(axes)
+        total[:, :, planes] += logits[:, :, first:last].float().softmax(1).flip(tuple(axes))
 
 
 def _ends(margins: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -20,8 +20,11 @@ ADMITTED = (  # all that torch.load(weights_only=True) needs for weights and nnU
     "torch._utils._rebuild_tensor_v2",
     "torch.serialization._get_layout",
 )
-STRINGS = ("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "STRING", "BINSTRING")
-STRINGS += ("SHORT_BINSTRING",)
+STRINGS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"} | {
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+}
 
 
 def calls(stream: IO[bytes]) -> list[str]:
@@ -92,9 +95,9 @@ def _globals(stream: IO[bytes]) -> Iterator[str]:
                 elif opcode.name == "MEMOIZE":
                     memo[len(memo)] = strings[-1] if strings else ""
                 elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                    memo[int(argument)] = strings[-1] if strings else ""
+                    memo[int(argument or 0)] = strings[-1] if strings else ""
                 elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-                    strings.append(memo.get(int(argument), ""))
+                    strings.append(memo.get(int(argument or 0), ""))
                 elif opcode.name.startswith("EXT"):
                     yield "a registered extension"
         except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:

@@ -11,7 +11,6 @@ import stat
 import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from stroke_nets.errors import DataError, UsageError
 
@@ -20,7 +19,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
 CHUNK = 1 << 20
 
 
-def sha256(stream: IO[bytes]) -> str:
+def sha256(stream: Any) -> str:
     """The checksum of what is left of a stream, in hexadecimal."""
     return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -105,7 +105,7 @@ def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tens
         parts = {f"networks.{number}.": member for number, member in enumerate(members)}
     if len(weights) != len(parts):
         raise UsageError(f"--weights: {len(weights)} files for {len(parts)} networks")
-    state = {}
+    state: dict[str, Tensor] = {}
     for (prefix, part), path in zip(parts.items(), weights, strict=True):
         loaded = load_weights(path, part)
         state |= {prefix + key: loaded[key].contiguous().clone() for key in part.state_dict()}

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, Lambdad
 
 from stroke_nets.data.slices import SliceDataset, VolumeDataset
 from stroke_nets.errors import DataError
@@ -56,3 +57,10 @@ def test_all_bad_files_are_reported(tmp_path):
 
     with pytest.raises(DataError, match=r"(?s)x\.nii\.gz: no such file.*y\.nii\.gz: no such file"):
         SliceDataset(cases, Compose([LoadScand(["image", "label"])]), str(tmp_path / "cache"))
+
+
+def test_stacks_are_augmented_one_by_one(cases, tmp_path):
+    plain = SliceDataset(cases, Load(), str(tmp_path / "cache"))
+    flip = Compose([Lambdad("image", lambda image: -image)])
+    changed = SliceDataset(cases, Load(), str(tmp_path / "cache"), augment=flip)
+    assert all(np.array_equal(a["image"], -b["image"]) for a, b in zip(changed, plain, strict=True))

@@ -15,6 +15,7 @@ class Contrast:
     """Intensities of one patient; white matter of a T1w scan is about 0.9."""
 
     tissues: tuple[float, float, float]  # fluid, grey matter, white matter
+    lesion: float  # what a lesion's cavity comes near to: fluid in a T1w scan
     detail: float  # share of the template's own detail, deep nuclei above all
     sharpness: float  # of the borders between tissues; 1: as blurred as the template's average
     atrophy: float  # fluid's advantage at those borders: above 1 sulci are wide
@@ -30,21 +31,21 @@ def draw_contrast(rng: np.random.Generator, kind: str) -> Contrast:
 
     Args:
         rng: source of the values.
-        kind: ``t1w``: fluid and bone dark, white matter and fat bright; ``random``: anything.
+        kind: ``t1w``: fluid and bone dark, white matter and fat bright; ``random``: anything, with
+            lesions that may be brighter than any tissue.
     """
     sharpness, atrophy = rng.uniform(1.3, 2.4), np.exp(rng.normal(0.3, 0.4))
     if kind == "random":
         draw = rng.uniform(0.05, 1.0, 8).tolist()
-        detail = rng.uniform(-1, 1)
+        detail, lesion = rng.uniform(-1, 1), float(rng.uniform(0.05, 1.5))
     else:
         means = (0.26, 0.62, 0.88, 0.35, 0.08, 0.40, 0.95, 0.45)
         widths = (0.04, 0.04, 0.03, 0.08, 0.03, 0.12, 0.15, 0.08)
         draw = np.maximum(rng.normal(means, widths), 0.02).tolist()
-        detail = rng.uniform(0.5, 1.5)
+        detail, lesion = rng.uniform(0.5, 1.5), draw[0]
     fluid, grey, white, dura, bone, marrow, scalp, muscle = draw
-    return Contrast(
-        (fluid, grey, white), detail, sharpness, atrophy, dura, bone, marrow, scalp, muscle
-    )
+    tissues = (fluid, grey, white)
+    return Contrast(tissues, lesion, detail, sharpness, atrophy, dura, bone, marrow, scalp, muscle)
 
 
 def paint_lesion(
@@ -57,8 +58,9 @@ def paint_lesion(
 ) -> None:
     """Paint one lesion into an image.
 
-    A chronic lesion is a cavity, about as dark as fluid, within a gliotic rim; a subacute one has
-    lost some contrast with fluid and keeps a trace of what was there.
+    A chronic lesion is a cavity, about as dark as fluid, within a gliotic rim, with some strands of
+    gliosis left in it; a subacute one has lost some contrast with fluid and keeps a trace of what
+    was there.
 
     Args:
         rng: source of the lesion's own intensities.
@@ -68,17 +70,18 @@ def paint_lesion(
         contrast: of the patient.
         chronic: else subacute.
     """
-    fluid, grey, white = contrast.tissues
-    tissue = image[box]
+    _, grey, white = contrast.tissues
+    dead, tissue = contrast.lesion, image[box]
     texture = 0.03 * smooth_field(rng, weight.shape, 6)
     if chronic:
         thickness = min(2.0, 0.2 * float((weight > 0.5).sum()) ** (1 / 3))  # of the rim, mm
         inner = ndimage.gaussian_filter(weight, thickness)
-        cavity = np.clip((inner - 0.6) / rng.uniform(0.15, 0.35), 0, 1)
-        gliosis = 0.5 * tissue + 0.5 * (fluid + rng.uniform(0.25, 0.6) * (grey - fluid))
-        core = fluid + rng.uniform(0, 0.25) * (grey - fluid)
+        strands = rng.uniform(0, 0.25) * smooth_field(rng, weight.shape, 4)
+        cavity = np.clip((inner - 0.6 + strands) / rng.uniform(0.15, 0.35), 0, 1)
+        gliosis = 0.5 * tissue + 0.5 * (dead + rng.uniform(0.25, 0.6) * (grey - dead))
+        core = dead + rng.uniform(0, 0.25) * (grey - dead)
         painted = gliosis + cavity * (core - gliosis)
     else:
         fade = rng.uniform(0.25, 0.55)
-        painted = tissue + fade * (fluid + 0.3 * (grey - fluid) - tissue)
+        painted = tissue + fade * (dead + 0.3 * (grey - dead) - tissue)
     image[box] = tissue + weight * (painted + texture * white - tissue)

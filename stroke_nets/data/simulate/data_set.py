@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 import stroke_nets
-from stroke_nets.data import folds as fold_rules
 from stroke_nets.data import manifest
+from stroke_nets.data.folds import size_balanced
 from stroke_nets.data.simulate.masks import mask_files
-from stroke_nets.data.simulate.patient import Design, simulate_patient
+from stroke_nets.data.simulate.patient import Design, lesion_source, simulate_patient
 from stroke_nets.data.simulate.template import TEMPLATE, template
 from stroke_nets.errors import UsageError
 
-RECIPE = 1  # raise it when a change alters any patient's voxels: old folders are then refused
+RECIPE = 2  # raise it when a change alters any patient's voxels: old folders are then refused
 NAME = "Simulated chronic-stroke patients"
 LICENCE = (
     "Derived from the ICBM 152 template, Copyright (C) 1993-2009 Louis Collins, McConnell Brain "
@@ -48,7 +48,8 @@ def simulate(
         subjects: number of patients.
         seed: of the data set.
         workers: processes, 1 for none beside this one; the result is the same for any number.
-        folds: cross-validation folds, balanced by lesion volume.
+        folds: cross-validation folds, balanced by lesion volume; patients whose lesions come from
+            one real mask share a fold.
         design: the kind of patients; ``Design()`` if None.
 
     Returns:
@@ -67,9 +68,7 @@ def simulate(
         mask_files(design.masks)
     _claim(out, _generator(subjects, seed, design))
     records = _make_all(out, subjects, seed, workers, design)
-    chosen = fold_rules.size_balanced([r["lesion_voxels"] for r in records], folds, seed)
-    for record, fold in zip(records, chosen, strict=True):
-        record["fold"] = fold
+    deal_by_source(records, folds, seed)
     _write_text(out / "participants.tsv", _participants(records))
     provenance = {
         "command": f"stroke-nets simulate OUT --subjects {subjects} --seed {seed} --folds {folds}"
@@ -175,7 +174,20 @@ def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
         t1, mask = simulate_patient(seed, index, design)
         _write_volume(out / image, t1)
         _write_volume(out / label, mask)
-    return manifest.describe(out, subject=subject, session="ses-1", image=image, label=label)
+    record = manifest.describe(out, subject=subject, session="ses-1", image=image, label=label)
+    source = lesion_source(seed, index, design)
+    return record | ({} if source is None else {"lesion_source": source})
+
+
+def deal_by_source(records: list[dict[str, Any]], folds: int, seed: int) -> None:
+    """Give each record its fold, one for all that have the same ``lesion_source``."""
+    groups = [record.get("lesion_source", record["subject"]) for record in records]
+    volumes = dict.fromkeys(groups, 0)
+    for group, record in zip(groups, records, strict=True):
+        volumes[group] += record["lesion_voxels"]
+    dealt = dict(zip(volumes, size_balanced(list(volumes.values()), folds, seed), strict=True))
+    for group, record in zip(groups, records, strict=True):
+        record["fold"] = dealt[group]
 
 
 def _write_volume(path: Path, voxels: NDArray[Any]) -> None:

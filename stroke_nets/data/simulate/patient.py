@@ -1,7 +1,7 @@
 """One simulated patient, from the choice of a design to the scan and its mask."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,7 +47,8 @@ class Stroke:
     volumes: list[int]  # of the lesions, in voxels
     sides: list[int]  # LEFT or RIGHT, of each
     chronic: bool  # else subacute
-    real: NDArray[np.bool_] | None = None  # the lesion if it is a real mask, in template space
+    mask: Path | None = None  # the real mask that is the lesion
+    mirrored: bool = False  # whether it is turned left to right
 
 
 def draw_stroke(rng: np.random.Generator, masks: Path | None = None) -> Stroke:
@@ -59,7 +60,6 @@ def draw_stroke(rng: np.random.Generator, masks: Path | None = None) -> Stroke:
 
     Raises:
         UsageError: ``masks`` holds no mask.
-        DataError: the mask drawn cannot be read or does not meet the brain.
     """
     chronic = bool(rng.random() < 0.75)
     volumes = draw_volumes(rng)
@@ -67,9 +67,19 @@ def draw_stroke(rng: np.random.Generator, masks: Path | None = None) -> Stroke:
     if masks is None or not volumes:
         return Stroke(volumes, sides, chronic)
     files = mask_files(masks)
-    real = bring_mask(files[rng.integers(len(files))], mirrored=bool(rng.random() < 0.5))
-    right = int(real[round(head().middle) :].sum()) > int(real.sum()) / 2
-    return Stroke([int(real.sum())], [RIGHT if right else LEFT], chronic, real)
+    mask = files[rng.integers(len(files))]
+    return Stroke(volumes, sides, chronic, mask, mirrored=bool(rng.random() < 0.5))
+
+
+def lesion_source(seed: int, index: int, design: Design) -> str | None:
+    """The real mask that one patient's lesion is taken from; None if it was drawn.
+
+    Patients with the same source have lesions of the same shape: they belong into one fold.
+    """
+    if design.plain:
+        return None
+    mask = draw_stroke(np.random.default_rng([seed, index, 1]), design.masks).mask
+    return mask.name if mask else None
 
 
 def simulate_patient(
@@ -93,18 +103,27 @@ def simulate_patient(
     if design.plain:
         return plain_patient(seed, index)
     rng = np.random.default_rng([seed, index, 1])  # 1: not the stream of the plain patient
-    stroke = draw_stroke(rng, design.masks)
+    stroke, real = _with_mask(draw_stroke(rng, design.masks))
     contrast = draw_contrast(rng, design.contrast)
     source = bend_head(rng, design.bend, _swelling(rng, stroke))
     image, label = sample_head(paint_head(rng, contrast, design.skull), source)
     mask = np.zeros(image.shape, np.uint8)
-    for box, weight in _lesions(rng, stroke, source, label):
+    for box, weight in _lesions(rng, stroke, real, source, label):
         paint_lesion(rng, image, box, weight, contrast, stroke.chronic)
         mask[box] |= weight > 0.5
     voxels = scan(rng, image)
     if not design.skull:
         voxels[label < VENTRICLE] = 0
     return uncrop(voxels, head().box), uncrop(mask, head().box)
+
+
+def _with_mask(stroke: Stroke) -> tuple[Stroke, NDArray[np.bool_] | None]:
+    """The stroke with volume and side of its real mask, and the mask in the template's space."""
+    if stroke.mask is None:
+        return stroke, None
+    real = bring_mask(stroke.mask, stroke.mirrored)
+    right = int(real[round(head().middle) :].sum()) > int(real.sum()) / 2
+    return replace(stroke, volumes=[int(real.sum())], sides=[RIGHT if right else LEFT]), real
 
 
 def _swelling(rng: np.random.Generator, stroke: Stroke) -> tuple[float, float]:
@@ -120,11 +139,15 @@ def _swelling(rng: np.random.Generator, stroke: Stroke) -> tuple[float, float]:
 
 
 def _lesions(
-    rng: np.random.Generator, stroke: Stroke, source: Float32, label: NDArray[np.uint8]
+    rng: np.random.Generator,
+    stroke: Stroke,
+    real: NDArray[np.bool_] | None,
+    source: Float32,
+    label: NDArray[np.uint8],
 ) -> Iterator[tuple[Box, NDArray[np.floating]]]:
     """The box and weights of each lesion, outside the ventricles and the lesions before it."""
-    if stroke.real is not None:
-        bent = bend_mask(stroke.real, source) * (label >= VENTRICLE)
+    if real is not None:
+        bent = bend_mask(real, source) * (label >= VENTRICLE)
         box = ndimage.find_objects((bent > 0).astype(np.int8))[0]
         yield box, bent[box]
         return

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.data import manifest, simulate
+from stroke_nets.data.simulate.data_set import deal_by_source
 from stroke_nets.data.simulate.patient import draw_stroke
 from stroke_nets.errors import UsageError
 
@@ -89,6 +90,18 @@ def test_manifest_counts_lesions_and_deals_folds(data_set):
         assert record["lesion_voxels"] == sum(drawn)
         assert math.isclose(record["lesion_ml"], sum(drawn) / 1000, abs_tol=1e-3)
         assert 0 <= record["fold"] < 5
+
+
+def test_patients_with_one_lesion_source_share_a_fold():
+    sources = ["a", "b", None, "a", "c", "b", None, "a"]
+    records = [{"subject": f"sub-{i}", "lesion_voxels": i * i} for i in range(8)]
+    for record, source in zip(records, sources, strict=True):
+        record |= {} if source is None else {"lesion_source": source}
+    deal_by_source(records, folds=2, seed=0)
+    found = [record["fold"] for record in records]
+    assert found[0] == found[3] == found[7]
+    assert found[1] == found[5]
+    assert set(found) == {0, 1}
 
 
 @pytest.mark.parametrize(

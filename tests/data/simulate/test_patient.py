@@ -6,7 +6,7 @@ import pytest
 
 from stroke_nets.data import simulate
 from stroke_nets.data.simulate.appearance import draw_contrast
-from stroke_nets.data.simulate.patient import draw_stroke
+from stroke_nets.data.simulate.patient import draw_stroke, lesion_source
 from stroke_nets.errors import DataError, UsageError
 
 PLAIN = simulate.Design(plain=True)
@@ -79,7 +79,7 @@ def test_real_masks_keep_place_and_volume_and_are_mirrored(mask_folder):
     sides = set()
     for index in range(1, 8):
         stroke = draw_stroke(np.random.default_rng([0, index, 1]), mask_folder)
-        if stroke.real is None or len(sides) == 2:
+        if stroke.mask is None or len(sides) == 2:
             continue
         _, mask = simulate.simulate_patient(0, index, design)
         x, y, z = nib.affines.apply_affine(simulate.template().affine, np.argwhere(mask).mean(0))
@@ -88,6 +88,13 @@ def test_real_masks_keep_place_and_volume_and_are_mirrored(mask_folder):
         # Half a voxel of 1 mm is lost on each face, and the corners are rounded off.
         assert 0.8 * 20 * 28 * 20 < mask.sum() < 20 * 28 * 20
     assert sides == {-1, 1}
+
+
+def test_the_source_of_a_lesion_is_known_without_drawing_the_patient(mask_folder):
+    design = simulate.Design(masks=mask_folder)
+    sources = {lesion_source(0, index, design) for index in range(1, 30)}
+    assert sources == {None, "lesion.nii.gz"}  # 15 % are healthy
+    assert lesion_source(0, 1, simulate.Design()) is None
 
 
 def test_folder_without_masks(tmp_path):
@@ -100,4 +107,4 @@ def test_mask_outside_the_brain(tmp_path):
     affine = nib.affines.from_matvec(np.eye(3), [0, 0, 150])
     nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), affine), tmp_path / "m.nii")
     with pytest.raises(DataError, match=r"m\.nii: no lesion inside the MNI brain"):
-        draw_stroke(np.random.default_rng([2, 15, 1]), tmp_path)
+        simulate.simulate_patient(2, 15, simulate.Design(masks=tmp_path))

@@ -1,0 +1,128 @@
+"""Make the shipped weights again: simulate patients, train the narrow variants, publish them.
+
+    python examples/train_weights.py data OUT MASKS...  # patients and three manifests
+    python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
+    python examples/train_weights.py publish agmr_net TRIED  # after try_weights.py simulated TRIED
+
+``make weights`` does all of it. MASKS are folders of real lesion masks in MNI space. A mask trains,
+validates or is reported on, by a hash of its name: no lesion shape is ever on two sides.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from stroke_nets.data import manifest
+from stroke_nets.data.simulate import Design, simulate
+from stroke_nets.engines.published import publish
+
+BUNDLES = Path(__file__).parents[1] / "bundles"
+SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
+    "masks_t1w": {"subjects": 40, "seed": 1, "masks": "masks"},
+    "drawn_t1w": {"subjects": 16, "seed": 2},
+    "masks_random": {
+        "subjects": 24,
+        "seed": 4,
+        "masks": "masks",
+        "skull": False,
+        "contrast": "random",
+    },
+    "report_t1w": {"subjects": 24, "seed": 5, "masks": "masks_report"},
+}
+MANIFESTS = {  # name -> sets, and which part of them has which split
+    "train": (("masks_t1w", "drawn_t1w"), {"train": "train", "validate": "test"}),
+    "random": (("masks_random",), {"train": "train", "validate": "test", "report": "test"}),
+    "report": (("masks_t1w", "drawn_t1w", "report_t1w"), {"report": "test"}),
+}
+VARIANTS = {"narrow": "train.json", "narrow_random": "random.json"}
+
+
+def part(name: str) -> str:
+    """Whether the lesion of a mask's or patient's name trains, validates or is reported on."""
+    tenth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
+    return "train" if tenth < 7 else "validate" if tenth < 8 else "report"
+
+
+def make_data(out: Path, folders: list[Path]) -> None:
+    """Link the masks, simulate every set, and write the manifests over all of them."""
+    for folder, wanted in (("masks", None), ("masks_report", "report")):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        for file in sorted(f for masks in folders for f in masks.glob("*.nii*")):
+            link = out / folder / file.name
+            if not link.is_symlink() and wanted in (None, part(file.name)):
+                link.symlink_to(file.resolve())
+    for name, options in SETS.items():
+        asked = dict(options)
+        subjects, seed, masks = asked.pop("subjects"), asked.pop("seed"), asked.pop("masks", None)
+        design = Design(masks=out / masks if masks else None, **asked)
+        simulate(out / name, subjects, seed, workers=os.cpu_count() or 1, design=design)
+    for name in MANIFESTS:
+        write_manifest(out, name)
+
+
+def write_manifest(out: Path, name: str) -> None:
+    """One manifest over several simulated data sets; paths are relative to ``out``."""
+    sets, splits = MANIFESTS[name]
+    records = []
+    for one in sets:
+        content = manifest.content(out / one / manifest.MANIFEST)
+        for record in content["records"]:
+            subject = f"{record['subject']}{one.replace('_', '')}"
+            split = splits.get(part(record.get("lesion_source", subject)))
+            if split:
+                files = {key: f"{one}/{record[key]}" for key in ("image", "label")}
+                records.append(record | files | {"subject": subject, "split": split})
+                del records[-1]["fold"]
+    about = {"sets": {one: SETS[one] for one in sets}, "made_by": "examples/train_weights.py"}
+    licence, file = content["licence"], out / f"{name}.json"
+    manifest.write(file, name="weights", licence=licence, records=records, provenance=about)
+
+
+def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
+    """Run a bundle's training with its narrow overlay."""
+    configs = BUNDLES / bundle / "configs"
+    files = [str(configs / name) for name in ("train.yaml", "narrow.yaml")]
+    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
+    command += ["--bundle_root", str(configs.parent), "--config_file", str(files)]
+    where = {"dataset_dir": out, "manifest": out / VARIANTS[variant], "overlay": variant}
+    where |= {"cache_dir": out / ".cache"} | dict(option.split("=", 1) for option in options)
+    subprocess.run([*command, *(f"--{k}={v}" for k, v in where.items())], check=True)
+
+
+def publish_run(bundle: str, variant: str, tried: Path) -> None:
+    """Publish the best weights of a training, with the Dice that ``try_weights.py`` measured."""
+    parser, folder = ConfigParser(), BUNDLES / bundle
+    parser.read_config([folder / "configs" / name for name in ("train.yaml", "narrow.yaml")])
+    file = MANIFESTS[VARIANTS[variant].removesuffix(".json")]
+    entry = publish(
+        Path("runs") / bundle / variant / "fold0" / "checkpoints" / "best.pt",
+        parser.get_parsed_content("network_def"),
+        folder / "models",
+        variant,
+        trained_on=f"simulated patients: {' and '.join(file[0])}",
+        date=datetime.date.today().isoformat(),
+        dice_simulated=json.loads((tried / "simulated.json").read_text())[bundle]["dice"],
+    )
+    print(f"published {entry['file']} of {bundle}")
+
+
+def main(what: str, *rest: str) -> None:
+    """Do one step."""
+    if what == "data":
+        make_data(Path(rest[0]), [Path(folder) for folder in rest[1:]])
+        return
+    bundle, _, variant = rest[0].partition(":")
+    steps = {"train": lambda: train(bundle, variant or "narrow", Path(rest[1]), list(rest[2:]))}
+    steps |= {"publish": lambda: publish_run(bundle, variant or "narrow", Path(rest[1]))}
+    steps[what]()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

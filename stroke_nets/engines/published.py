@@ -1,0 +1,62 @@
+"""Weights that a bundle ships: ``models/<overlay>.safetensors``, described in ``weights.json``."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from stroke_nets.data.reader import sha256
+from stroke_nets.engines.checkpoint import load_weights
+
+LIST = "weights.json"
+
+
+def publish(
+    checkpoint: Path, network: nn.Module, models: Path, overlay: str, **about: Any
+) -> dict[str, Any]:
+    """Write a checkpoint's weights in half precision and enter them in the list beside them.
+
+    The same checkpoint gives the same bytes.
+
+    Args:
+        checkpoint: of a training.
+        network: whose weights they are; may be on the meta device.
+        models: the bundle's ``models`` folder.
+        overlay: that the training lay over the bundle; names the file.
+        about: ``trained_on``, ``date`` and ``dice_simulated``.
+
+    Returns:
+        The entry of the list.
+
+    Raises:
+        UsageError: no such checkpoint.
+        DataError: it holds the weights of another network.
+    """
+    weights = load_weights(checkpoint, network)
+    halves = {k: v.half() if v.dtype == torch.float32 else v for k, v in weights.items()}
+    file = models / f"{overlay}.safetensors"
+    _write(file, save({name: halves[name].contiguous() for name in sorted(halves)}))
+    entry = {"file": file.name, "overlay": overlay, "sha256": sha256(file), **about}
+    others = [e for e in published(models) if e["file"] != file.name]
+    entries = sorted([*others, entry], key=lambda e: str(e["file"]))
+    _write(models / LIST, (json.dumps(entries, indent=2) + "\n").encode())
+    return entry
+
+
+def published(models: Path) -> list[dict[str, Any]]:
+    """The entries of a bundle's list of weights; none if it ships none."""
+    file = models / LIST
+    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
+    return found
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -1,0 +1,43 @@
+"""What the bundles ship under ``models/``: as listed, small, and fit for their overlay."""
+
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser
+
+from stroke_nets.data.reader import sha256
+from stroke_nets.engines.checkpoint import load_weights
+from stroke_nets.engines.published import published
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+SHIPPED = [
+    pytest.param(models, entry, id=f"{models.parent.name}/{entry['overlay']}")
+    for models in sorted(BUNDLES.glob("*/models"))
+    for entry in published(models)
+]
+LIMIT = 15_000_000  # bytes, of all together
+
+
+def test_some_are_shipped_and_all_are_listed():
+    listed = {param.values[0] / param.values[1]["file"] for param in SHIPPED}
+    assert listed == set(BUNDLES.glob("*/models/*.safetensors"))
+    assert BUNDLES / "agmr_net" / "models" / "narrow.safetensors" in listed
+    assert sum(file.stat().st_size for file in listed) <= LIMIT
+
+
+@pytest.mark.parametrize(("models", "entry"), SHIPPED)
+def test_entry_is_complete_and_true(models, entry):
+    keys = {"file", "overlay", "sha256", "trained_on", "date", "dice_simulated"}
+    assert set(entry) == keys
+    assert sha256(models / entry["file"]) == entry["sha256"]
+    assert 0 < entry["dice_simulated"] < 1
+    assert "simulated" in entry["trained_on"]
+
+
+@pytest.mark.parametrize(("models", "entry"), SHIPPED)
+def test_the_overlay_takes_the_weights(models, entry):
+    configs = models.parent / "configs"
+    parser = ConfigParser()
+    parser.read_config([configs / "inference.yaml", configs / f"{entry['overlay']}.yaml"])
+    network = parser.get_parsed_content("network_def")
+    network.load_state_dict(load_weights(models / entry["file"], network))
