@@ -38,7 +38,7 @@ GOAL_AUGMENT, GOAL_CACHE = 1.0, 20.0
 def ours(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
     """Our Default augmentation, called with a seed and a window."""
     recipe = yaml.safe_load(RECIPE.read_text())
-    parser = ConfigParser(recipe | {"patch_size": patch, "classes": 2})
+    parser = ConfigParser(recipe | {"patch_size": patch, "augment_device": "cpu"})
     augment = Compose([parser.get_parsed_content("augmentation")])
 
     def run(seed: int, window: dict[str, Any]) -> Any:

@@ -29,9 +29,9 @@ for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Empty modules for what nnU-Net imports and never calls here: transformers and pictures."""
+    """Empty modules for what nnU-Net imports and never calls here: transformers and drawings."""
 
-    NAMES = ("torchvision", "timm", "matplotlib", "seaborn", "graphviz", "hiddenlayer")
+    NAMES = ("torchvision", "timm", "graphviz", "hiddenlayer")
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
         """Answer for those packages alone."""

@@ -23,15 +23,16 @@ from tqdm import tqdm
 from stroke_nets.data import manifest
 from stroke_nets.data.check import require_same_grid
 from stroke_nets.data.reader import ENDINGS, is_nifti, open_scan
+from stroke_nets.data.voxels import require_mask
 from stroke_nets.data.writer import mask_path
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.metrics.case import case_metrics
 from stroke_nets.metrics.lesions import Connectivity
 from stroke_nets.metrics.summary import POLICIES, summarize
-from stroke_nets.transforms.load_scan import LoadScand, as_nifti
+from stroke_nets.transforms.load_scan import as_nifti
 
+Truth = Callable[[dict[str, str]], nib.Nifti1Image]
 NAMES = ("subject", "session", "image", "label")
-TRUTH_ONLY = LoadScand("label")
 # A worker imports torch and MONAI first, which takes as long as about this many cases.
 CASES_PER_WORKER = 16
 
@@ -103,7 +104,8 @@ def evaluate(
     cases = [_of_record(case, run / "predictions") for case in data]
     known = {"parameters": _parameters(run)}
     folders = (Path(dataset_dir), run / "predictions")
-    _evaluate(cases, folders, run, truth, info | known, Options(**options))
+    load = functools.partial(_loaded_truth, truth)
+    _evaluate(cases, folders, run, load, info | known, Options(**options))
 
 
 def evaluate_folder(
@@ -144,7 +146,7 @@ def evaluate_folder(
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
     out.mkdir(parents=True, exist_ok=True)
     info = {"predictions": str(predictions), "truth": str(truth)}
-    _evaluate(cases, (root, folder), out, TRUTH_ONLY, info, Options(**options))
+    _evaluate(cases, (root, folder), out, _stored_truth, info, Options(**options))
 
 
 def _of_record(case: dict[str, Any], folder: Path) -> Case:
@@ -186,7 +188,7 @@ def _evaluate(
     cases: Sequence[Case],
     folders: tuple[Path, Path],
     out: Path,
-    truth: Callable[[dict], dict],
+    truth: Truth,
     info: dict[str, Any],
     options: Options,
 ) -> None:
@@ -229,7 +231,7 @@ def _strays(cases: Sequence[Case], folders: tuple[Path, Path]) -> Iterator[Path]
 
 
 def _all_figures(
-    cases: Sequence[Case], truth: Callable[[dict], dict], options: Options
+    cases: Sequence[Case], truth: Truth, options: Options
 ) -> Iterator[dict[str, Any] | str]:
     """The figures of each case, in order, or what is wrong with it."""
     work = functools.partial(_figures, truth=truth, connectivity=options.connectivity)
@@ -243,13 +245,11 @@ def _all_figures(
         yield from show(pool.map(work, cases))
 
 
-def _figures(
-    case: Case, *, truth: Callable[[dict], dict], connectivity: Connectivity
-) -> dict[str, Any] | str:
+def _figures(case: Case, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:
     """Compare one prediction with its truth, both turned to RAS."""
     path = case.prediction()
     try:
-        label = as_nifti(truth(dict(case.files))["label"])
+        label = truth(case.files)
         prediction = open_scan(str(path))
         require_same_grid(label, prediction, str(path))
     except DataError as error:
@@ -258,6 +258,17 @@ def _figures(
     predicted, true = (np.asanyarray(scan.dataobj) > 0 for scan in (prediction, label))
     spacing = nib.affines.voxel_sizes(label.affine)
     return dict(case_metrics(predicted, true, spacing, connectivity))
+
+
+def _stored_truth(files: dict[str, str]) -> nib.Nifti1Image:
+    """A mask as it is stored, in bytes; the transforms of a bundle make float32 of it."""
+    scan = open_scan(files["label"])
+    return nib.Nifti1Image(require_mask(files["label"], np.asanyarray(scan.dataobj)), scan.affine)
+
+
+def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Nifti1Image:
+    """A mask as a bundle's transforms load it."""
+    return as_nifti(load(dict(files))["label"])
 
 
 def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:

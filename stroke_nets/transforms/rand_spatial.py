@@ -6,9 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import CenterSpatialCrop, MapTransform, Randomizable, Resample
-from monai.transforms.utils import create_grid, create_rotate, create_scale
+from monai.data import MetaTensor
+from monai.transforms import CenterSpatialCrop, MapTransform, Randomizable
+from monai.transforms.utils import create_rotate
 from scipy.ndimage import gaussian_filter
+
+from stroke_nets.transforms.spline import along_axes, at_points
+
+ALONG = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))  # shapes of D, H and W that broadcast
 
 
 class RandSpatiald(Randomizable, MapTransform):
@@ -16,13 +21,13 @@ class RandSpatiald(Randomizable, MapTransform):
 
     MONAI's `RandAffined` and `Rand3DElasticd` draw everything under one probability and scale all
     axes apart; chained, they would interpolate twice. Without any deformation the patch is cut
-    out and not interpolated.
+    out and not interpolated. It is done where the volumes lie, on a GPU too.
 
     Args:
-        keys: volumes C x D x H x W of one shape, deformed alike; none is interpolated across
-            channels, so labels come one-hot.
+        keys: volumes C x D x H x W of one shape, deformed alike.
         patch_size: D, H, W.
-        mode: interpolation for each key: a spline order, or ``bilinear``.
+        mode: interpolation for each key: 3, cubic splines; ``bilinear``; or ``classes``, for a
+            label 1 x D x H x W: the class with the largest linear share, the lowest of equal ones.
         elastic_prob: chance of a smooth random displacement. Its smoothness is drawn up to a
             quarter of the patch and its size from 1/8 to 1/2 of that, as in nnU-Net.
         rotation_prob: chance of a rotation by up to 30 degrees about each axis.
@@ -50,37 +55,68 @@ class RandSpatiald(Randomizable, MapTransform):
         self.scale_prob, self.scale_range = scale_prob, scale_range
         self.axis_scale_prob = axis_scale_prob
         self.cut = CenterSpatialCrop(self.patch_size)
-        self.resample = Resample()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Draw one deformation and apply it to every key."""
         result = dict(data)
-        grid = self._draw_grid()
+        displacement, matrix = self._draw()
         for key, mode in zip(self.keys, self.mode, strict=True):
-            result[key] = self._take(result[key], grid, mode)
+            result[key] = self._patch(result[key], displacement, matrix, mode)
         return result
 
-    def _take(self, volume: Any, grid: torch.Tensor | None, mode: int | str) -> Any:
-        if grid is None:
+    def _patch(
+        self,
+        volume: Any,
+        displacement: np.ndarray | None,
+        matrix: np.ndarray | None,
+        mode: int | str,
+    ) -> Any:
+        if displacement is None and matrix is None:
             return self.cut(volume)
-        outside = "constant" if isinstance(mode, int) else "zeros"
-        return self.resample(volume, grid, mode=mode, padding_mode=outside)
+        scan = volume.as_tensor() if isinstance(volume, MetaTensor) else torch.as_tensor(volume)
+        if mode != "classes":
+            return self._deformed(scan.float(), displacement, matrix, mode == 3)
+        classes = torch.arange(int(scan.max()) + 1, device=scan.device).view(-1, 1, 1, 1)
+        shares = self._deformed((scan == classes).float(), displacement, matrix, False)
+        return shares.argmax(0, keepdim=True).float()
 
-    def _draw_grid(self) -> torch.Tensor | None:
-        """Where the patch's voxels lie in the window, from its centre: 4 x D x H x W, or None."""
-        grid = np.asarray(create_grid(self.patch_size, backend="numpy"))
-        matrix, changed = np.eye(4), False
+    def _draw(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """A displacement of the patch's voxels, and the matrix that then maps them; or None."""
+        displacement, matrix = None, None
         if self.R.random() < self.elastic_prob:
-            grid[:3] += self._draw_displacement()
-            changed = True
+            displacement = self._draw_displacement()
         if self.R.random() < self.rotation_prob:
             angles = self.R.uniform(-np.pi / 6, np.pi / 6, 3)
-            matrix, changed = np.asarray(create_rotate(3, list(angles))) @ matrix, True
+            matrix = np.asarray(create_rotate(3, list(angles)))[:3, :3]
         if self.R.random() < self.scale_prob:
             apart = self.R.random() < self.axis_scale_prob
             factors = [self._draw_scale() for _ in range(3)] if apart else [self._draw_scale()] * 3
-            matrix, changed = np.asarray(create_scale(3, factors)) @ matrix, True
-        return torch.as_tensor(np.tensordot(matrix, grid, 1)) if changed else None
+            matrix = np.diag(factors) @ (np.eye(3) if matrix is None else matrix)
+        return displacement, matrix
+
+    def _deformed(
+        self,
+        scan: torch.Tensor,
+        displacement: np.ndarray | None,
+        matrix: np.ndarray | None,
+        cubic: bool,
+    ) -> torch.Tensor:
+        """The patch of C x D x H x W, sampled where its voxels are mapped to."""
+        middle = [(side - 1) / 2 for side in scan.shape[1:]]
+        axes = [np.arange(side) - (side - 1) / 2 for side in self.patch_size]
+        moved = np.eye(3) if matrix is None else matrix
+        if displacement is None and np.array_equal(moved, np.diag(np.diag(moved))):
+            places = [c + f * axis for c, f, axis in zip(middle, np.diag(moved), axes, strict=True)]
+            return along_axes(scan, places, cubic)
+        points = [torch.as_tensor(a).to(scan).view(*s) for a, s in zip(axes, ALONG, strict=True)]
+        if displacement is not None:
+            bent = torch.as_tensor(displacement).to(scan)
+            points = [along + shift for along, shift in zip(points, bent, strict=True)]
+        mapped = [
+            c + float(row[0]) * points[0] + float(row[1]) * points[1] + float(row[2]) * points[2]
+            for c, row in zip(middle, moved, strict=True)
+        ]
+        return at_points(scan, torch.stack(mapped), cubic)
 
     def _draw_displacement(self) -> np.ndarray:
         """Smooth noise, 3 x D x H x W, in voxels."""

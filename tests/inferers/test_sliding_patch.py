@@ -131,11 +131,11 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
-@pytest.mark.parametrize("empty_planes", [0, 140])
+@pytest.mark.parametrize("empty_planes", [0, 70])
 def test_peak_memory_is_twice_the_probabilities(empty_planes):
-    volume = torch.rand(1, 1, 189, 233, 197)  # ATLAS v2.0, tiles of the paper's size
+    volume = torch.rand(1, 1, 95, 117, 99)  # ATLAS v2.0 and the paper's tiles, at half the size
     volume[:, :, :empty_planes] = 0
-    sweep = PatchInferer((128, 128, 128), flips=False)
+    sweep = PatchInferer((64, 64, 64), flips=False)
     gc.collect()
     with torch.no_grad(), LiveBytes() as memory:
         found = sweep(volume, lambda tile: torch.cat([tile, -tile], 1))

@@ -39,6 +39,19 @@ def test_image_and_label_move_together(volume, option):
     assert gap.mean() < 0.05 * volume.std()  # spline orders 3 and 1 differ by their blur only
 
 
+@pytest.mark.parametrize("option", ["rotation_prob", "scale_prob"])
+def test_classes_win_by_their_linear_share(volume, option):
+    label = (volume > 0).float() + (volume > volume.std())
+    transform = RandSpatiald(
+        ["image", "label"], PATCH, ["bilinear", "classes"], **(OFF | {option: 1})
+    )
+    one_hot = torch.cat([label == value for value in range(3)]).float()
+    data = {"image": one_hot, "label": label}
+    result = transform.set_random_state(seed=3)(data)
+    np.testing.assert_array_equal(result["label"][0], result["image"].argmax(0))
+    assert len(result["label"].unique()) == 3
+
+
 def test_scale_is_the_one_drawn(volume):
     """Against MONAI's own affine with the same factor."""
     transform = spatial(scale_prob=1.0, scale_range=(1.25, 1.25))
