@@ -10,7 +10,8 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any, PurePosixPath
 
 from stroke_nets.errors import DataError, UsageError
 

@@ -103,7 +103,7 @@ def _filter(side: int) -> NDArray[np.float64]:
         values[0, 1] = values[-1, -2] = 2.0  # mirrored
     else:
         values[0, 0] = 6.0
-    return np.linalg.inv(values / 6)
+    return np.asarray(np.linalg.inv(values / 6), np.float64)
 
 
 def _cubic_weights(at: NDArray[np.float64], side: int) -> NDArray[np.float64]:
