@@ -10,8 +10,8 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from pathlib import Path
-from typing import Any, PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from stroke_nets.errors import DataError, UsageError
 
