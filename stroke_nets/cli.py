@@ -45,7 +45,7 @@ def options(
 ) -> None:
     """Stroke-lesion segmentation in MRI. Research use only; not a medical device.
 
-    Exit codes: 0 done, 2 usage, 3 problems in the data, 75 interrupted and resumable.
+    Exit codes: 0 done, 2 usage, 3 problems in the data, 75 interrupted and resumable, 130 Ctrl-C.
 
     Example: stroke-nets predict sub-1_T1w.nii.gz predictions
     """

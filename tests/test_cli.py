@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from stroke_nets.cli import app
-from stroke_nets.engines.exit_codes import INTERRUPTED
+from stroke_nets.engines.interruption import EXIT_CODES
 from stroke_nets.errors import DataError, UsageError
 
 
@@ -97,7 +97,7 @@ def test_help_loads_nothing_that_takes_seconds():
 
 def test_exit_codes_stand_in_the_help():
     text = typer.main.get_command(app).help
-    for code in (0, UsageError.exit_code, DataError.exit_code, INTERRUPTED):
+    for code in (0, UsageError.exit_code, DataError.exit_code, *EXIT_CODES.values()):
         assert f"{code} " in text
 
 
