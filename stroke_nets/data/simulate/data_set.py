@@ -182,7 +182,7 @@ def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
 def deal_by_source(records: list[dict[str, Any]], folds: int, seed: int) -> None:
     """Give each record its fold, one for all that have the same ``lesion_source``."""
     groups = [record.get("lesion_source", record["subject"]) for record in records]
-    volumes = {group: 0 for group in groups}
+    volumes = dict.fromkeys(groups, 0)
     for group, record in zip(groups, records, strict=True):
         volumes[group] += record["lesion_voxels"]
     dealt = dict(zip(volumes, size_balanced(list(volumes.values()), folds, seed), strict=True))
