@@ -1,6 +1,6 @@
 """Make the shipped weights again: simulate patients, train the narrow variants, publish them.
 
-    python examples/train_weights.py data OUT MASKS...  # patients and three manifests
+    python examples/train_weights.py data OUT MASKS...  # patients and manifests
     python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
     python examples/train_weights.py publish agmr_net TRIED  # after try_weights.py simulated TRIED
 
@@ -25,8 +25,8 @@ from stroke_nets.engines.published import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
-    "masks_t1w": {"subjects": 40, "seed": 1, "masks": "masks"},
-    "drawn_t1w": {"subjects": 16, "seed": 2},
+    "masks_t1w": {"subjects": 120, "seed": 1, "masks": "masks"},
+    "drawn_t1w": {"subjects": 30, "seed": 2},
     "masks_random": {
         "subjects": 24,
         "seed": 4,
@@ -34,14 +34,14 @@ SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
         "skull": False,
         "contrast": "random",
     },
-    "report_t1w": {"subjects": 24, "seed": 5, "masks": "masks_report"},
+    "report_t1w": {"subjects": 12, "seed": 5, "masks": "masks_report"},
 }
 MANIFESTS = {  # name -> sets, and which part of them has which split
-    "train": (("masks_t1w", "drawn_t1w"), {"train": "train", "validate": "test"}),
+    "manifest": (("masks_t1w", "drawn_t1w"), {"train": "train", "validate": "test"}),
     "random": (("masks_random",), {"train": "train", "validate": "test", "report": "test"}),
     "report": (("masks_t1w", "drawn_t1w", "report_t1w"), {"report": "test"}),
 }
-VARIANTS = {"narrow": "train.json", "narrow_random": "random.json"}
+VARIANTS = {"narrow": "manifest.json", "narrow_random": "random.json"}
 
 
 def part(name: str) -> str:

@@ -1,10 +1,11 @@
 """Try the shipped weights: on held-out simulated patients, and on real scans they never saw.
 
     python examples/try_weights.py simulated OUT DATA  # the patients of DATA/report.json
-    python examples/try_weights.py real OUT DATA       # arc/sub-M2051 and isles22/sub-strokecase*
+    python examples/try_weights.py arc OUT DATA        # T1w of arc/sub-M2051, normalised
+    python examples/try_weights.py isles OUT DATA      # DWI of isles22/sub-strokecase*
 
-Both write a table (CSV), a summary (JSON) and pictures (PNG) into OUT. A handful of scans says
-nothing about clinical accuracy.
+Each writes a table (CSV), a summary (JSON) and pictures (PNG) into OUT. BUNDLE=FILE, again and
+again, names other weights than the shipped. A handful of scans says nothing about clinical accuracy.
 """
 
 import functools
@@ -259,20 +260,22 @@ def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
 
 
 def main(what: str, out: str, data: str, *weights: str) -> None:
-    """Try either kind; ``weights`` name other files than the shipped, as BUNDLE=FILE."""
+    """Try either kind of scan; ``weights`` are BUNDLE=FILE."""
     matplotlib.use("Agg")
     folder, root = Path(out), Path(data)
     folder.mkdir(parents=True, exist_ok=True)
-    shipped = dict.fromkeys(LEFT_RIGHT, "narrow.safetensors") if not weights else {}
-    files = shipped | dict(pair.split("=", 1) for pair in weights)
+    shipped = dict.fromkeys(LEFT_RIGHT, "narrow.safetensors")
+    files = dict(pair.split("=", 1) for pair in weights) or shipped
     methods: Methods = {b: Method(b, f) for b, f in files.items()}
-    if what == "simulated":
-        run(simulated_cases(root), methods, {}, folder, "simulated")
-        return
-    flips: Methods = {b: Method(b, f, flips=True) for b, f in files.items()}
-    run(iter([arc_case(root, folder)]), methods, flips, folder, "arc")
-    random = {"agmr_net, random contrast": Method("agmr_net", "narrow_random.safetensors")}
-    run(isles_cases(root), random | methods, {}, folder, "isles")
+    cases = {
+        "simulated": lambda: simulated_cases(root),
+        "arc": lambda: iter([arc_case(root, folder)]),
+        "isles": lambda: isles_cases(root),
+    }
+    flips: Methods = {}
+    if what == "arc":
+        flips = {b: Method(b, f, flips=True) for b, f in files.items()}
+    run(cases[what](), methods, flips, folder, what)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,6 @@ def paint_lesion(
         core = dead + rng.uniform(0, 0.25) * (grey - dead)
         painted = gliosis + cavity * (core - gliosis)
     else:
-        fade = rng.uniform(0.25, 0.55)
+        fade = rng.uniform(0.4, 0.8)
         painted = tissue + fade * (dead + 0.3 * (grey - dead) - tissue)
     image[box] = tissue + weight * (painted + texture * white - tissue)
