@@ -35,11 +35,13 @@ def check_options() -> None:
     parser = calling_parser()
     for name, value in options.items():
         key = name.lstrip("+").replace("#", "::")
-        top = key.split("::")[0]
-        if top not in config and top not in MONAIS_OWN:
+        parent, _, last = key.rpartition("::")  # MONAI itself refuses a parent that is not there
+        siblings = known[parent] if parent else config
+        free = isinstance(siblings, list) or "_target_" in siblings  # a component checks its own
+        if not free and last not in siblings and key not in MONAIS_OWN:
             raise UsageError(
-                f"--{name}: no such option of this bundle{did_you_mean(top, config)}"
-                " (its options are the top-level keys of its configuration file)"
+                f"--{name}: no such option of this bundle{did_you_mean(last, siblings)}"
+                " (its options are the keys of its configuration file)"
             )
         if key in known and (read := _read(name, value, known[key])) is not value:
             parser[key] = read

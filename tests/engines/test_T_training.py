@@ -495,7 +495,7 @@ def test_T19_mistyped_option_is_refused(file, simulated):
     ("option", "said"),
     [
         ({"max_epoch": 1}, "did you mean max_epochs?"),
-        ({"trian#trainer#max_epochs": 1}, "did you mean train?"),
+        ({"train#trianer": 1}, "did you mean trainer?"),
         ({"overwrite": "maybe"}, "--overwrite maybe: give true or false"),
         ({"max_epochs": "many"}, "--max_epochs many: give a number, as 150"),
         ({"max_epochs": True}, "give a number"),
@@ -505,6 +505,12 @@ def test_T19_mistyped_option_is_refused(file, simulated):
 )
 def test_T19_wrong_options_are_refused(option, said):
     assert said in error_line("train.yaml", **option)
+
+
+def test_T19_a_mistyped_section_is_refused_by_monai():
+    with pytest.raises(KeyError) as raised:
+        command_line("train.yaml", **{"trian#trainer#max_epochs": 1})
+    assert "did you mean 'train'?" in str(raised.value.__cause__)
 
 
 def test_T19_words_become_what_they_say(simulated, cache, tmp_path):
