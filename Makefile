@@ -34,7 +34,7 @@ help:
 demo: .venv/installed
 	$(BIN)/stroke-nets simulate $(DEMO) --plain --subjects 20 --seed 0
 	$(call BUNDLE,training,train) --overwrite true
-	$(call BUNDLE,inference,inference)
+	$(call BUNDLE,inference,inference) --overwrite true
 	$(call BUNDLE,evaluating,evaluate)
 	$(BIN)/stroke-nets report $(RUN) --dataset-dir $(DEMO)
 
