@@ -12,7 +12,13 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
 	touch $@
 
-.PHONY: help demo methods reproduce-env rehearsal test test-real lint clean
+# A bill of materials of the tested environment, in CycloneDX, by a tool with an environment of its own.
+.sbom-venv/installed: Makefile
+	$(PYTHON) -m venv .sbom-venv
+	.sbom-venv/bin/python -m pip install --quiet cyclonedx-bom==7.3.1
+	touch $@
+
+.PHONY: sbom help demo methods reproduce-env rehearsal test test-real lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -20,6 +26,7 @@ help:
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make test       the test suite"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
+	@echo "make sbom       sbom.json: every installed package, its version and licence (CycloneDX)"
 	@echo "make lint       ruff, mypy, shared blocks"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
@@ -51,6 +58,9 @@ test: .venv/installed
 
 test-real: .venv/installed
 	$(BIN)/python -m pytest -m real -rs
+
+sbom: .venv/installed .sbom-venv/installed
+	.sbom-venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
 
 lint: .venv/installed
 	$(BIN)/ruff check .

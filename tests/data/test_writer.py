@@ -10,6 +10,8 @@ import pytest
 from stroke_nets.data.reader import is_nifti, open_scan
 from stroke_nets.data.writer import HeaderWriter
 
+from . import scans
+
 
 def write(path, mask=None, **header):
     writer = HeaderWriter(np.uint8)
