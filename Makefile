@@ -27,7 +27,13 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.docs-venv/bin/python -m pip install --quiet mkdocs==1.6.1 mkdocs-material==9.8.1
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env rehearsal weights test test-label test-zoo test-ranks test-real test-browser docs lint clean
+# A bill of materials of the tested environment, in CycloneDX, by a tool with an environment of its own.
+.sbom-venv/installed: Makefile
+	$(PYTHON) -m venv .sbom-venv
+	.sbom-venv/bin/python -m pip install --quiet cyclonedx-bom==7.3.1
+	touch $@
+
+.PHONY: help demo methods reproduce-env label-env sbom rehearsal weights test test-label test-zoo test-ranks test-real test-browser docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -41,6 +47,7 @@ help:
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
 	@echo "make docs       this documentation as a site, in build/site"
+	@echo "make sbom       sbom.json: every installed package, its version and licence (CycloneDX)"
 	@echo "make lint       ruff, mypy, shared blocks"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
@@ -55,7 +62,7 @@ help:
 demo: .venv/installed
 	$(BIN)/stroke-nets simulate $(DEMO) --plain --subjects 20 --seed 0
 	$(call BUNDLE,training,train) --overwrite true
-	$(call BUNDLE,inference,inference)
+	$(call BUNDLE,inference,inference) --overwrite true
 	$(call BUNDLE,evaluating,evaluate)
 	$(BIN)/stroke-nets report $(RUN) --dataset-dir $(DEMO)
 
@@ -101,6 +108,9 @@ test-browser: .venv/installed
 docs: .docs-venv/installed
 	.docs-venv/bin/mkdocs build --strict --quiet
 	@echo "look at it: python -m http.server --directory build/site"
+
+sbom: .venv/installed .sbom-venv/installed
+	.sbom-venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o sbom.json $(BIN)/python
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -44,7 +44,8 @@ def run(method: str, data: str) -> dict:
             command = [sys.executable, "-m", "monai.bundle", "run", what]
             command += ["--bundle_root", str(configs.parent), "--config_file", str(files)]
             options = {"dataset_dir": data, "overlay": "brief", "output_dir": folder}
-            for key, value in (options | (BRIEF if what == "training" else {})).items():
+            more = {"training": BRIEF, "inference": {"overwrite": True}}.get(what, {})
+            for key, value in (options | more).items():
                 command += [f"--{key}", str(value)]
             one_core = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, stdout=log, stderr=log, env=one_core, check=False)

@@ -358,11 +358,12 @@ def check(
     bids: Annotated[bool, typer.Option("--bids", help="PATH must be a BIDS tree.")] = False,
     lesion_free: Annotated[bool, typer.Option(help="Empty masks are meant.")] = False,
     orientation: Annotated[str | None, typer.Option(help="Of files that give none: RAS.")] = None,
+    phi: Annotated[bool, typer.Option("--phi", help="Look for personal data as well.")] = False,
     workers: Annotated[int, typer.Option(help="Files read at once.", min=1)] = 2,
 ) -> None:
     """List everything that makes scans, masks or a manifest unfit for use.
 
-    Rows: F files, G geometry, L intensities and labels, D data sets.
+    Rows: F files, G geometry, L intensities and labels, D data sets; with --phi P personal data.
 
     Example: stroke-nets check DATA
     """
@@ -371,6 +372,10 @@ def check(
 
     rules = Rules(empty_masks=lesion_free, orientation=orientation)
     findings = find(path, root=root, bids=bids, rules=rules, workers=workers)
+    if phi:
+        from stroke_nets.data.personal import find_personal
+
+        findings += find_personal(root or (path.parent if path.suffix == ".json" else path))
     problems = [f for f in findings if not f.notice]
     lines = [*([as_table(findings)] if findings else []), f"{len(problems)} problems"]
     content = [f.as_json() for f in findings]

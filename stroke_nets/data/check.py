@@ -97,7 +97,7 @@ def require_fit(cases: Iterable[dict[str, Any]], reading: Mapping[str, Any] | No
         DataError: one line for each problem.
     """
     cases = list(cases)
-    findings = _shared_names([Path(case["image"]) for case in cases])
+    findings = shared_names([Path(case["image"]) for case in cases])
     findings += check_cases(cases, Rules.of({"empty_masks": True, **(reading or {})}))
     problems = [str(finding) for finding in findings if not finding.notice]
     if problems:
@@ -208,7 +208,7 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
     jobs = [(p, "label" if p in masks else "image", None) for p in paths]
     seen = {s.path: s for s in _see_all(jobs, rules, workers)}
     findings += [f for s in seen.values() for f in s.findings]
-    findings += _shared_names([p for p in paths if p not in masks])
+    findings += shared_names([p for p in paths if p not in masks])
     findings += _twins(root, [p for p in paths if p not in masks])
     scans = defaultdict(list)
     for path in paths:
@@ -308,7 +308,7 @@ def _tree_findings(root: Path) -> list[Finding]:
     ]
 
 
-def _shared_names(scans: Iterable[Path]) -> list[Finding]:
+def shared_names(scans: Iterable[Path]) -> list[Finding]:
     """Scans whose predictions would have one name (row D8)."""
     findings: list[Finding] = []
     taken: dict[Path, Path] = {}

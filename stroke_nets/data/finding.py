@@ -1,6 +1,7 @@
 """What a check finds in a file: where, which rule, what is wrong and how to mend it.
 
-Rules are named by their row: F files, G geometry, L intensities and labels, D data sets.
+Rules are named by their row: F files, G geometry, L intensities and labels, D data sets, P personal
+data.
 """
 
 from dataclasses import asdict, dataclass

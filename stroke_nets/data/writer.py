@@ -1,12 +1,12 @@
 """Write a mask as the scan's own twin: same grid, affine, form codes and units."""
 
+import gzip
 import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.data import NibabelWriter
 
@@ -44,6 +44,13 @@ class HeaderWriter(NibabelWriter):
         image.set_qform(affine, code=int(self.header.get("qform_code", 1)))
         image.header["xyzt_units"] = int(self.header.get("xyzt_units", 2))
         path = Path(filename)
-        temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        nib.save(image, temporary)
-        os.replace(temporary, path)
+        content = image.to_bytes()
+        if path.name.endswith(".gz"):
+            content = gzip.compress(content, compresslevel=1, mtime=0)  # equal masks, equal bytes
+        # Not named as a scan: what a killed process leaves is no mask to anyone.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

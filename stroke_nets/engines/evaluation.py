@@ -145,7 +145,7 @@ def evaluate_folder(
     if root.resolve() == folder.resolve():
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
     out.mkdir(parents=True, exist_ok=True)
-    info = {"predictions": str(predictions), "truth": str(truth)}
+    info = {"predictions": predictions.name, "truth": truth.name}  # not whose disk they lie on
     _evaluate(cases, (root, folder), out, _stored_truth, info, Options(**options))
 
 

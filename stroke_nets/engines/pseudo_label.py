@@ -106,7 +106,8 @@ def pseudo_label(
             dataset_dir, subject=subject, session=session, image=scan, label=label
         )
         whole["records"].append(record | {"split": "train", "pseudo_fold": fold})
-    whole["provenance"]["pseudo_labels"] = {"fold": fold, "runs": [str(run) for run in runs]}
+    names = [Path(*run.resolve().parts[-3:]).as_posix() for run in runs]  # bundle/overlay/fold
+    whole["provenance"]["pseudo_labels"] = {"fold": fold, "runs": names}
     manifest.write(out / manifest.MANIFEST, **whole)
     return out / manifest.MANIFEST
 

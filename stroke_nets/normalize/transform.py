@@ -12,6 +12,7 @@ import numpy as np
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from stroke_nets.data.personal import TEXTS
 from stroke_nets.data.simulate.template import TEMPLATE
 from stroke_nets.errors import DataError
 from stroke_nets.normalize.volume import Array, Volume
@@ -60,7 +61,8 @@ def save(
     and units; its free text is blanked.
     """
     header = scan.header.copy()
-    header["descrip"] = header["db_name"] = header["aux_file"] = b""
+    for name in (name for name in TEXTS if name in header):
+        header[name] = b""
     content = {
         "template": TEMPLATE,
         "matrix": transform.matrix.tolist(),

@@ -197,18 +197,33 @@ def test_empty_training_list_is_one_line(simulated, tmp_path):
     assert_one_line(done, 2, "empty.json", "no case")
 
 
-@pytest.mark.parametrize("what", ["training", "inference"])
-def test_bad_scan_is_one_line(simulated, tmp_path, what):
+def test_bad_scan_is_one_line(simulated, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(simulated, root)
     for scan in root.glob("**/*_T1w.nii.gz"):
         scan.write_text("<html>404</html>")
-    files = {"training": "train.yaml", "inference": "inference.yaml"}
     options = {"output_dir": tmp_path / "run", "widths": TINY["widths"], "size": TINY["size"]}
-    if what == "training":
-        options["cache_dir"] = tmp_path / "cache"
-    done = run(what, [files[what]], dataset_dir=root, **options)
+    options["cache_dir"] = tmp_path / "cache"
+    done = run("training", ["train.yaml"], dataset_dir=root, **options)
     assert_one_line(done, 3, "_T1w.nii.gz", "NIfTI")
+
+
+def test_I3_one_bad_scan_of_four_leaves_three_masks(trained, simulated, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(simulated, root)
+    scans = sorted(root.glob("**/*_T1w.nii.gz"))
+    scans[1].write_text("<html>404</html>")
+    options = {"dataset_dir": root, "part": "all", "output_dir": tmp_path / "run"}
+    options |= {"checkpoint": trained[0] / "checkpoints" / "last.pt"}
+    options |= {k: TINY[k] for k in ("widths", "size")}
+    done = run("inference", ["inference.yaml"], **options)
+    assert_one_line(done, 3, "1 of 4 scans failed, 3 masks were written")
+    assert f"\n{scans[1]}: a web page, not a NIfTI scan" in done.stderr
+    masks = {path: path.read_bytes() for path in tmp_path.glob("run/predictions/**/*.nii.gz")}
+    assert len(masks) == 3
+    again = run("inference", ["inference.yaml"], **options)
+    assert_one_line(again, 2, "is there already (3 of 4 masks)", "--overwrite true")
+    assert {path: path.read_bytes() for path in masks} == masks
 
 
 def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
