@@ -5,7 +5,8 @@
     python examples/try_weights.py isles OUT DATA      # DWI of isles22/sub-strokecase*
 
 Each writes a table (CSV), a summary (JSON) and pictures (PNG) into OUT. BUNDLE=FILE, again and
-again, names other weights than the shipped. A handful of scans says nothing about clinical accuracy.
+again, names other weights than the shipped. A handful of scans says nothing about clinical
+accuracy.
 """
 
 import functools

@@ -44,3 +44,17 @@ class TrainingProgress:
         text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         self.bar.write(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}")
         sys.stdout.flush()  # a log file shows each epoch when it ends
+
+
+class CaseProgress:
+    """One bar over the cases of an evaluator."""
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.bar.update())
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+
+    def _start(self, engine: Engine) -> None:
+        total = engine.state.epoch_length
+        self.bar = tqdm(desc="predicting", total=total, unit="scan", disable=None)

@@ -47,11 +47,12 @@ def run(
     folder = runs / bundle.name / overlay / f"fold{fold}"
     where = {"overlay": overlay, "fold": fold, "dataset_dir": str(dataset_dir)}
     where |= {"output_dir": str(folder), "runs_dir": str(runs), "cache_dir": str(runs / ".cache")}
-    options = where | {"resume": True}
+    training, later = where | {"resume": True}, where | {"overwrite": True}
     steps = {"train.yaml": "train", "inference.yaml": "infer", "evaluate.yaml": None}
     for file, kind in steps.items():
         if file == "train.yaml" and not (bundle / "configs" / file).is_file():
             continue  # an ensemble
+        options = training if kind == "train" else later
         flow = _workflow(bundle, [file], kind, scale_name, options)
         if file == "train.yaml" and _is_trained(folder, flow.parser["max_epochs"]):
             continue

@@ -60,7 +60,8 @@ def test_a_sweep_asks_for_few_operators_of_its_own():
         return sum(mode.counts.values()) - 3 * depth  # each plane is weighted at the end
 
     two, three = operators(24), operators(32)
-    assert three - two <= 135  # as counted for another tile of eight flips, the network's 2 included
+    # as counted for another tile of eight flips, the network's 2 included
+    assert three - two <= 135
 
 
 def test_the_gaussian_is_made_once():
