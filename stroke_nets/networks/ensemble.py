@@ -1,6 +1,7 @@
 """Several networks that vote by their mean class probabilities (MSCSA, arXiv:2501.15423)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -49,5 +50,9 @@ class HeldEnsemble(Ensemble):
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         """Hold the networks."""
-        super().__init__([lambda network=network: network for network in networks])
+        super().__init__([partial(_itself, network) for network in networks])
         self.networks = nn.ModuleList(networks)
+
+
+def _itself(network: nn.Module) -> nn.Module:
+    return network

@@ -54,9 +54,8 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
         weights, overlay = [bundle / "models" / entry["file"]], entry["overlay"]
     file = find_overlay(bundle, overlay) if overlay not in (None, "default") else None
     configs = rendered(bundle, file)
-    metadata = described(
-        json.loads((bundle / "configs/metadata.json").read_text()), configs["inference"]
-    )
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    metadata = described(metadata, configs["inference"])
     stem = f"{name}_{file.stem}" if file else name
     folder, archive = out / stem, out / f"{stem}_v{metadata['version']}.zip"
     for path in (folder, archive):
@@ -105,7 +104,7 @@ def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tens
         parts = {f"networks.{number}.": member for number, member in enumerate(members)}
     if len(weights) != len(parts):
         raise UsageError(f"--weights: {len(weights)} files for {len(parts)} networks")
-    state = {}
+    state: dict[str, Tensor] = {}
     for (prefix, part), path in zip(parts.items(), weights, strict=True):
         loaded = load_weights(path, part)
         state |= {prefix + key: loaded[key].contiguous().clone() for key in part.state_dict()}
