@@ -5,11 +5,20 @@ import os
 import torch
 from torch import distributed, nn
 
+from stroke_nets.errors import UsageError
+
 
 def local_device() -> torch.device:
-    """This process's device: its own GPU, or the CPU where there is none."""
+    """This process's device: its own GPU, or the CPU where there is none.
+
+    Raises:
+        UsageError: more processes than GPUs.
+    """
     if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if number >= there:
+            raise UsageError(f"torchrun --nproc_per_node: one process for each GPU; {there} here")
+        return torch.device("cuda", number)
     return torch.device("cpu")
 
 
@@ -21,7 +30,12 @@ def join() -> None:
 
 
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:
-    """Wrap a network so that its gradients are averaged over all processes."""
+    """Wrap a network so that its gradients are averaged over all processes.
+
+    On GPUs batch norm takes the batches of all processes; PyTorch has no such thing on the CPU.
+    """
+    if device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return nn.parallel.DistributedDataParallel(
         network.to(device),
         device_ids=[device] if device.type == "cuda" else None,

@@ -22,7 +22,10 @@ CHUNK = 1 << 20
 
 def sha256(stream: Any) -> str:
     """The checksum of what is left of a stream, in hexadecimal."""
-    return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    while block := stream.read(CHUNK):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -54,9 +54,8 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
         weights, overlay = [bundle / "models" / entry["file"]], entry["overlay"]
     file = find_overlay(bundle, overlay) if overlay not in (None, "default") else None
     configs = rendered(bundle, file)
-    metadata = described(
-        json.loads((bundle / "configs/metadata.json").read_text()), configs["inference"]
-    )
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    metadata = described(metadata, configs["inference"])
     stem = f"{name}_{file.stem}" if file else name
     folder, archive = out / stem, out / f"{stem}_v{metadata['version']}.zip"
     for path in (folder, archive):

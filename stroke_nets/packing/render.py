@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,9 @@ def find_overlay(bundle: Path, name: str) -> Path:
 def rendered(bundle: Path, overlay: Path | None) -> dict[str, dict[str, Any]]:
     """A bundle's configurations by workflow, each with everything that lies over it merged in.
 
-    Two things change. Paths start at the bundle's own folder, and ``initialize`` only prepares the
-    reporting of errors: its other steps, which need data, open ``run`` (`monai.bundle.load` runs
-    ``initialize`` for the network alone).
+    Two things change. Paths start at the bundle's own folder, and ``initialize`` keeps its first
+    steps, which use nothing of the configuration; the others, which need data, open ``run``
+    (`monai.bundle.load` runs ``initialize`` for the network alone).
 
     Args:
         bundle: its folder.
@@ -60,12 +61,15 @@ def _at_home(config: dict[str, Any]) -> dict[str, Any]:
     config["bundle_root"] = "."
     if "checkpoint" in config:
         config["checkpoint"] = "$@bundle_root + '/models/model.pt'"
-    first, *others = config["initialize"]
-    return config | {"initialize": [first], "run": [*others, *config["run"]]}
+    steps = config["initialize"]
+    early = list(takewhile(lambda step: "@" not in step, steps))
+    return config | {"initialize": early, "run": [*steps[len(early) :], *config["run"]]}
 
 
 def described(metadata: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:
     """A bundle's metadata with the sizes and channels that an overlay may have changed.
+
+    The classes of ``pred`` are those of the mask, which may be fewer or more than channels.
 
     Args:
         metadata: of the bundle; changed in place.
@@ -78,10 +82,8 @@ def described(metadata: dict[str, Any], inference: dict[str, Any]) -> dict[str, 
     if "offsets" in inference:
         slices = [f"slice i{step:+d}" if step else "slice i" for step in inference["offsets"]]
         image |= {"num_channels": len(slices), "channel_def": _numbered(slices)}
-    if inference.get("classes", 2) > 2:
-        lesions = [f"stroke lesion, class {k}" for k in range(1, inference["classes"])]
-        pred |= {"num_channels": inference["classes"]}
-        pred |= {"channel_def": _numbered(["background", *lesions])}
+    pred["channel_def"] = {"0": "background", "1": "stroke lesion"}  # the mask's, for MONAI Label
+    pred["num_channels"] = inference.get("classes", 1)
     return metadata
 
 

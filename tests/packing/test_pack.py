@@ -149,7 +149,8 @@ def test_an_overlay_of_other_channels_is_described(tmp_path):
     parser.read_config([str(file) for file in files])
     metadata = json.loads((configs / "metadata.json").read_text())
     pred = described(metadata, parser.get())["network_data_format"]["outputs"]["pred"]
-    assert pred["num_channels"] == len(pred["channel_def"]) == 5
+    assert pred["num_channels"] == 5
+    assert pred["channel_def"] == {"0": "background", "1": "stroke lesion"}
 
 
 @pytest.fixture

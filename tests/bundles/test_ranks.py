@@ -1,0 +1,225 @@
+"""Many devices: `multi_gpu_train.yaml` in two CPU processes under torchrun."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DistributedSampler
+
+from stroke_nets.bundle_folders import bundle_names, bundles_root
+
+ROOT = bundles_root()
+TRAINED = [n for n in bundle_names() if (ROOT / n / "configs" / "train.yaml").is_file()]
+SLICES = {"size": 48, "num_workers": 0, "val_interval": 1}
+PATCHES = {"patch_size": [16, 16, 16], "supervision": [2, 1], "train_batches": 2, "val_batches": 2}
+pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
+
+
+def files(bundle):
+    configs = ROOT / bundle / "configs"
+    return [str(configs / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
+
+
+def tiny(bundle, narrow, data, out):
+    """Overrides that train a bundle in a moment."""
+    sizes, shape = narrow(bundle)
+    options = {"dataset_dir": str(data), "output_dir": str(out / bundle), "max_epochs": 1}
+    options |= {"cache_dir": str(out / "cache"), "batch_size": 2, **SLICES, **sizes}
+    if len(shape) == 5:
+        del options["size"]
+        options |= PATCHES
+    return options
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def torchrun(*arguments, **options):
+    """Start two processes; their output is read by the caller."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
+    for key, value in options.items():
+        arguments += (f"--{key}", str(value))
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def bundle_run(bundle, **options):
+    run = ("-m", "monai.bundle", "run", "training", "--bundle_root", ROOT / bundle)
+    return torchrun(*run, config_file=files(bundle), **options)
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """The environment of a process that torchrun has started alone."""
+    for key, value in {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 1}.items():
+        monkeypatch.setenv(key, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+
+
+def curves(folder):
+    """What a run's first process logged, by name."""
+    events = EventAccumulator(str(folder / "events"))
+    events.Reload()
+    return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+ONE_LIKE_TWO = {  # without batch norm, which on the CPU is each process's own
+    "unet": {"network_def#norm": "instance", "optimizer#_target_": "torch.optim.SGD"},
+    "resenc_unet": {"flips": False},
+}
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("bundle", ONE_LIKE_TWO)
+def test_two_processes_train_as_one_with_twice_the_batch(bundle, narrow, simulated, tmp_path):
+    options = tiny(bundle, narrow, simulated, tmp_path) | ONE_LIKE_TWO[bundle]
+    options |= {"max_epochs": 2, "learning_rate": 0.05}
+    folders = [tmp_path / name for name in ("one", "two")]
+    two = bundle_run(bundle, **options | {"output_dir": folders[1]})
+    larger = {"batch_size": 4, "output_dir": str(folders[0])}
+    one = ConfigWorkflow(files(bundle), logging_file=False, **options | larger)
+    one.initialize()
+    assert one.check_properties() == []
+    one.run()
+    one.finalize()
+    out, err = two.communicate()
+    assert two.returncode == 0, err
+    assert out.count("saved ") == 1
+    found, wanted = curves(folders[1]), curves(folders[0])
+    assert found.keys() == wanted.keys()
+    assert len(wanted["train_loss"]) > 3
+    assert abs(wanted["train_loss"][-1] - wanted["train_loss"][0]) > 1e-2  # it learns
+    for tag, values in wanted.items():  # float32 sums in another order, a few steps long
+        np.testing.assert_allclose(found[tag], values, rtol=1e-4, atol=1e-5, err_msg=tag)
+    names = [sorted(p.name for p in f.glob("checkpoints/*")) for f in folders]
+    assert names[0] == names[1]
+    saved = [torch.load(f / "checkpoints" / "last.pt", weights_only=True) for f in folders]
+    for name, weights in saved[0]["network"].items():
+        torch.testing.assert_close(saved[1]["network"][name], weights, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.usefixtures("alone")
+def test_T21_each_rank_draws_its_own_patches_and_one_process_both(
+    narrow, simulated, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    parser = ConfigParser()
+    parser.read_config(files("mscsa_default"))
+    parser.update(tiny("mscsa_default", narrow, simulated, tmp_path))
+    sampler = {"num_replicas": 2, "_target_": "torch.utils.data.DistributedSampler"}
+    drawn = []
+    for rank in range(2):
+        for key, value in (sampler | {"rank": rank}).items():
+            parser[f"train#dataloader#sampler#{key}"] = value
+        loader = parser.get_parsed_content("train#dataloader")
+        drawn.append([image for batch in loader for image in batch["image"]])
+    assert len(drawn[0]) == len(drawn[1]) == 4  # two batches of two
+    every = [image for pair in zip(*drawn, strict=True) for image in pair]
+    whole = parser.get_parsed_content("train#dataset")
+    assert all(torch.equal(a, whole[k]["image"]) for k, a in enumerate(every))
+    assert not any(torch.equal(a, b) for i, a in enumerate(every) for b in every[:i])
+
+
+@pytest.mark.usefixtures("alone")
+def test_T21_ranks_share_the_slices_and_differ_in_their_random_numbers(
+    narrow, simulated, tmp_path, monkeypatch
+):
+    parser = ConfigParser()
+    parser.read_config(files("agmr_net"))
+    parser.update(tiny("agmr_net", narrow, simulated, tmp_path))
+    dataset = parser.get_parsed_content("train#dataset")
+    shares = [set(DistributedSampler(dataset, 2, rank)) for rank in range(2)]
+    assert shares[0] | shares[1] == set(range(len(dataset)))
+    assert not shares[0] & shares[1]
+    numbers = []  # dropout draws from these
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        (seed,) = [step for step in parser["initialize"] if "set_determinism" in str(step)]
+        parser["draw"] = seed
+        parser.get_parsed_content("draw")
+        numbers.append(torch.rand(8))
+    assert not torch.equal(*numbers)
+
+
+def children(pid):
+    """A process's children by their rank."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        found |= {v: int(child) for v in variables if v.startswith(b"RANK=")}
+    return found
+
+
+def test_T20_a_killed_rank_ends_all_and_is_named(narrow, simulated, tmp_path):
+    options = tiny("unet", narrow, simulated, tmp_path) | {"max_epochs": 1000}
+    process = bundle_run("unet", **options)
+    guard = threading.Timer(500, process.kill)  # a fault must not hang the suite
+    guard.start()
+    line = "."
+    while line and not line.startswith("epoch 1/"):
+        line = process.stdout.readline()
+    ranks = children(process.pid)
+    os.kill(ranks[b"RANK=1"], signal.SIGKILL)
+    _, err = process.communicate()
+    guard.cancel()
+    assert process.returncode not in (0, -signal.SIGKILL)
+    assert "Signal 9 (SIGKILL) received by PID" in err
+    assert f"pid: {ranks[b'RANK=1']}" in err
+    for pid in ranks.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.fixture(scope="module")
+def results(narrow, simulated, tmp_path_factory):
+    """Every bundle trained in one pair of processes: what each rank ended with."""
+    out = tmp_path_factory.mktemp("ranks")
+    jobs = [
+        {"name": n, "files": files(n), "options": tiny(n, narrow, simulated, out)} for n in TRAINED
+    ]
+    for job in jobs:
+        job["port"] = free_port()
+    (out / "jobs.json").write_text(json.dumps(jobs))
+    process = torchrun(Path(__file__).with_name("train_each.py"), out / "jobs.json", out)
+    _, err = process.communicate()
+    return out, err
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("bundle", TRAINED)
+def test_two_processes_end_with_equal_weights(bundle, results, record_outcome):
+    record_outcome(bundle, "two_process")
+    out, err = results
+    files = [out / f"{bundle}.{rank}.json" for rank in range(2)]
+    assert all(file.is_file() for file in files), err
+    first, second = (json.loads(file.read_text()) for file in files)
+    assert first == second
+    assert math.isfinite(first["loss"])
+    assert (out / bundle / "checkpoints" / "last.pt").is_file()
+
+
+def test_what_is_not_trained_has_no_overlay_for_many_devices(record_outcome):
+    for bundle in set(bundle_names()) - set(TRAINED):
+        record_outcome(bundle, "two_process", "it is not trained: its members are")
+        assert not Path(files(bundle)[1]).exists()
