@@ -3,8 +3,8 @@
     python -m stroke_nets.reproduce.run_bundle bundles/NAME --overlay default --fold 0 \
         --dataset-dir DATA --runs runs [--ablation FILE] [--stage-maps]
 
-A training that is complete is kept; an interrupted one goes on. ``summary.json`` is written last, so
-that a run without it is not done.
+A training that is complete is kept; an interrupted one goes on. ``summary.json`` is written last,
+so that a run without it is not done.
 """
 
 import argparse

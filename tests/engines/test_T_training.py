@@ -495,7 +495,6 @@ def test_T19_mistyped_option_is_refused(file, simulated):
     ("option", "said"),
     [
         ({"max_epoch": 1}, "did you mean max_epochs?"),
-        ({"trian#trainer#max_epochs": 1}, "did you mean train?"),
         ({"overwrite": "maybe"}, "--overwrite maybe: give true or false"),
         ({"max_epochs": "many"}, "--max_epochs many: give a number, as 150"),
         ({"max_epochs": True}, "give a number"),
