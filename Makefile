@@ -12,16 +12,16 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.snakemake-venv/bin/python -m pip install --quiet snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
 	touch $@
 
-.PHONY: help demo methods reproduce-env rehearsal soak test test-real lint clean
+.PHONY: help demo methods reproduce-env rehearsal test test-real lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
-	@echo "make soak       kill tiny trainings 50 times; each must end as an undisturbed one"
 	@echo "make test       the test suite"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make lint       ruff, mypy, shared blocks"
+	@echo "make soak       kill tiny trainings 50 times; each must end as an undisturbed one"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
 # for transformers that are not used here.
@@ -47,9 +47,6 @@ reproduce-env: .snakemake-venv/installed
 rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
 
-soak: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
-
 test: .venv/installed
 	$(BIN)/python -m pytest -m "not real"
 
@@ -64,3 +61,7 @@ lint: .venv/installed
 
 clean:
 	rm -rf .venv build *.egg-info
+
+.PHONY: soak
+soak: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
