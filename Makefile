@@ -49,6 +49,7 @@ help:
 	@echo "make docs       this documentation as a site, in build/site"
 	@echo "make sbom       sbom.json: every installed package, its version and licence (CycloneDX)"
 	@echo "make lint       ruff, mypy, shared blocks"
+	@echo "make soak       kill tiny trainings 50 times; each must end as an undisturbed one"
 
 # The last package is nnU-Net's networks, to compare with; what it asks for (timm, torchvision) is
 # for transformers that are not used here.
@@ -120,3 +121,7 @@ lint: .venv/installed
 
 clean:
 	rm -rf .venv build *.egg-info
+
+.PHONY: soak
+soak: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py

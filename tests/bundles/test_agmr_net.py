@@ -67,7 +67,8 @@ def test_training_says_what_it_saved(trained):
     assert f"saved {folder}/checkpoints/last.pt (epoch 2)" in training.stdout
     for name in ("last.pt", "best.pt"):
         saved = torch.load(folder / "checkpoints" / name, weights_only=True)
-        assert set(saved) >= {"network", "optimizer", "lr_scheduler", "trainer"}
+        parts = {"network", "optimizer", "lr_scheduler", "trainer", "evaluator"}
+        assert set(saved) == parts | {"random", "config_hash"}
     assert list((folder / "events").iterdir())
 
 
