@@ -177,7 +177,7 @@ def test_training_replaces_the_weights(bundle, server, record_outcome):
     models = app / "model" / bundle / "models"
     ask(f"{url}/train/{bundle}", {"max_epochs": 1, "val_split": 0.25, "device": "cpu"})
     end = time.monotonic() + PATIENCE
-    while (task := json.loads(ask(f"{url}/train/")))["status"] in ("SUBMITTED", "RUNNING"):
+    while (task := json.loads(ask(f"{url}/train/").content))["status"] in ("SUBMITTED", "RUNNING"):
         assert time.monotonic() < end, task["details"][-20:]
         time.sleep(1)
     assert task["status"] == "DONE", task["details"][-20:]
