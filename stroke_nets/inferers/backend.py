@@ -11,6 +11,7 @@ import inspect
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -30,6 +31,10 @@ Backend = Literal["auto", "torch", "compile", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16"]
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 PLAIN = (bool, int, float, str, tuple, list)
+
+# OpenVINO's telemetry reports each import and conversion to its makers; None keeps it from being
+# imported. It is said here, for PyTorch's compiler imports OpenVINO as well where it is installed.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +166,8 @@ def _torch_compile(
 
 
 def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: Path | None) -> Run:
-    openvino = _import_openvino()
+    import openvino
+
     core = openvino.Core()
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
@@ -170,7 +176,9 @@ def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: 
     }
     model = _kept_openvino(core, options, file)
     if model is None:
-        graph = openvino.convert_model(torch.export.export(network, (torch.zeros(shape),)))
+        with warnings.catch_warnings():  # PyTorch 2.13 warns of its own exporter
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            graph = openvino.convert_model(torch.export.export(network, (torch.zeros(shape),)))
         graph.reshape(list(shape))  # fixed sizes let the kernels be chosen once
         model = core.compile_model(graph, "CPU", options)
         if file is not None:
@@ -187,14 +195,6 @@ def _kept_openvino(core: Any, options: dict[str, Any], file: Path | None) -> Any
     except RuntimeError as error:
         logger.warning("%s: cannot be used (%s); compiling again", file, type(error).__name__)
         return None
-
-
-def _import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which reports each import and conversion."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
 
 
 def _keep(file: Path, content: bytes) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 FLIPS = [axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n)]
-PLANES = 16  # of a tile that are worked on at once
+PLANES = 8  # of a tile that are worked on at once
 
 
 def tile_starts(length: int, patch: int, step: float = 0.5) -> list[int]:
@@ -114,6 +114,7 @@ class PatchInferer(Inferer):
             if total is None:
                 total = weighted.new_zeros(*weighted.shape[:2], *shape)
             total[tile] += weighted
+            del weighted  # not to be held beside the next tile's
         assert total is not None  # there is at least one tile
         d, h, w = [_spread(p, s, n) for p, s, n in zip(profiles, starts, shape, strict=True)]
         for z, weight in enumerate(d):  # all planes' weights at once would be half a buffer

@@ -1,0 +1,92 @@
+"""Do the backends give one mask? Trained networks, each backend beside eager float32.
+
+    python benchmarks/agreement.py RUN [RUN ...] [--margin 32]
+
+RUN is the folder of a finished training (``config.yaml``, ``checkpoints/last.pt``) whose training
+case is segmented: on the network's grid, cropped to the lesion and a margin. Dice between the masks
+of each backend and eager float32, and to the truth. bfloat16 is computed by PyTorch, emulated where
+the processor lacks it; OpenVINO ignores the wish there. Writes results/agreement.json.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import CropForegroundd
+from record import comparison, write
+from torch import Tensor
+
+from stroke_nets.data import manifest
+from stroke_nets.engines.checkpoint import load_network
+from stroke_nets.engines.pseudo_label import Run
+from stroke_nets.inferers.backend import BackendInferer
+
+WAYS = [("torch", "bfloat16"), ("compile", "float32"), ("openvino", "float32")]
+GOALS = {"float32": 0.9999, "bfloat16": 0.998}
+CHANGE, TRAINED = 0.002, 0.85
+
+
+def dice(one: Tensor, other: Tensor) -> float:
+    """Of two masks."""
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def case(run: Run, margin: int) -> dict[str, Tensor]:
+    """The training case as the network gets it: ``image`` and ``label``, 1 x ..."""
+    where = {k: run.config[k] for k in ("dataset_dir", "manifest", "fold")}
+    data = manifest.datalist(where.pop("dataset_dir"), "train", **where)[0]
+    volumes = run.parser.get_parsed_content("train#preprocessing")(data)
+    if "patch_size" in run.config:  # slices keep their plane
+        volumes = CropForegroundd(["image", "label"], "label", margin=margin)(volumes)
+    return volumes
+
+
+def masks(run: Run, volumes: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of every backend, eager float32 first."""
+    network = load_network(run.network, run.checkpoint)
+    inferer = run.parser.get_parsed_content("inferer")
+    image = volumes["image"]
+    image = (image.as_tensor() if isinstance(image, MetaTensor) else image)[None]
+    found = {}
+    for backend, precision in [("torch", "float32"), *WAYS]:
+        with torch.no_grad():
+            output = BackendInferer(inferer, backend, precision)(image, network)
+        lesion = output[0, 1] > 0.5 if output.shape[1] > 1 else output[0, 0] > 0
+        found[f"{backend}, {precision}"] = lesion
+        print(run.folder, backend, precision, int(lesion.sum()), "voxels", flush=True)
+    return found
+
+
+def main() -> None:
+    """Compare and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--margin", type=int, default=32)
+    options = parser.parse_args()
+    comparisons: dict[str, Any] = {}
+    for folder in options.runs:
+        run = Run(folder)
+        volumes = case(run, options.margin)
+        truth = volumes["label"][0] > 0
+        found = masks(run, volumes)
+        eager = found.pop("torch, float32")
+        name, trained = run.config["bundle"], dice(eager, truth)
+        comparisons[f"{name}: Dice of eager float32, limit of a trained network"] = comparison(
+            trained, TRAINED, 1.0, unit="", less=False
+        )
+        for way, mask in found.items():
+            goal = GOALS[way.split(", ")[1]]
+            comparisons[f"{name}: Dice of {way} with eager float32, limit"] = comparison(
+                dice(mask, eager), goal, 1.0, unit="", less=False
+            )
+            changed = abs(dice(mask, truth) - trained)
+            comparisons[f"{name}: change of Dice by {way}, limit"] = comparison(
+                max(changed, 1e-9), CHANGE, 1.0, unit=""
+            )
+    write("agreement", comparisons)
+
+
+if __name__ == "__main__":
+    main()
