@@ -61,8 +61,9 @@ class Names:
         """Name them; nothing is written."""
         self.folder = out / scan.folder
         self.plain = f"{scan.stem}_desc-{method}"
-        self.mni = f"{scan.stem}_space-{SPACE}_desc-{method}"
-        self.stem = self.mni if mni else self.plain
+        spaceless = re.sub(r"_space-[^_]+", "", scan.stem)  # a name has one space
+        self.mni = f"{spaceless}_space-{SPACE}_desc-{method}"
+        self.wants_mni, self.stem = mni, self.mni if mni else self.plain
         self.sidecar = self.folder / f"{self.stem}_mask.json"
 
     def present(self) -> list[Path]:
@@ -96,7 +97,7 @@ class Case:
         self.names, self.placed, self.template = names, placed, template
         self.threshold = threshold
         self.registered = placed.transform is not None
-        self.in_mni = self.registered and names.stem == names.mni
+        self.in_mni = self.registered and names.wants_mni
 
     def write(self, maps: dict[str, Float32], facts: dict[str, Any]) -> None:
         """Write all files; the sidecar, last, names them.
@@ -114,7 +115,7 @@ class Case:
                 files |= self._volumes(folder, self.names.stem, seen, mni=True)
             else:
                 files |= self._volumes(folder, self.names.stem, native)
-            if self.registered and not self.in_mni:
+            if self.registered and self.names.stem != self.names.mni:
                 mask = {"probseg": seen["probseg"]}
                 written = self._volumes(folder, self.names.mni, mask, mni=True, maps=False)
                 files["mask_mni"] = written["mask"]

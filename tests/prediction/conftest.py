@@ -11,7 +11,7 @@ from stroke_nets.bundle_folders import find_bundle
 
 TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
     "agmr_net": {"widths": [4, 8, 8, 8, 16], "size": 48, "batch_size": 4},
-    "mscsa_default": {"widths": [4, 4, 8], "heads": 2, "patch_size": [16, 64, 64]},
+    "mscsa_default": {"widths": [4, 4, 8, 8, 8], "heads": 2, "patch_size": [16, 32, 32]},
 }
 
 

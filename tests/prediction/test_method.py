@@ -55,8 +55,8 @@ def test_fast_and_tta_leave_the_patches_flips_out(runs):
     assert isinstance(usual.inferer, PatchInferer)
     steps = [(len(m.flips), len(m.inferer.flips), m.inferer.step) for m in (usual, fast, tta)]
     assert steps == [(1, 8, 0.5), (1, 1, 0.75), (8, 1, 0.5)]
-    # 256 / 64: starts 32 apart make 7, starts 48 apart 5.
-    assert [m.calls((16, 64, 256)) for m in (usual, fast, tta)] == [7 * 8, 5, 7 * 8]
+    # 128 / 32: starts 16 apart make 7, starts 24 apart 5.
+    assert [m.calls((16, 32, 128)) for m in (usual, fast, tta)] == [7 * 8, 5, 7 * 8]
 
 
 def test_calls_are_counted_as_they_are_made(runs, simulated):

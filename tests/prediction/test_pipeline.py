@@ -1,6 +1,7 @@
 """The whole of ``predict`` on thinned simulated scans, which lie in MNI space."""
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -170,10 +171,10 @@ def test_a_native_scan_gets_its_mask_back_in_place(where, runs, tmp_path, monkey
     np.testing.assert_allclose([row[f"{axis}_mm"] for axis in "xyz"], centre, atol=0.5)
     assert row["volume_ml"] == pytest.approx(4 / 3 * np.pi * 1.08**3, rel=0.05)
     assert row["hemisphere"] == "right"
-    sidecar = json.loads(open(f"{own}mask.json").read())
+    sidecar = json.loads(Path(f"{own}mask.json").read_text())
     assert sidecar["Space"] == ("native" if where == "native" else "MNI152NLin2009aSym")
     assert sidecar["Registration"]["correlation"] == 0.9
-    folder = path.parent / "out" / "sub-9" / "ses-2" / "anat"
+    folder = out / "sub-9" / "ses-2" / "anat"
     assert all(
         (folder / name).is_file() for key, name in sidecar["Files"].items() if "picture" not in key
     )
@@ -257,3 +258,5 @@ def test_names_tell_one_method_from_another(tmp_path):
     names.folder.mkdir(parents=True)
     (names.folder / "sub-1_desc-agmrnetnarrow_mask.nii.gz").touch()
     assert names.present() == []
+    there = pipeline.Scan(tmp_path / "x", "", "sub-1_space-MNI152NLin2009aSym")
+    assert Names(tmp_path, there, "agmrnet", mni=True).stem == f"{there.stem}_desc-agmrnet"

@@ -24,7 +24,8 @@ def test_what_lies_on_the_template_is_taken_as_it_is(template, tmp_path):
     assert placed.image == path
     assert placed.transform is None
     assert placed.warnings == []
-    assert placed.quality["correlation"] > 0.999  # 200 grey values round by 0.0025
+    # 200 grey values change little, but smoothing before thinning starts at the other end.
+    assert placed.quality["correlation"] > 0.99
     assert placed.codes["sform_code"] == 4
     points = np.ones((3, 2))
     assert placed.to_template(points) is points
@@ -40,7 +41,7 @@ def test_odd_scans_are_told(template):
     assert (
         "of the brain is empty" in space.oddities(template, Volume(cut, template.affine), good)[0]
     )
-    fair = {"correlation": 0.75, "disagreement_mm": 0.1}
+    fair = {"correlation": 0.72, "disagreement_mm": 0.1}
     assert "the registration fits" in space.oddities(template, template, fair)[0]
 
 
