@@ -36,6 +36,7 @@ NAVIGATION = {
     "More": "*.md",  # whatever is in no other place
 }
 FIGURES = "rehearsal/figures.md"
+TITLES = "stroke_nets/reporting/published/figures.json"
 RECIPES = "<!-- recipes -->"
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 
@@ -51,8 +52,13 @@ def on_files(files: Any, config: Any) -> Any:
     for page, source in sources().items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
-    pictures = sorted(Path(f.src_uri).name for f in files if f.src_uri.startswith("rehearsal/"))
-    shown = [f"![{name}]({name})" for name in pictures if name.endswith(".png")]
+    titles = json.loads((ROOT / TITLES).read_text(encoding="utf-8"))
+    there = {file.src_uri for file in files}
+    shown = [
+        f"## {content['title']}\n\n![{content['title']}]({name}.png)"
+        for name, content in titles.items()
+        if f"rehearsal/{name}.png" in there
+    ]
     if shown:
         text = "\n\n".join(["# Figures", *shown])
         files.append(File.generated(config, FIGURES, content=text))
