@@ -33,7 +33,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.sbom-venv/bin/python -m pip install --quiet cyclonedx-bom==7.3.1
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env sbom rehearsal weights test test-label test-zoo test-ranks test-real test-browser docs lint clean
+.PHONY: help demo methods reproduce-env label-env sbom rehearsal weights test test-label test-zoo test-ranks test-real test-browser soak docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -106,6 +106,9 @@ test-browser: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 	$(BIN)/python -m pytest -m browser -rs
 
+soak: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
+
 docs: .docs-venv/installed
 	.docs-venv/bin/mkdocs build --strict --quiet
 	@echo "look at it: python -m http.server --directory build/site"
@@ -121,7 +124,3 @@ lint: .venv/installed
 
 clean:
 	rm -rf .venv build *.egg-info
-
-.PHONY: soak
-soak: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
