@@ -13,7 +13,6 @@ import importlib.abc
 import importlib.machinery
 import json
 import os
-import pickle
 import sys
 import tempfile
 import types
@@ -102,18 +101,25 @@ def predictor(
 def serve(job: Path) -> None:
     """Answer every line of the input by one prediction and its seconds.
 
-    ``job`` is a pickle, written by `predict_cpu.py`: ``network`` ("nnunet" or a module),
-    ``widths``, ``patch``, ``volume``, ``threads``, and ``weights``, a file to write nnU-Net's to.
+    ``job`` is written by `predict_cpu.py`: ``ours`` (weights of our U-Net + MSCSA; None: nnU-Net's
+    own network), ``widths``, ``patch``, ``volume``, ``threads``, and ``weights``, a file to write
+    nnU-Net's to.
     """
     from record import peak_mib, timed
 
-    wanted = pickle.loads(job.read_bytes())
+    wanted = torch.load(job, weights_only=True)
     torch.set_num_threads(wanted["threads"])
-    network = wanted["network"]
-    if network == "nnunet":
+    if wanted["ours"] is None:
         torch.manual_seed(0)
         network = nnunet_network(wanted["widths"])
         torch.save({"network_weights": network.state_dict()}, wanted["weights"])
+    else:
+        from stroke_nets.networks.mscsa import MSCSA
+        from stroke_nets.networks.nnunet import PlainUNet
+
+        widths = wanted["widths"]
+        network = PlainUNet(widths=widths, bias=True, skip_attention=MSCSA(widths))
+        network.load_state_dict(wanted["ours"])
     run = predictor(network, wanted["patch"], "cpu", flips=False)
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:

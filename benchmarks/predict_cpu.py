@@ -11,7 +11,6 @@ Writes results/predict_cpu.json.
 
 import argparse
 import json
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -44,8 +43,8 @@ class Peer:
 
     def __init__(self, python: str, job: dict[str, Any], folder: Path) -> None:
         """Start it and wait until its network is made."""
-        file = folder / "job.pkl"
-        file.write_bytes(pickle.dumps(job))
+        file = folder / "job.pt"
+        torch.save(job, file)
         command = [python, str(HERE / "nnunet_peer.py"), str(file)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -88,9 +87,9 @@ def patches(name: str, options: argparse.Namespace, volume: torch.Tensor) -> dic
         folder = Path(scratch)
         attention = MSCSA(options.widths) if name == "unet_mscsa" else None
         network = PlainUNet(widths=options.widths, bias=True, skip_attention=attention).eval()
-        job = {"network": network if attention else "nnunet", "widths": options.widths}
+        job = {"ours": network.state_dict() if attention else None, "widths": options.widths}
         job |= {"patch": options.patch, "volume": volume[None], "threads": options.threads}
-        peer = Peer(options.peer_python, job | {"weights": folder / "nnunet.pth"}, folder)
+        peer = Peer(options.peer_python, job | {"weights": str(folder / "nnunet.pth")}, folder)
         if attention is None:  # nnU-Net's own network and weights
             network.load_state_dict(load_weights(folder / "nnunet.pth", network))
         shape = (1, 1, *options.patch)

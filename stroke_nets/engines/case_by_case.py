@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import Evaluator
@@ -102,8 +103,10 @@ def _paths(case: Mapping[str, Any]) -> list[str]:
 
 def _keep(engine: Engine, error: BaseException, raised: list[BaseException]) -> None:
     """Keep what one scan raised; what stops all of them goes on."""
-    known = find_error(error)
-    if not isinstance(error, Exception) or isinstance(known, UsageError):
+    memory = isinstance(error, torch.OutOfMemoryError)  # another scan may be smaller
+    if not isinstance(error, Exception) or (
+        isinstance(find_error(error), UsageError) and not memory
+    ):
         raise error
     raised.append(error)
 
@@ -111,4 +114,8 @@ def _keep(engine: Engine, error: BaseException, raised: list[BaseException]) -> 
 def _line(image: str, error: BaseException) -> str:
     known = find_error(error)
     first = (str(error).splitlines() or [""])[0]
-    return str(known) if known else f"{image}: failed ({type(error).__name__}: {first})"
+    return (
+        str(known)
+        if isinstance(known, DataError)
+        else f"{image}: failed ({type(error).__name__}: {first})"
+    )

@@ -32,10 +32,10 @@ TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
 }
 
 
-def run(what, files, launcher=(sys.executable,), **options):
+def run(what, files, **options):
     """Run a bundle's workflow in a process of its own; nothing but the package is shared."""
     names = [str(CONFIGS / name) for name in files]
-    command = [*launcher, "-m", "monai.bundle", "run", what, "--bundle_root", str(BUNDLE)]
+    command = [sys.executable, "-m", "monai.bundle", "run", what, "--bundle_root", str(BUNDLE)]
     command += ["--config_file", str(names)]
     for key, value in options.items():
         command += [f"--{key}", str(value)]
@@ -157,23 +157,6 @@ def test_folder_without_manifest_is_predicted_whole(trained, simulated, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "predictions" / "a scan_pred.nii.gz").is_file()
-
-
-def test_two_processes_train_one_network(simulated, tmp_path):
-    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    done = run(
-        "training",
-        ["train.yaml", "multi_gpu_train.yaml"],
-        launcher=(*launcher, "--nproc_per_node", "2"),
-        dataset_dir=simulated,
-        output_dir=tmp_path / "run",
-        cache_dir=tmp_path / "cache",
-        **TINY,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("saved ") == 1
-    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
-    assert not any(name.startswith("module.") for name in saved["network"])
 
 
 def assert_one_line(process, code, *words):

@@ -1,10 +1,7 @@
 """Every bundle of the patch protocol and every overlay, tiny, on simulated patients."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -206,23 +203,6 @@ def test_learning_rate_follows_the_polynomial(patients, tmp_path):
         assert scheduler.get_last_lr()[0] == pytest.approx(0.01 * (1 - epoch / 1000) ** 0.9)
         scheduler.optimizer.step()
         scheduler.step()
-
-
-def test_two_processes_draw_different_patches_and_train_one_network(patients, tmp_path):
-    configs = BUNDLES / "mscsa_default" / "configs"
-    files = [str(configs / name) for name in ("train.yaml", "multi_gpu_train.yaml")]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-    command += ["2", "-m", "monai.bundle", "run", "training", "--bundle_root", str(configs.parent)]
-    options = TINY | {"dataset_dir": patients, "heads": 2, "max_epochs": 1}
-    options |= {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
-    for key, value in ({"config_file": files} | options).items():
-        command += [f"--{key}", str(value)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("saved ") == 1
-    saved = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
-    assert not any(name.startswith("module.") for name in saved["network"])
 
 
 def test_pseudo_label_command_asks_for_one_way(patients):

@@ -45,14 +45,14 @@ def test_a_run_ends_in_its_summary_and_a_finished_training_is_kept(simulated, tm
     assert (folder / "checkpoints" / "last.pt").stat().st_mtime_ns == trained
 
 
-def test_an_unfinished_training_starts_again(simulated, tmp_path, tinier):
+def test_an_unfinished_training_goes_on(simulated, tmp_path, tinier, monkeypatch):
     folder = run("unet", "isles2015", simulated, tmp_path)
     path = folder / "checkpoints" / "last.pt"
-    saved = torch.load(path, weights_only=True)
-    saved["trainer"]["iteration"] = 0
-    torch.save(saved, path)
+    first = torch.load(path, weights_only=True)["trainer"]["iteration"]
+    demo = settings.scale("demo")
+    monkeypatch.setitem(demo, "options", demo["options"] | {"max_epochs": 2})
     run("unet", "isles2015", simulated, tmp_path)
-    assert torch.load(path, weights_only=True)["trainer"]["iteration"] == 1
+    assert torch.load(path, weights_only=True)["trainer"]["iteration"] == 2 * first
 
 
 @pytest.mark.parametrize(

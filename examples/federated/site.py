@@ -1,0 +1,42 @@
+"""What runs at one hospital: each round one epoch of the bundle's training, then its weights leave.
+
+Started by NVFlare for each site; scans, names and losses of single cases stay here.
+"""
+
+import sys
+from pathlib import Path
+
+import nvflare.client as flare
+import torch
+from workflow import bundle_training
+
+
+def main(sites: str, runs: str) -> None:
+    """Answer the server until it is done."""
+    flare.init()
+    site = flare.get_site_name()
+    while flare.is_running():
+        received = flare.receive()
+        torch.manual_seed(received.current_round)
+        flow = bundle_training(
+            dataset_dir=str(Path(sites) / site),
+            output_dir=str(Path(runs) / site / f"round{received.current_round}"),
+            cache_dir=str(Path(runs) / site / ".cache"),
+            max_epochs=1,
+            val_interval=1,
+        )
+        flow.initialize()
+        network = flow.parser.get_parsed_content("network")
+        network.load_state_dict({k: torch.as_tensor(v) for k, v in received.params.items()})
+        flow.run()
+        slices = len(flow.parser.get_parsed_content("train#dataset"))
+        flare.send(
+            flare.FLModel(
+                params={k: v.detach().cpu() for k, v in network.state_dict().items()},
+                meta={"NUM_STEPS_CURRENT_ROUND": slices},
+            )
+        )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,23 @@
+"""The bundle that is trained, at the widths of its demo."""
+
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+from torch import nn
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "agmr_net"
+FILES = [str(BUNDLE / "configs" / name) for name in ("train.yaml", "demo.yaml")]
+
+
+def bundle_network() -> nn.Module:
+    """The network alone, its weights drawn anew."""
+    parser = ConfigParser()
+    parser.read_config(FILES)
+    network: nn.Module = parser.get_parsed_content("network_def")
+    return network
+
+
+def bundle_training(**options: Any) -> ConfigWorkflow:
+    """The bundle's training, as its ``train.yaml`` and ``demo.yaml`` define it."""
+    return ConfigWorkflow(FILES, workflow_type="train", logging_file=False, **options)
