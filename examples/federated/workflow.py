@@ -1,13 +1,14 @@
 """The bundle that is trained, at the widths of its demo."""
 
-from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 from torch import nn
 
-BUNDLE = Path(__file__).parents[2] / "bundles" / "agmr_net"
-FILES = [str(BUNDLE / "configs" / name) for name in ("train.yaml", "demo.yaml")]
+from stroke_nets.bundle_folders import bundles_root
+
+CONFIGS = bundles_root() / "agmr_net" / "configs"  # NVFlare copies this file into its workspace
+FILES = [str(CONFIGS / name) for name in ("train.yaml", "demo.yaml")]
 
 
 def bundle_network() -> nn.Module:

@@ -186,7 +186,7 @@ def test_patch_that_the_strides_do_not_divide_is_refused(patients, tmp_path):
 def test_checkpoint_of_other_widths_is_refused(runs, patients):
     output_dir = runs / "mscsa_default" / "default" / "fold0"
     options = {"dataset_dir": str(patients), "output_dir": str(output_dir)} | SHAPE | MEMBERS
-    options["widths"] = [4, 8, 16]
+    options |= {"widths": [4, 8, 16], "overwrite": True}
     with pytest.raises(RuntimeError) as raised:
         workflow("infer", "mscsa_default", "inference.yaml", "default", **options)
     assert "of another network" in str(raised.value.__cause__ or raised.value)

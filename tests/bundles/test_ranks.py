@@ -97,7 +97,7 @@ ONE_LIKE_TWO = {  # without batch norm, which on the CPU is each process's own
 @pytest.mark.parametrize("bundle", ONE_LIKE_TWO)
 def test_two_processes_train_as_one_with_twice_the_batch(bundle, narrow, simulated, tmp_path):
     options = tiny(bundle, narrow, simulated, tmp_path) | ONE_LIKE_TWO[bundle]
-    options |= {"max_epochs": 2, "learning_rate": 0.05}
+    options |= {"max_epochs": 2, "learning_rate": 0.01}
     folders = [tmp_path / name for name in ("one", "two")]
     two = bundle_run(bundle, **options | {"output_dir": folders[1]})
     larger = {"batch_size": 4, "output_dir": str(folders[0])}
