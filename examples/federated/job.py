@@ -17,7 +17,7 @@ import torch
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 from safetensors.torch import save_file
-from workflow import bundle_network
+from workflow import network
 
 HERE = Path(__file__).parent
 NAME = "agmr_net"
@@ -33,7 +33,7 @@ def main(sites: str, out: str, rounds: str = "2") -> None:
         sys.exit(f"{model}: is there already; choose another folder")
     recipe = FedAvgRecipe(
         name=NAME,
-        model=bundle_network(),
+        model=network(),
         min_clients=len(names),
         num_rounds=int(rounds),
         train_script=str(HERE / "site.py"),

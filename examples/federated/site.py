@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nvflare.client as flare
 import torch
-from workflow import bundle_training
+from workflow import training
 
 
 def main(sites: str, runs: str) -> None:
@@ -18,7 +18,7 @@ def main(sites: str, runs: str) -> None:
     while flare.is_running():
         received = flare.receive()
         torch.manual_seed(received.current_round)
-        flow = bundle_training(
+        flow = training(
             dataset_dir=str(Path(sites) / site),
             output_dir=str(Path(runs) / site / f"round{received.current_round}"),
             cache_dir=str(Path(runs) / site / ".cache"),

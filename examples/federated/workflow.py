@@ -3,7 +3,6 @@
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
-from torch import nn
 
 from stroke_nets.bundle_folders import bundles_root
 
@@ -11,14 +10,14 @@ CONFIGS = bundles_root() / "agmr_net" / "configs"  # NVFlare copies this file in
 FILES = [str(CONFIGS / name) for name in ("train.yaml", "demo.yaml")]
 
 
-def bundle_network() -> nn.Module:
-    """The network alone, its weights drawn anew."""
+def network() -> dict[str, Any]:
+    """The network's class and arguments; the server draws its first weights."""
     parser = ConfigParser()
     parser.read_config(FILES)
-    network: nn.Module = parser.get_parsed_content("network_def")
-    return network
+    arguments = dict(parser.get_parsed_content("network_def", instantiate=False).get_config())
+    return {"class_path": arguments.pop("_target_"), "args": arguments}
 
 
-def bundle_training(**options: Any) -> ConfigWorkflow:
+def training(**options: Any) -> ConfigWorkflow:
     """The bundle's training, as its ``train.yaml`` and ``demo.yaml`` define it."""
     return ConfigWorkflow(FILES, workflow_type="train", logging_file=False, **options)
