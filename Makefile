@@ -33,12 +33,19 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.sbom-venv/bin/python -m pip install --quiet cyclonedx-bom==7.3.1
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env sbom rehearsal weights test test-label test-zoo test-ranks test-real test-browser soak docs lint clean
+# NVFlare has many dependencies that nothing else here uses.
+.federated-venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .federated-venv
+	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
+	touch $@
+
+.PHONY: help demo methods reproduce-env label-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-real test-browser soak docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
+	@echo "make federated  agmr_net trained by two simulated hospitals that share no scan (NVFlare)"
 	@echo "make weights    make the shipped weights again, from MASKS='folder folder'"
 	@echo "make test       the test suite"
 	@echo "make test-label MONAI Label with every bundle, over REST, in an environment of its own"
@@ -76,6 +83,11 @@ label-env: .label-venv/installed
 
 rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
+
+federated: .federated-venv/installed
+	for site in 1 2; do \
+	  .federated-venv/bin/stroke-nets simulate data/federated/site-$$site --plain --subjects 4 --seed $$site; done
+	.federated-venv/bin/python examples/federated/job.py data/federated runs/federated
 
 # the masks are not shipped: MASKS names folders of lesion masks in MNI space
 weights: .venv/installed
