@@ -3,7 +3,7 @@ BIN := .venv/bin
 CONFIGS := bundles/agmr_net/configs
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
-SLOW := real or label or zoo or ranks or browser   # markers of tests with a target of their own
+SLOW := real or label or zoo or ranks or browser or federated   # markers of tests with a target of their own
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
 
@@ -39,7 +39,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-real test-browser soak docs lint clean
+.PHONY: help demo methods reproduce-env label-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-real test-browser soak docs lint clean
 
 help:
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
@@ -51,6 +51,7 @@ help:
 	@echo "make test-label MONAI Label with every bundle, over REST, in an environment of its own"
 	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
 	@echo "make test-ranks every bundle trained in two processes"
+	@echo "make test-federated  two simulated hospitals, one network: the mean of both"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
 	@echo "make docs       this documentation as a site, in build/site"
@@ -110,6 +111,9 @@ test-zoo: .venv/installed
 
 test-ranks: .venv/installed
 	$(BIN)/python -m pytest -m ranks tests/bundles
+
+test-federated: .venv/installed .federated-venv/installed
+	$(BIN)/python -m pytest -m federated -rs
 
 test-real: .venv/installed
 	$(BIN)/python -m pytest -m real -rs

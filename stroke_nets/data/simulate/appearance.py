@@ -59,8 +59,8 @@ def paint_lesion(
     """Paint one lesion into an image.
 
     A chronic lesion is a cavity, about as dark as fluid, within a gliotic rim, with some strands of
-    gliosis left in it; a subacute one has lost some contrast with fluid and keeps a trace of what
-    was there.
+    gliosis left in it; or ragged: tissue full of small holes, its folds still to be seen. A subacute
+    one has lost some contrast with fluid and keeps a trace of what was there.
 
     Args:
         rng: source of the lesion's own intensities.
@@ -73,7 +73,11 @@ def paint_lesion(
     _, grey, white = contrast.tissues
     dead, tissue = contrast.lesion, image[box]
     texture = 0.03 * smooth_field(rng, weight.shape, 6)
-    if chronic:
+    if chronic and rng.random() < 0.5:
+        fine = smooth_field(rng, weight.shape, rng.uniform(1.5, 3.0))
+        holes = rng.uniform(0.45, 0.85) + 0.3 * fine + 0.2 * smooth_field(rng, weight.shape, 8)
+        painted = tissue + np.clip(holes, 0, 1) * (dead - tissue)
+    elif chronic:
         thickness = min(2.0, 0.2 * float((weight > 0.5).sum()) ** (1 / 3))  # of the rim, mm
         inner = ndimage.gaussian_filter(weight, thickness)
         strands = rng.uniform(0, 0.25) * smooth_field(rng, weight.shape, 4)
