@@ -37,7 +37,8 @@ def files(bundle):
 def tiny(bundle, narrow, data, out):
     """Overrides that train a bundle in a moment."""
     sizes, shape = narrow(bundle)
-    options = {"dataset_dir": str(data), "output_dir": str(out / bundle), "max_epochs": 1}
+    options = {"dataset_dir": str(data), "manifest": str(data / "manifest.json")}
+    options |= {"output_dir": str(out / bundle), "max_epochs": 1}
     options |= {"cache_dir": str(out / "cache"), "batch_size": 2, **SLICES, **sizes}
     if len(shape) == 5:
         del options["size"]
