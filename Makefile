@@ -116,7 +116,7 @@ test-federated: .venv/installed .federated-venv/installed
 	$(BIN)/python -m pytest -m federated -rs
 
 test-real: .venv/installed
-	$(BIN)/python -m pytest -m real -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real -rs --numprocesses auto
 
 test-browser: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
