@@ -126,7 +126,7 @@ soak: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
 
 docs: .docs-venv/installed
-	.docs-venv/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .docs-venv/bin/mkdocs build --strict --quiet
 	@echo "look at it: python -m http.server --directory build/site"
 
 sbom: .venv/installed .sbom-venv/installed

@@ -1,4 +1,4 @@
-"""Two simulated hospitals train one network by NVFlare: `make test-federated`, about five minutes."""
+"""Two simulated hospitals train one network by NVFlare: `make test-federated`, five minutes."""
 
 import subprocess
 from pathlib import Path

@@ -8,11 +8,13 @@ In ``OUT/sub-X[/ses-Y]/anat``, with the stem of the scan's name and the method's
     <stem>_desc-<method>_lesions.csv          one line for each lesion: `lesions.COLUMNS`
     <stem>_desc-<method>_mask.json            the sidecar, written last: all the others are there
 
-on the scan's own grid. A scan that was registered has besides, on the template's grid, what
+on the scan's own grid; then, from these files, the pages ``<stem>_desc-<method>_report.html`` and
+``..._viewer.html``. A scan that was registered has besides, on the template's grid, what
 ``normalize`` writes and ``<stem>_space-MNI152NLin2009aSym_desc-<method>_mask.nii.gz``. With
 ``space="mni"`` the first three and the sidecar are on the template's grid instead, and named so.
 
-``OUT/summary.json`` and ``OUT/dataset_description.json`` are of all cases together.
+``OUT/summary.json``, ``OUT/index.html`` and ``OUT/dataset_description.json`` are of all cases
+together.
 """
 
 import json
@@ -65,6 +67,7 @@ class Names:
         self.mni = f"{spaceless}_space-{SPACE}_desc-{method}"
         self.wants_mni, self.stem = mni, self.mni if mni else self.plain
         self.sidecar = self.folder / f"{self.stem}_mask.json"
+        self.report = self.folder / f"{self.stem}_report.html"
 
     def present(self) -> list[Path]:
         """Those of this method that are there already, in either space."""
@@ -218,6 +221,12 @@ def describe_folder(out: Path) -> None:
         write_json(path, content)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path}: cannot be read or written ({error}); mend the folder") from error
+
+
+def image_of(names: Names, scan: Scan) -> Path:
+    """The scan whose grid the results lie on: itself, or what was registered of it."""
+    registered = read_sidecar(names.sidecar)["Files"].get("scan_mni")
+    return names.folder / registered if names.wants_mni and registered else scan.path
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from stroke_nets.prediction.inputs import Scan, find_scans
 from stroke_nets.prediction.method import Method
 from stroke_nets.prediction.space import place
 from stroke_nets.prediction.weights import choose
+from stroke_nets.reporting.prediction_report import write_index, write_prediction_report
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ def predict(
     methods = [Method(one, where, chosen.fast, chosen.tta) for one in weights]
     failed = Prediction(out, methods, chosen).run(scans, quiet)
     summary = outputs.write_summary(out, failed)
+    write_index(out)
     if failed:
         head = f"{len(failed)} of {len(scans)} scans failed; what could be done is in {out}"
         raise DataError("\n".join([head, *(f"{f['input']}: {f['error']}" for f in failed)]))
@@ -168,12 +170,16 @@ class Prediction:
         return bar
 
     def _one(self, scan: Scan) -> None:
-        """Predict a scan, unless the very same prediction is there."""
-        begin = time.perf_counter()
+        """Predict a scan and write its pages, unless the very same prediction is there."""
         names = outputs.Names(self.out, scan, self.label, self.options.space == "mni")
         request = self._request(scan)
-        if is_done(names, request, self.options.overwrite):
-            return
+        if not is_done(names, request, self.options.overwrite):
+            self._predict(scan, names, request)
+        if not names.report.exists():
+            write_prediction_report(names.sidecar, outputs.image_of(names, scan))
+
+    def _predict(self, scan: Scan, names: outputs.Names, request: dict[str, Any]) -> None:
+        begin = time.perf_counter()
         skip, overwrite = self.options.skip_registration, self.options.overwrite
         placed = place(scan, names.folder, self.template, skip, overwrite)
         if placed.transform is not None:

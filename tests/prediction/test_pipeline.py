@@ -62,7 +62,9 @@ def test_a_case_has_the_agreed_files_and_nothing_else(done):
     assert description["DatasetType"] == "derivative"
     folder = out / "sub-patient1" / "anat"
     wanted = [f"sub-patient1_desc-agmrnet_{name}" for name in (*NAMES, "uncertainty.nii.gz")]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(wanted)
+    pages = [f"sub-patient1_desc-agmrnet_{kind}.html" for kind in ("report", "viewer")]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*wanted, *pages])
+    assert pages[0] in (out / "index.html").read_text()
     sidecar = json.loads((folder / wanted[0]).read_text())
     assert sorted([*sidecar["Files"].values(), wanted[0]]) == sorted(wanted)
     assert sidecar["GeneratedBy"] == [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]

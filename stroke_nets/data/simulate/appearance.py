@@ -59,7 +59,7 @@ def paint_lesion(
     """Paint one lesion into an image.
 
     A chronic lesion is a cavity, about as dark as fluid, within a gliotic rim, with some strands of
-    gliosis left in it; or ragged: tissue full of small holes, its folds still to be seen. A subacute
+    gliosis left in it; or ragged: tissue full of small holes, its folds still there. A subacute
     one has lost some contrast with fluid and keeps a trace of what was there.
 
     Args:
