@@ -9,8 +9,8 @@ from monai.transforms import Spacingd
 class OwnSpacingd(Spacingd):
     """`monai.transforms.Spacingd` that sees its own keys alone.
 
-    MONAI 1.6 takes any entry named ``image_...`` for metadata of ``image`` and updates it, which fails
-    on the ``image_path`` that MONAI Label adds (docs/monai.md). Arguments and inverse are MONAI's.
+    MONAI 1.6 takes any entry named ``image_...`` for metadata of ``image`` and updates it, which
+    fails on MONAI Label's ``image_path`` (docs/monai.md). Arguments and inverse are MONAI's.
     """
 
     def __call__(

@@ -31,7 +31,7 @@ RESNETS = ("pspnet", "deeplab_v3")
 BRIEF = {"num_workers": 0, "val_interval": 1, "max_epochs": 7}  # MONAI Label asks for 1 epoch
 PATCHES = BRIEF | {"widths": [4, 8, 8], "patch_size": [16, 32, 32], "flips": False}
 PATCHES |= {"heads": 2, "res_heads": 2, "blocks": [1, 1, 1], "supervision": [2, 1]}
-PATCHES |= {"train_batches": 2, "val_batches": 2}
+PATCHES |= {"train_batches": 2, "val_batches": 2, "spacing": [1.5, 1.5, 1.5]}  # resampled
 PATIENCE = 1200  # seconds until a start or a training counts as hung; seconds are usual
 
 pytestmark = [
