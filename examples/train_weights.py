@@ -17,16 +17,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.bundle import ConfigParser
+from nibabel.affines import voxel_sizes
 
 from stroke_nets.data import manifest
+from stroke_nets.data.reader import open_scan
 from stroke_nets.data.simulate import Design, simulate
 from stroke_nets.engines.published import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
-    "masks_t1w": {"subjects": 120, "seed": 1, "masks": "masks"},
-    "drawn_t1w": {"subjects": 30, "seed": 2},
+    "masks_t1w": {"subjects": 140, "seed": 1, "masks": "masks"},
+    "drawn_t1w": {"subjects": 60, "seed": 2},
+    "large_t1w": {"subjects": 40, "seed": 3, "masks": "masks_large"},
     "masks_random": {
         "subjects": 24,
         "seed": 4,
@@ -37,10 +41,11 @@ SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
     "report_t1w": {"subjects": 12, "seed": 5, "masks": "masks_report"},
 }
 MANIFESTS = {  # name -> sets, and which part of them has which split
-    "manifest": (("masks_t1w", "drawn_t1w"), {"train": "train", "validate": "test"}),
+    "manifest": (("masks_t1w", "drawn_t1w", "large_t1w"), {"train": "train", "validate": "test"}),
     "random": (("masks_random",), {"train": "train", "validate": "test", "report": "test"}),
     "report": (("masks_t1w", "drawn_t1w", "report_t1w"), {"report": "test"}),
 }
+LARGE_ML = 25.0  # real chronic lesions are large: a share of the patients has such a mask
 VARIANTS = {"narrow": "manifest.json", "narrow_random": "random.json"}
 
 
@@ -50,14 +55,23 @@ def part(name: str) -> str:
     return "train" if tenth < 7 else "validate" if tenth < 8 else "report"
 
 
+def ml(mask: Path) -> float:
+    """The volume of a mask's lesion."""
+    image = open_scan(mask)
+    voxels = np.count_nonzero(np.asanyarray(image.dataobj) > 0)
+    return float(voxels * voxel_sizes(image.affine).prod() / 1000)
+
+
 def make_data(out: Path, folders: list[Path]) -> None:
     """Link the masks, simulate every set, and write the manifests over all of them."""
-    for folder, wanted in (("masks", None), ("masks_report", "report")):
-        (out / folder).mkdir(parents=True, exist_ok=True)
-        for file in sorted(f for masks in folders for f in masks.glob("*.nii*")):
-            link = out / folder / file.name
-            if not link.is_symlink() and wanted in (None, part(file.name)):
-                link.symlink_to(file.resolve())
+    for file in sorted(f for masks in folders for f in masks.glob("*.nii*")):
+        folders_of = ["masks"]
+        folders_of += ["masks_report"] if part(file.name) == "report" else []
+        folders_of += ["masks_large"] if part(file.name) == "train" and ml(file) > LARGE_ML else []
+        for folder in folders_of:
+            (out / folder).mkdir(parents=True, exist_ok=True)
+            if not (out / folder / file.name).is_symlink():
+                (out / folder / file.name).symlink_to(file.resolve())
     for name, options in SETS.items():
         asked = dict(options)
         subjects, seed, masks = asked.pop("subjects"), asked.pop("seed"), asked.pop("masks", None)
