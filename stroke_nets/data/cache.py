@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -158,8 +159,9 @@ def settings(thing: Any) -> str:
     """
     if isinstance(thing, np.random.RandomState | np.random.Generator):
         return "random"
-    if isinstance(thing, Mapping):
-        return str(sorted((str(key), settings(value)) for key, value in thing.items()))
+    if isinstance(thing, Mapping):  # a thread's notes (MONAI's _tracing) appear when it is used
+        kept = {k: value for k, value in thing.items() if not isinstance(value, threading.local)}
+        return str(sorted((str(key), settings(value)) for key, value in kept.items()))
     if isinstance(thing, set | frozenset):
         return str(sorted(map(settings, thing)))
     if isinstance(thing, list | tuple):

@@ -98,9 +98,10 @@ class SliceDataset(VolumeDataset):
     ) -> None:
         """Fill the cache and number the slices."""
         super().__init__(data, transform, cache_dir)
-        self.augment = augment or Compose()
+        self.augment = augment
         self.seed, self.epoch = seed, 0
         self.offsets = tuple(offsets)
+        self.volumes = [{k: np.asarray(v) for k, v in case.items()} for case in self.volumes]
         self.ends = np.cumsum([len(v["label"]) for v in self.volumes])
 
     def set_epoch(self, epoch: int) -> None:
@@ -117,12 +118,14 @@ class SliceDataset(VolumeDataset):
         volume = self.volumes[case]
         depth = len(volume["label"])
         z = index - int(self.ends[case]) + depth
-        image = np.zeros((len(self.offsets), *volume["image"].shape[1:]), np.float32)
-        for channel, offset in enumerate(self.offsets):
-            if 0 <= z + offset < depth:
-                image[channel] = volume["image"][z + offset]
+        low, high = z + self.offsets[0], z + self.offsets[-1] + 1
+        image = np.array(volume["image"][max(low, 0) : high])
+        if len(image) < len(self.offsets):
+            image = np.pad(image, ((max(-low, 0), max(high - depth, 0)), (0, 0), (0, 0)))
         label = volume["label"][z][None].astype(np.float32)
         item = {"image": image, "label": label, "case": f"{self.names[case]} slice {z}"}
+        if self.augment is None:
+            return item
         words = np.random.SeedSequence([self.seed, self.epoch, index])
         self.augment.set_random_state(seed=int(words.generate_state(1)[0]))
         return self.augment(item)

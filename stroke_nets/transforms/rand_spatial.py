@@ -11,7 +11,7 @@ from monai.transforms import CenterSpatialCrop, MapTransform, Randomizable
 from monai.transforms.utils import create_rotate
 from scipy.ndimage import gaussian_filter
 
-from stroke_nets.transforms.spline import along_axes, at_points
+from stroke_nets.transforms.spline import Places, at, classes_at
 
 ALONG = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))  # shapes of D, H and W that broadcast
 
@@ -74,11 +74,10 @@ class RandSpatiald(Randomizable, MapTransform):
         if displacement is None and matrix is None:
             return self.cut(volume)
         scan = volume.as_tensor() if isinstance(volume, MetaTensor) else torch.as_tensor(volume)
-        if mode != "classes":
-            return self._deformed(scan.float(), displacement, matrix, mode == 3)
-        classes = torch.arange(int(scan.max()) + 1, device=scan.device).view(-1, 1, 1, 1)
-        shares = self._deformed((scan == classes).float(), displacement, matrix, False)
-        return shares.argmax(0, keepdim=True).float()
+        places = self._places(scan, displacement, matrix)
+        return (
+            classes_at(scan, places) if mode == "classes" else at(scan.float(), places, mode == 3)
+        )
 
     def _draw(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A displacement of the patch's voxels, and the matrix that then maps them; or None."""
@@ -94,20 +93,15 @@ class RandSpatiald(Randomizable, MapTransform):
             matrix = np.diag(factors) @ (np.eye(3) if matrix is None else matrix)
         return displacement, matrix
 
-    def _deformed(
-        self,
-        scan: torch.Tensor,
-        displacement: np.ndarray | None,
-        matrix: np.ndarray | None,
-        cubic: bool,
-    ) -> torch.Tensor:
-        """The patch of C x D x H x W, sampled where its voxels are mapped to."""
+    def _places(
+        self, scan: torch.Tensor, displacement: np.ndarray | None, matrix: np.ndarray | None
+    ) -> Places | torch.Tensor:
+        """Where the voxels of the patch lie in C x D x H x W: along each axis, or each."""
         middle = [(side - 1) / 2 for side in scan.shape[1:]]
         axes = [np.arange(side) - (side - 1) / 2 for side in self.patch_size]
         moved = np.eye(3) if matrix is None else matrix
         if displacement is None and np.array_equal(moved, np.diag(np.diag(moved))):
-            places = [c + f * axis for c, f, axis in zip(middle, np.diag(moved), axes, strict=True)]
-            return along_axes(scan, places, cubic)
+            return [c + f * axis for c, f, axis in zip(middle, np.diag(moved), axes, strict=True)]
         points = [torch.as_tensor(a).to(scan).view(*s) for a, s in zip(axes, ALONG, strict=True)]
         if displacement is not None:
             bent = torch.as_tensor(displacement).to(scan)
@@ -116,7 +110,7 @@ class RandSpatiald(Randomizable, MapTransform):
             c + float(row[0]) * points[0] + float(row[1]) * points[1] + float(row[2]) * points[2]
             for c, row in zip(middle, moved, strict=True)
         ]
-        return at_points(scan, torch.stack(mapped), cubic)
+        return torch.stack(mapped)
 
     def _draw_displacement(self) -> np.ndarray:
         """Smooth noise, 3 x D x H x W, in voxels."""

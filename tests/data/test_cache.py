@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, NormalizeIntensityd, Orientationd
 
 from stroke_nets.data import cache
@@ -77,6 +78,13 @@ def test_T13_a_changed_transform_is_another_entry(source, monkeypatch):
     assert get(source, transforms()) == 1
     monkeypatch.setattr(cache.stroke_nets, "__version__", "9.9")
     assert get(source, transforms()) == 1
+
+
+def test_settings_stay_when_a_transform_is_used():
+    transform = Compose([Orientationd("image", "RAS", labels=None)])
+    before = settings(transform)
+    transform({"image": MetaTensor(torch.zeros(1, 2, 2, 2))})
+    assert settings(transform) == before
 
 
 def test_settings_know_no_seed_and_no_address():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import map_coordinates
 
-from stroke_nets.transforms.spline import along_axes, at_points
+from stroke_nets.transforms.spline import at, classes_at
 
 SIDES = (12, 9, 10)
 # float32 samples, coordinates and coefficients (which reach 3 times the samples) against float64
@@ -18,7 +18,7 @@ def volume():
 @pytest.mark.parametrize(("cubic", "order"), [(True, 3), (False, 1)])
 def test_along_axes_is_scipys(volume, cubic, order):
     places = [np.linspace(-1.3, side + 0.4, 7) for side in SIDES]
-    found = along_axes(torch.from_numpy(volume), places, cubic)
+    found = at(torch.from_numpy(volume), places, cubic)
     points = np.stack(np.meshgrid(*places, indexing="ij"))
     mode = "constant" if cubic else "grid-constant"  # trilinear blends with the zeros outside
     for channel, mine in zip(volume, found, strict=True):
@@ -30,7 +30,7 @@ def test_along_axes_is_scipys(volume, cubic, order):
 def test_at_points_is_scipys(volume, cubic, order):
     rng = np.random.default_rng(1)
     points = np.stack([rng.uniform(-1.5, side + 0.5, (5, 6, 7)) for side in SIDES])
-    found = at_points(torch.from_numpy(volume), torch.from_numpy(points).float(), cubic)
+    found = at(torch.from_numpy(volume), torch.from_numpy(points).float(), cubic)
     mode = "constant" if cubic else "grid-constant"
     for channel, mine in zip(volume, found, strict=True):
         expected = map_coordinates(channel.astype(float), points, order=order, mode=mode)
@@ -39,5 +39,23 @@ def test_at_points_is_scipys(volume, cubic, order):
 
 def test_a_spline_meets_the_voxels(volume):
     places = [np.arange(side, dtype=float) for side in SIDES]
-    found = along_axes(torch.from_numpy(volume), places, cubic=True)
+    found = at(torch.from_numpy(volume), places, cubic=True)
     np.testing.assert_allclose(found, volume, atol=ATOL)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_classes_are_those_of_the_largest_share(classes):
+    rng = np.random.default_rng(2)
+    label = torch.zeros(1, *SIDES)
+    label[0, 2:6, 3:6, 4:9] = torch.from_numpy(
+        rng.integers(0, classes, (4, 3, 5)).astype(np.float32)
+    )
+    points = torch.from_numpy(rng.uniform(-1.5, 12.5, (3, 4000))).float()
+    shares = at(torch.cat([(label == c).float() for c in range(classes)]), points, cubic=False)
+    expected = shares.argmax(0, keepdim=True).float()
+    assert (len(expected.unique()) == classes) == bool(label.any() or classes == 1)
+    torch.testing.assert_close(classes_at(label, points), expected)
+
+
+def test_no_point_at_all():
+    assert at(torch.ones(1, *SIDES), torch.zeros(3, 0), cubic=False).shape == (1, 0)
