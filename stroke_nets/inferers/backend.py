@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -168,7 +168,7 @@ def _torch_compile(
 def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: Path | None) -> Run:
     import openvino
 
-    core = openvino.Core()
+    core = _core()
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -184,6 +184,19 @@ def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: 
         if file is not None:
             _keep(file, model.export_model().getvalue())
     return lambda batch: torch.from_numpy(model(batch.contiguous().numpy())[0])
+
+
+@cache
+def _core() -> Any:
+    """The one core of this process, never given up.
+
+    The CPU plugin of each core exchanges the thread's alternate signal stack and unmaps its own at
+    its end. Two cores that end in the order of their beginnings leave the thread with an unmapped
+    one, and its next signal (a DataLoader's SIGCHLD) ends the process without a word.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _kept_openvino(core: Any, options: dict[str, Any], file: Path | None) -> Any:

@@ -1,4 +1,5 @@
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -139,3 +140,24 @@ def test_each_network_of_an_ensemble_runs_by_a_backend(monkeypatch):
     inferer = with_backend(EnsembleInferer(PatchInferer((8, 8, 8))), "torch", "auto")
     inferer(torch.rand(1, 1, 8, 9, 8), Ensemble([lambda: Tiny().eval()] * 3))
     assert len({id(network) for network in built}) == len(built) == 3
+
+
+def test_signals_are_still_handled_when_compiled_networks_are_given_up():
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    program = """
+import os, signal
+import torch
+from stroke_nets.inferers.backend import compiled
+networks = [torch.nn.Conv3d(1, count, 3).eval() for count in (1, 2)]
+first, second = (compiled(network, (1, 1, 4, 4, 4), "openvino") for network in networks)
+del first, second  # in this order: each core of OpenVINO would put back what it found
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
