@@ -21,6 +21,7 @@ PAGES = {
     "methods/index.md": "bundles/README.md",
     "add_a_method.md": "CONTRIBUTING.md",
     "changes.md": "CHANGELOG.md",
+    "federated.md": "examples/federated/README.md",
     "security.md": "SECURITY.md",
 }
 NAVIGATION = {
@@ -29,7 +30,7 @@ NAVIGATION = {
     "Methods": "methods/*.md",
     "Data sets": ["data_sets.md", "simulated_patients.md", "normalize.md"],
     "Reproduce": ["reproduce.md", "rehearsal/*.md"],
-    "MONAI": ["monai_label.md", "monai.md"],
+    "MONAI": ["monai_label.md", "monai.md", "federated.md"],
     "Faults": "faults.md",
     "Performance": "performance.md",
     "Add a method": "add_a_method.md",
