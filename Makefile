@@ -101,7 +101,7 @@ weights: .venv/installed
 	$(BIN)/python examples/train_weights.py publish mscsa_default runs/tried
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not ($(SLOW))"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(SLOW))" --numprocesses auto --dist loadfile
 
 test-label: .venv/installed label-env
 	$(BIN)/python -m pytest -m label -rs
