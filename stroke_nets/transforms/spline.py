@@ -86,33 +86,27 @@ def _largest(shares: Tensor) -> Tensor:
 
 def _cubic(volume: Tensor, points: Tensor) -> Tensor:
     """The 64 coefficients around each of 3 x N points, weighted."""
-    box, origin = _reached(volume.shape[1:], points)
     last = points.new_tensor(volume.shape[1:]).view(3, 1) - 1
-    volume = volume[:, *box].clone()
+    box, origin = _reached(volume.shape[1:], points)
+    coefficients = volume[:, *box].clone()
     for axis in range(1, 4):
-        volume = _coefficients(volume, axis)
-    spare = -(volume.shape[3] + 3) % 4
-    padded = F.pad(F.pad(volume[None], (1, 2) * 3, "reflect")[0], (0, spare))
-    rows, fours = padded.shape[2], padded.shape[3] // 4
-    corners = [(d * rows + h) * fours for d in range(4) for h in range(4)]
-    steps = torch.tensor(corners, dtype=torch.int32, device=volume.device)
-    quads = padded.view(len(volume), -1, 4)
-    tables = torch.cat([quads[:, :-1], quads[:, 1:]], 2)  # any four in a row are in one of eight
+        coefficients = _coefficients(coefficients, axis)
+    tables, rows, columns = _eights(F.pad(coefficients[None], (1, 2) * 3, "reflect")[0])
+    lines = [(d * rows + h) * columns for d in range(4) for h in range(4)]
+    steps = torch.tensor(lines, dtype=torch.int32, device=volume.device)
     parts = []
     for part in points.split(POINTS if points.device.type == "cpu" else points.shape[1], dim=1):
         inside = ((part >= 0) & (part <= last)).all(0)
         within = torch.minimum(part.clamp(min=0), last) - origin
         first = within.floor()
-        weights = torch.stack(_weights(within - first), 1)  # 3 x 4 x points
+        d_weights, h_weights, w_weights = torch.stack(_weights(within - first), 1)  # 4 x points
         d, h, w = first.int()
-        lines = ((d * rows + h) * fours + w // 4)[:, None] + steps
-        shares = (weights[0][:, None] * weights[1]).view(16, -1).t().contiguous()
-        bags = [F.embedding_bag(lines, t, per_sample_weights=shares, mode="sum") for t in tables]
-        columns = (w % 4).long() + torch.arange(4, device=w.device)[:, None]
-        of_eight = inside.new_zeros(8, len(inside), dtype=part.dtype).scatter_(
-            0, columns, weights[2]
-        )
-        parts.append(torch.stack([(bag * of_eight.t()).sum(1) * inside for bag in bags]))
+        bag = ((d * rows + h) * columns + w // 4)[:, None] + steps
+        share = (d_weights[:, None] * h_weights).view(16, -1).t().contiguous()
+        eights = [F.embedding_bag(bag, t, per_sample_weights=share, mode="sum") for t in tables]
+        places = (w % 4).long() + torch.arange(4, device=w.device)[:, None]
+        of_eight = w_weights.new_zeros(8, len(w)).scatter_(0, places, w_weights).t()
+        parts.append(torch.stack([(eight * of_eight).sum(1) * inside for eight in eights]))
     return torch.cat(parts, 1)
 
 
@@ -120,9 +114,23 @@ def _reached(sides: Sequence[int], points: Tensor) -> tuple[list[slice], Tensor]
     """The box of a volume that 3 x N points draw from, and its first voxel, 3 x 1."""
     low = (points.amin(1) - REACH).floor().long().tolist()
     high = (points.amax(1) + REACH + 1).ceil().long().tolist()
-    first = [min(max(a, 0), n - 1) for a, n in zip(low, sides, strict=True)]
-    box = [slice(a, max(b, a + 1)) for a, b in zip(first, high, strict=True)]
+    first = [min(max(a, 0), max(n - REACH, 0)) for a, n in zip(low, sides, strict=True)]
+    box = [slice(a, max(b, a + REACH)) for a, b in zip(first, high, strict=True)]
     return box, points.new_tensor(first).view(3, 1)
+
+
+def _eights(volume: Tensor) -> tuple[Tensor, int, int]:
+    """Rows of eight coefficients, four further on in each: any four in a line are in one of them.
+
+    Args:
+        volume: C x D x H x W.
+
+    Returns:
+        C x N x 8, and how many lines a plane and how many rows a line has.
+    """
+    lines = F.pad(volume, (0, -volume.shape[3] % 4))
+    fours = lines.view(len(volume), -1, 4)
+    return torch.cat([fours[:, :-1], fours[:, 1:]], 2), lines.shape[2], lines.shape[3] // 4
 
 
 def _product(matrix: NDArray[np.float64], volume: Tensor, axis: int) -> Tensor:

@@ -57,5 +57,11 @@ def test_classes_are_those_of_the_largest_share(classes):
     torch.testing.assert_close(classes_at(label, points), expected)
 
 
+def test_points_far_outside_are_zero(volume):
+    points = torch.tensor([[-99.0, 5, 99], [5, -99, 99], [5, 5, 99]])
+    assert not at(torch.from_numpy(volume), points, cubic=True).any()
+    assert not at(torch.from_numpy(volume), points + 99, cubic=True).any()
+
+
 def test_no_point_at_all():
     assert at(torch.ones(1, *SIDES), torch.zeros(3, 0), cubic=False).shape == (1, 0)
