@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
 from nibabel.affines import voxel_sizes
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stroke_nets.data import manifest
 from stroke_nets.data.reader import open_scan
@@ -112,11 +115,15 @@ def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
 
 def publish_run(bundle: str, variant: str, tried: Path) -> None:
     """Publish the best weights of a training, with the Dice that ``try_weights.py`` measured."""
-    parser, folder = ConfigParser(), BUNDLES / bundle
+    parser, folder, run = (
+        ConfigParser(),
+        BUNDLES / bundle,
+        Path("runs") / bundle / variant / "fold0",
+    )
     parser.read_config([folder / "configs" / name for name in ("train.yaml", "narrow.yaml")])
     file = MANIFESTS[VARIANTS[variant].removesuffix(".json")]
     entry = publish(
-        Path("runs") / bundle / variant / "fold0" / "checkpoints" / "best.pt",
+        run / "checkpoints" / "best.pt",
         parser.get_parsed_content("network_def"),
         folder / "models",
         variant,
@@ -124,7 +131,30 @@ def publish_run(bundle: str, variant: str, tried: Path) -> None:
         date=datetime.date.today().isoformat(),
         dice_simulated=json.loads((tried / "simulated.json").read_text())[bundle]["dice"],
     )
+    draw_curves(run / "events", folder / "docs" / f"training_{variant}.png")
     print(f"published {entry['file']} of {bundle}")
+
+
+def draw_curves(events: Path, file: Path) -> None:
+    """The loss of the batches and the Dice of the epochs, as training wrote them."""
+    found = EventAccumulator(str(events), size_guidance={"scalars": 0})
+    found.Reload()
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    loss, dice = figure.subplots(1, 2)
+    batches: dict[int, float] = {}
+    for point in found.Scalars("train_loss"):  # MONAI writes each epoch's under the same tag
+        if point.step > max(batches, default=0):
+            batches[point.step] = point.value
+    middle = pd.Series(batches).rolling(31, min_periods=1).median()
+    loss.plot(middle.index, middle, linewidth=0.8)
+    for tag in ("train_dice", "val_dice"):
+        points = found.Scalars(tag)
+        dice.plot([p.step for p in points], [p.value for p in points], label=tag, linewidth=0.8)
+    loss.set(xlabel="batch", ylabel="loss, median of 31 batches")
+    dice.set(xlabel="epoch", ylabel="Dice", ylim=(0, 1))
+    dice.legend(frameon=False)
+    file.parent.mkdir(exist_ok=True)
+    figure.savefig(file, dpi=90)
 
 
 def main(what: str, *rest: str) -> None:
