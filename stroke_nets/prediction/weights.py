@@ -59,8 +59,12 @@ def published(bundle: Path) -> list[dict[str, Any]]:
 
 
 def with_weights() -> list[str]:
-    """The bundles that have published weights, by name."""
-    return [name for name in bundle_names() if published(find_bundle(name))]
+    """The bundles that have published weights, the best on simulated patients first."""
+    entries = {name: published(find_bundle(name)) for name in bundle_names()}
+    dice = {
+        n: max(e.get("dice_simulated", 0.0) for e in found) for n, found in entries.items() if found
+    }
+    return sorted(dice, key=lambda name: -dice[name])
 
 
 def choose(
@@ -69,7 +73,7 @@ def choose(
     """The weights of each method.
 
     Args:
-        methods: names of bundles; none: the first that has published weights.
+        methods: names of bundles; none: the first of `with_weights`.
         checkpoints: one for each method; none: the published weights.
         overlay: of the checkpoints' training; by default what their run folders say.
 

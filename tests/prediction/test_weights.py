@@ -41,6 +41,15 @@ def test_published_weights_are_the_default(bundles):
     assert weights.title == "second (narrow): narrow.safetensors, trained on simulated patients"
 
 
+def test_the_best_on_simulated_patients_is_the_default(bundles):
+    entry = published(bundles / "second")[0]
+    for name, dice in (("first", 0.2), ("second", 0.4)):
+        (bundles / name / "models").mkdir(exist_ok=True)
+        about = json.dumps([entry | {"dice_simulated": dice}])
+        (bundles / name / "models" / "weights.json").write_text(about)
+    assert with_weights() == ["second", "first"]
+
+
 def test_damaged_or_missing_weights_are_refused(bundles):
     file = bundles / "second" / "models" / "narrow.safetensors"
     file.write_bytes(b"weighty")
