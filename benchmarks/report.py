@@ -59,7 +59,7 @@ def section(name: str, found: dict[str, Any] | None) -> str:
         made += f" Backend {found['backend']}, {found['precision']}."
     rows = head
     for what, row in found["comparisons"].items():
-        unit = f" {row['unit']}" if row.get("unit") else " s"
+        unit = f" {row.get('unit', 's')}".rstrip()
         verdict = "reached" if row["ratio"] >= row["goal"] else "**not reached**"
         figures = f"{row['ours']:.4g}{unit} | {row['peer']:.4g}{unit} | {row['ratio']:.3g}"
         rows.append(f"| {what} | {figures} | {row['goal']:.4g} | {verdict} |")

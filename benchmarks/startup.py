@@ -17,6 +17,10 @@ import time
 from record import comparison, write
 
 REPEATS, LIMIT_HELP_S, LIMIT_TILE_S = 5, 0.5, 5.0
+NOTE = (
+    "importing PyTorch and then MONAI, which loads all of its own modules at once, takes most of "
+    "it; nothing else is imported before the first tile (python -X importtime)"
+)
 HELP = [sys.executable, "-m", "stroke_nets", "--help"]
 TILE = """
 import torch
@@ -62,7 +66,7 @@ def main() -> None:
         measured[name] = {"clock_s": clocks, "cpu_s": works}
         for kind, seconds in measured[name].items():
             what = f"{name}, limit, {kind}"
-            comparisons[what] = comparison(statistics.median(seconds), limit, 1.0)
+            comparisons[what] = comparison(statistics.median(seconds), limit, 1.0, note=NOTE)
     write("startup", comparisons, measured=measured)
 
 
