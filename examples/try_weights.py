@@ -239,12 +239,14 @@ def draw_agreement(table: pd.DataFrame, summary: dict[str, Any], file: Path) -> 
 
 
 def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
-    """The axial slice with the most lesion: truth in green, each method's mask in red."""
+    """The axial slice with the most lesion, else most false lesion: truth green, masks red."""
     from matplotlib import pyplot
 
     scan = np.squeeze(np.asarray(nib.load(case.scan).dataobj))
-    z = int(case.truth.sum(axis=(0, 1)).argmax()) if case.truth.any() else scan.shape[2] // 2
-    figure, axes = pyplot.subplots(1, len(masks), figsize=(2.4 * len(masks), 3.1), squeeze=False)
+    shown = case.truth if case.truth.any() else np.sum(list(masks.values()), axis=0)
+    z = int(shown.sum(axis=(0, 1)).argmax())
+    width = max(2.4 * len(masks), 3.6)
+    figure, axes = pyplot.subplots(1, len(masks), figsize=(width, 3.1), squeeze=False)
     top = np.percentile(scan, 99.7)
     for panel, (method, mask) in zip(axes[0], masks.items(), strict=True):
         panel.imshow(scan[:, :, z].T, origin="lower", cmap="gray", vmin=0, vmax=top)
