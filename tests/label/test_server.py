@@ -127,7 +127,8 @@ def published(tmp_path, monkeypatch):
 
 def test_published_weights_are_the_default(published, label, tmp_path):
     arguments = label()[1]
-    assert "--conf models mscsa_default,unet --conf" in " ".join(arguments)  # the former ships some
+    models = "agmr_net,mscsa_default,unet"  # the first two ship some
+    assert f"--conf models {models} --conf" in " ".join(arguments)
     copy = tmp_path / "app" / "model" / "unet"
     assert rendered(find_bundle("unet"), "inference.yaml", "demo")["size"] == 96
     assert json.loads((copy / "configs" / "inference.json").read_text())["size"] == 96
