@@ -6,8 +6,8 @@ Augmentation: one window around a 128^3 patch, centred on a simulated lesion, ma
 recipe (bundles/_shared/augmentation_default.yaml) and by nnU-Net v2's own list of transforms, in
 turns, on one core; patches a second of processor time. Ours interpolates scans by cubic splines, as
 nnU-Net v1 does, nnU-Net v2 linearly. Slices: all stacks of the first epoch, decoded and resampled
-from compressed files, and of the second, from memory-mapped ones; and a new process that opens
-those. Writes results/data_path.json.
+from compressed files, and of the second, from memory-mapped ones; and opening those anew, which
+checks their sums. Writes results/data_path.json.
 """
 
 import argparse

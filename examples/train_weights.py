@@ -59,7 +59,7 @@ def part(name: str) -> str:
 
 
 def ml(mask: Path) -> float:
-    """The volume of a mask's lesion."""
+    """The volume of a mask's lesion, in ml."""
     image = open_scan(mask)
     voxels = np.count_nonzero(np.asanyarray(image.dataobj) > 0)
     return float(voxels * voxel_sizes(image.affine).prod() / 1000)
@@ -68,13 +68,16 @@ def ml(mask: Path) -> float:
 def make_data(out: Path, folders: list[Path]) -> None:
     """Link the masks, simulate every set, and write the manifests over all of them."""
     for file in sorted(f for masks in folders for f in masks.glob("*.nii*")):
-        folders_of = ["masks"]
-        folders_of += ["masks_report"] if part(file.name) == "report" else []
-        folders_of += ["masks_large"] if part(file.name) == "train" and ml(file) > LARGE_ML else []
-        for folder in folders_of:
-            (out / folder).mkdir(parents=True, exist_ok=True)
-            if not (out / folder / file.name).is_symlink():
-                (out / folder / file.name).symlink_to(file.resolve())
+        wanted = {
+            "masks": True,
+            "masks_report": part(file.name) == "report",
+            "masks_large": part(file.name) == "train" and ml(file) > LARGE_ML,
+        }
+        for folder in (name for name, here in wanted.items() if here):
+            link = out / folder / file.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.is_symlink():
+                link.symlink_to(file.resolve())
     for name, options in SETS.items():
         asked = dict(options)
         subjects, seed, masks = asked.pop("subjects"), asked.pop("seed"), asked.pop("masks", None)
@@ -115,11 +118,8 @@ def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
 
 def publish_run(bundle: str, variant: str, tried: Path) -> None:
     """Publish the best weights of a training, with the Dice that ``try_weights.py`` measured."""
-    parser, folder, run = (
-        ConfigParser(),
-        BUNDLES / bundle,
-        Path("runs") / bundle / variant / "fold0",
-    )
+    parser, folder = ConfigParser(), BUNDLES / bundle
+    run = Path("runs") / bundle / variant / "fold0"
     parser.read_config([folder / "configs" / name for name in ("train.yaml", "narrow.yaml")])
     file = MANIFESTS[VARIANTS[variant].removesuffix(".json")]
     entry = publish(

@@ -75,9 +75,9 @@ class RandSpatiald(Randomizable, MapTransform):
             return self.cut(volume)
         scan = volume.as_tensor() if isinstance(volume, MetaTensor) else torch.as_tensor(volume)
         places = self._places(scan, displacement, matrix)
-        return (
-            classes_at(scan, places) if mode == "classes" else at(scan.float(), places, mode == 3)
-        )
+        if mode == "classes":
+            return classes_at(scan, places)
+        return at(scan.float(), places, cubic=mode == 3)
 
     def _draw(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """A displacement of the patch's voxels, and the matrix that then maps them; or None."""

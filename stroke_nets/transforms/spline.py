@@ -128,7 +128,7 @@ def _eights(volume: Tensor) -> tuple[Tensor, int, int]:
     Returns:
         C x N x 8, and how many lines a plane and how many rows a line has.
     """
-    lines = F.pad(volume, (0, -volume.shape[3] % 4))
+    lines = F.pad(volume, (0, 4 - volume.shape[3] % 4))  # never 0, as the last row starts nothing
     fours = lines.view(len(volume), -1, 4)
     return torch.cat([fours[:, :-1], fours[:, 1:]], 2), lines.shape[2], lines.shape[3] // 4
 

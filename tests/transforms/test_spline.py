@@ -57,6 +57,14 @@ def test_classes_are_those_of_the_largest_share(classes):
     torch.testing.assert_close(classes_at(label, points), expected)
 
 
+@pytest.mark.parametrize("width", [8, 9, 10, 11])
+def test_the_last_voxel_is_met_whatever_the_width(width):
+    volume = torch.from_numpy(np.random.default_rng(3).normal(size=(1, 6, 7, width))).float()
+    corner = torch.tensor([[5.0], [6.0], [width - 1.0]])
+    found = at(volume, torch.cat([corner, corner + 20], 1), cubic=True)
+    np.testing.assert_allclose(found, [[volume[0, -1, -1, -1].item(), 0]], atol=ATOL)
+
+
 def test_points_far_outside_are_zero(volume):
     points = torch.tensor([[-99.0, 5, 99], [5, -99, 99], [5, 5, 99]])
     assert not at(torch.from_numpy(volume), points, cubic=True).any()
