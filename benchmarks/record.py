@@ -69,9 +69,9 @@ def in_turn(
     return found
 
 
-def peak_mib() -> float:
-    """The most memory that this process has held, in MiB (Linux counts KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_mib(whose: int = resource.RUSAGE_SELF) -> float:
+    """The most memory that this process, or the largest of its ended children, held, in MiB."""
+    return resource.getrusage(whose).ru_maxrss / 1024  # Linux counts KiB
 
 
 def cpu() -> str:

@@ -75,13 +75,14 @@ def section(name: str, found: dict[str, Any] | None) -> str:
 def scaling(found: dict[str, Any]) -> str:
     """The table of growth."""
     machine = found["machine"]
-    rows = ["| | at | clock, s | cpu, s | memory on top, MiB |", "|---|---|---|---|---|"]
+    rows = ["| | at | clock, s | cpu, s | memory, MiB |", "|---|---|---|---|---|"]
     for kind, points in found["points"].items():
         for p in points:
             rows.append(
                 f"| {AXES[kind]} | {p['at']} | {p['clock_s']} | {p['cpu_s']} | {p['mib']} |"
             )
     made = f"`{found['command']}` on {machine['cpu']}, load {machine['load_average'][0]}."
+    made += " Memory is what the work took on top; for workers and processes, the largest process."
     picture = f"![Time and memory]({PLOT.name})"
     return f"## scaling\n\n{made}\n\n" + "\n".join(rows) + f"\n\n{picture}\n"
 
@@ -98,17 +99,17 @@ def draw(found: dict[str, Any]) -> None:
     """Time and memory against each thing that grows."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    figure = Figure(figsize=(12, 2.6), layout="constrained")
     axes = figure.subplots(1, len(found["points"]), squeeze=False)[0]
     for axis, (kind, points) in zip(axes, found["points"].items(), strict=True):
         at = [p["at"] for p in points]
-        axis.plot(at, [p["cpu_s"] for p in points], "o-", color="#0072b2")
-        axis.set(xlabel=AXES[kind], ylabel="processor seconds", ylim=(0, None))
-        memory = axis.twinx()
-        memory.plot(at, [p["mib"] for p in points], "s--", color="#d55e00")
-        memory.set(ylabel="MiB", ylim=(0, None))
-        axis.yaxis.label.set_color("#0072b2")
-        memory.yaxis.label.set_color("#d55e00")
+        axis.set(xlabel=AXES[kind], xticks=at)
+        drawn = ((axis, "clock_s", "seconds", "o-"), (axis.twinx(), "mib", "MiB", "s--"))
+        for (side, key, unit, marks), colour in zip(drawn, ("#0072b2", "#d55e00"), strict=True):
+            values = [p[key] for p in points]
+            side.plot(at, values, marks, color=colour)
+            side.set_ylim(0, 1.1 * max(values))
+            side.set_ylabel(unit, color=colour)
     figure.savefig(PLOT, dpi=110)
 
 

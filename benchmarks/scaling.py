@@ -3,7 +3,8 @@
     python benchmarks/scaling.py
 
 Every point is a process of its own: its seconds by the clock and of the processor, and the memory
-that it took on top of what it held before. Networks are narrow, for growth is what counts:
+that it took on top of what it held before; for workers and processes the whole memory of the
+largest process, as each holds PyTorch itself. Networks are narrow, for growth is what counts:
 AGMR-Net at a quarter of its widths (`bundles/agmr_net`'s demo), a U-Net of four stages on 64^3
 tiles. Writes results/scaling.json; `report.py` draws it.
 """
@@ -11,6 +12,7 @@ tiles. Writes results/scaling.json; `report.py` draws it.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +32,7 @@ POINTS = {
     "workers": [0, 1, 2],
     "processes": [1, 2],
 }
-PATCHES, STEPS, SLICES = 24, 8, 48
+PATCHES, STEPS, SLICES = 24, 24, 48
 
 
 def slices(count: int, batch: int = 8) -> Callable[[], object]:
@@ -118,10 +120,12 @@ def point(kind: str, value: int) -> dict[str, float]:
     before = peak_mib()
     with torch.no_grad():
         clock, work = timed(call)
+    mib = peak_mib() - before
     if kind in ("workers", "processes"):  # theirs counts as well, once they have ended
         times = os.times()
         work += times.children_user + times.children_system
-    return {"clock_s": round(clock, 3), "cpu_s": round(work, 3), "mib": round(peak_mib() - before)}
+        mib = max(peak_mib(), peak_mib(resource.RUSAGE_CHILDREN))
+    return {"clock_s": round(clock, 3), "cpu_s": round(work, 3), "mib": round(mib)}
 
 
 def main() -> None:
