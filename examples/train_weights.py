@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from stroke_nets.data import manifest
 from stroke_nets.data.reader import open_scan
 from stroke_nets.data.simulate import Design, simulate
-from stroke_nets.engines.published import publish
+from stroke_nets.engines.publish import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
@@ -35,7 +35,7 @@ SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
     "drawn_t1w": {"subjects": 60, "seed": 2},
     "large_t1w": {"subjects": 40, "seed": 3, "masks": "masks_large"},
     "masks_random": {
-        "subjects": 24,
+        "subjects": 140,
         "seed": 4,
         "masks": "masks",
         "skull": False,
