@@ -1,9 +1,18 @@
-"""Where the bundles lie: the clone's ``bundles/``, whatever the working directory."""
+"""Where the bundles lie, their overlays, and the weights that come with them.
 
+That is the clone's ``bundles/``, whatever the working directory.
+"""
+
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from stroke_nets.errors import UsageError, did_you_mean
+from stroke_nets.data.reader import sha256
+from stroke_nets.errors import DataError, UsageError, did_you_mean
+
+WORKFLOWS = ("train", "multi_gpu_train", "inference", "evaluate", "packed")  # no overlays
+LISTED = "models/weights.json"
 
 
 def bundles_root() -> Path:
@@ -39,3 +48,79 @@ def find_bundle(name: str) -> Path:
         hint = did_you_mean(name, names) or f"; choose from {', '.join(names)}"
         raise UsageError(f"bundle {name}: there is none in {bundles_root()}{hint}")
     return bundles_root() / name
+
+
+def overlays(bundle: Path) -> dict[str, Path]:
+    """The files that may lie over a bundle's own, by name."""
+    files = {file.stem: file for file in sorted(bundle.glob("configs/**/*.yaml"))}
+    return {name: file for name, file in files.items() if name not in WORKFLOWS}
+
+
+def find_overlay(bundle: Path, name: str) -> Path | None:
+    """An overlay's file, by its name with or without its folder; None for ``default``.
+
+    Raises:
+        UsageError: the bundle has no overlay of that name.
+    """
+    if name == "default":
+        return None
+    known = overlays(bundle)
+    named = bundle / "configs" / f"{name}.yaml"  # ablations/without_cpa
+    for stem, file in known.items():
+        if name == stem or named == file:
+            return file
+    hint = did_you_mean(name, known) or f"; choose from {', '.join(sorted(known))}"
+    raise UsageError(f"--overlay {name}: {bundle.name} has none of that name{hint}")
+
+
+def published(bundle: Path) -> list[dict[str, Any]]:
+    """What the bundle's list of published weights holds; nothing if there is none.
+
+    Raises:
+        DataError: the list cannot be read.
+    """
+    path = bundle / LISTED
+    if not path.is_file():
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        [(e["file"], e["overlay"], e["sha256"], e["trained_on"]) for e in entries]
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not a list of weights ({error}); restore the file") from error
+    return entries
+
+
+def published_weights(
+    bundle: Path, overlay: str | None, option: str
+) -> tuple[Path, dict[str, Any]]:
+    """The file of the first published weights, or of those of an overlay, and its entry.
+
+    Args:
+        bundle: its folder.
+        overlay: that the weights were trained with; None: any.
+        option: by which the user can give other weights, for the message.
+
+    Raises:
+        UsageError: there are none.
+        DataError: the file is not what was published.
+    """
+    entries = [e for e in published(bundle) if overlay in (None, e["overlay"])]
+    if not entries:
+        wanted = "" if overlay is None else f" with overlay {overlay}"
+        raise UsageError(
+            f"{bundle.name}: no published weights{wanted}; there are some of "
+            f"{', '.join(with_weights()) or 'none'}; or train it and give {option}"
+        )
+    file = bundle / "models" / entries[0]["file"]
+    if not file.is_file() or sha256(file) != entries[0]["sha256"]:
+        raise DataError(f"{file}: missing, or not what {LISTED} lists; restore it")
+    return file, entries[0]
+
+
+def with_weights() -> list[str]:
+    """The bundles that have published weights, the best on simulated patients first."""
+    entries = {name: published(find_bundle(name)) for name in bundle_names()}
+    dice = {
+        n: max(e.get("dice_simulated", 0.0) for e in found) for n, found in entries.items() if found
+    }
+    return sorted(dice, key=lambda name: -dice[name])

@@ -1,6 +1,5 @@
 """A bundle as MONAI Label reads it: one JSON file for each task, and ``models/model.pt``."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.bundle_folders import find_bundle, find_overlay
 from stroke_nets.engines.checkpoint import load_weights
-from stroke_nets.errors import DataError, UsageError, did_you_mean
+from stroke_nets.errors import DataError, UsageError
 
 MASK_CLASSES = {"0": "background", "1": "stroke lesion"}
 
@@ -25,30 +24,10 @@ class Weights:
     Attributes:
         overlay: the configuration that the weights were trained with.
         file: a checkpoint; random weights if None.
-        sha256: of the file, if it is known.
     """
 
     overlay: str = "default"
     file: Path | None = None
-    sha256: str | None = None
-
-
-def published_weights(bundle: Path, overlay: str | None = None) -> Weights:
-    """The weights that come with a bundle; the first listed, or those of an overlay.
-
-    Raises:
-        UsageError: there are none.
-    """
-    listed = bundle / "models" / "weights.json"
-    entries = json.loads(listed.read_text()) if listed.is_file() else []
-    for entry in entries:
-        if overlay in (None, entry["overlay"]):
-            return Weights(entry["overlay"], listed.parent / entry["file"], entry["sha256"])
-    which = f" of the overlay {overlay}" if overlay else ""
-    raise UsageError(
-        f"bundle {bundle.name}: comes without weights{which}; train it and give "
-        f"--weights {bundle.name}=FILE, or choose other --bundles"
-    )
 
 
 def rendered(bundle: Path, file: str, overlay: str) -> dict[str, Any]:
@@ -57,15 +36,8 @@ def rendered(bundle: Path, file: str, overlay: str) -> dict[str, Any]:
     Raises:
         UsageError: the bundle has no such overlay.
     """
-    configs = bundle / "configs"
-    files = [str(configs / file)]
-    if overlay != "default":
-        files.append(str(configs / f"{overlay}.yaml"))
-        if not Path(files[1]).is_file():
-            known = [p.relative_to(configs).with_suffix("") for p in configs.rglob("*.yaml")]
-            hint = did_you_mean(overlay, map(str, known))
-            raise UsageError(f"overlay {overlay}: bundle {bundle.name} has none of that name{hint}")
-    return dict(ConfigParser.load_config_files(files))
+    files = [bundle / "configs" / file, find_overlay(bundle, overlay)]
+    return dict(ConfigParser.load_config_files([str(f) for f in files if f]))
 
 
 def for_inference(config: dict[str, Any]) -> dict[str, Any]:
@@ -111,9 +83,6 @@ def write_weights(bundle: Path, weights: Weights, path: Path) -> None:
             state = load_weights(weights.file, network)
         except DataError as error:
             raise UsageError(str(error)) from error
-        found = hashlib.sha256(weights.file.read_bytes()).hexdigest()
-        if weights.sha256 not in (None, found):
-            raise UsageError(f"{weights.file}: is not the published file; fetch it again")
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(state, path)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import stroke_nets
-from stroke_nets.bundle_folders import bundle_names, find_bundle
+from stroke_nets.bundle_folders import find_bundle, published_weights, with_weights
 from stroke_nets.errors import UsageError
 
 ENVIRONMENT = Path(".label-venv")  # what `make label-env` makes
@@ -123,7 +123,9 @@ def make_app(server: Server, python: Path) -> list[str]:
     Raises:
         UsageError: a bundle is not there, has no weights, or other ones than asked for.
     """
-    names = list(server.bundles) or list(server.weights) or _with_weights()
+    names = list(server.bundles) or list(server.weights) or with_weights()
+    if not names:
+        raise UsageError("--bundles: none comes with weights; name one and give --weights")
     for name in (*names, *server.weights):
         find_bundle(name)
     models = server.app / "model"
@@ -140,7 +142,7 @@ def make_app(server: Server, python: Path) -> list[str]:
 
 def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
     """All of them or none."""
-    from stroke_nets.label.bundle_copy import Weights, copy_bundle, published_weights
+    from stroke_nets.label.bundle_copy import Weights, copy_bundle
 
     unused = set(server.weights)
 
@@ -150,7 +152,8 @@ def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
             return Weights(server.overlay or "default", server.weights[bundle.name])
         if server.random_weights:
             return Weights(server.overlay or "default")
-        return published_weights(bundle, server.overlay)
+        file, entry = published_weights(bundle, server.overlay, f"--weights {bundle.name}=FILE")
+        return Weights(entry["overlay"], file)
 
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models) as temporary:
@@ -160,13 +163,6 @@ def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
             raise UsageError(f"--weights {min(unused)}: no bundle of {', '.join(names)} takes them")
         for name in names:
             os.replace(Path(temporary) / name, models / name)
-
-
-def _with_weights() -> list[str]:
-    found = [n for n in bundle_names() if (find_bundle(n) / "models" / "weights.json").is_file()]
-    if not found:
-        raise UsageError("--bundles: none comes with weights; name one and give --weights")
-    return found
 
 
 def _copy_code(app: Path, environment: Path) -> None:

@@ -14,11 +14,11 @@ from monai.bundle import ConfigParser
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.bundle_folders import find_bundle, find_overlay, published_weights
 from stroke_nets.engines.checkpoint import load_weights
-from stroke_nets.errors import DataError, UsageError
+from stroke_nets.errors import UsageError
 from stroke_nets.packing.archive import file_sha256, write_archive, write_sums
-from stroke_nets.packing.render import as_json, described, find_overlay, rendered
+from stroke_nets.packing.render import as_json, described, rendered
 
 COPIES = ("LICENSE", "configs/logging.conf")
 MODELS = ("models/model.pt", "models/model.safetensors")
@@ -50,9 +50,9 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
     bundle = find_bundle(name)
     entry: dict[str, Any] = {}
     if not weights:
-        entry = _published(bundle, overlay)
-        weights, overlay = [bundle / "models" / entry["file"]], entry["overlay"]
-    file = find_overlay(bundle, overlay) if overlay not in (None, "default") else None
+        path, entry = published_weights(bundle, overlay, "--weights FILE")
+        weights, overlay = [path], entry["overlay"]
+    file = find_overlay(bundle, overlay or "default")
     configs = rendered(bundle, file)
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     metadata = described(metadata, configs["inference"])
@@ -73,23 +73,6 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
         os.replace(built, folder)
         os.replace(Path(temporary, archive.name), archive)
     return Packed(folder, archive, file_sha256(archive))
-
-
-def _published(bundle: Path, overlay: str | None) -> dict[str, Any]:
-    """The entry of ``models/weights.json`` for an overlay, its file verified."""
-    listed = bundle / "models" / "weights.json"
-    entries = json.loads(listed.read_text()) if listed.is_file() else []
-    entries = [e for e in entries if overlay in (None, e["overlay"])]
-    if not entries:
-        with_overlay = f" with the overlay {overlay}" if overlay else ""
-        raise UsageError(
-            f"{bundle.name}{with_overlay}: no weights are published; give --weights FILE"
-        )
-    entry: dict[str, Any] = entries[0]
-    path = listed.with_name(entry["file"])
-    if not path.is_file() or file_sha256(path) != entry["sha256"]:
-        raise DataError(f"{path}: missing, or not what {listed.name} lists; restore it")
-    return entry
 
 
 def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tensor]:

@@ -8,30 +8,12 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-from stroke_nets.errors import UsageError, did_you_mean
-
 LAYERS = {  # each workflow's file, and what lies over it and any overlay where a bundle has it
     "train": ["train"],
     "multi_gpu_train": ["train", "multi_gpu_train"],
     "inference": ["inference", "packed"],
     "evaluate": ["evaluate"],
 }
-
-
-def find_overlay(bundle: Path, name: str) -> Path:
-    """An overlay's file, by its name with or without its folder: ``ablations/x`` or ``x``.
-
-    Raises:
-        UsageError: the bundle has no overlay of that name.
-    """
-    configs = bundle / "configs"
-    files = {f.relative_to(configs).with_suffix("").as_posix(): f for f in configs.rglob("*.yaml")}
-    overlays = {k: f for k, f in files.items() if k not in {*LAYERS, "packed"}}
-    for key, file in overlays.items():
-        if name in (key, file.stem):
-            return file
-    hint = did_you_mean(name, overlays) or f"; choose from {', '.join(sorted(overlays))}"
-    raise UsageError(f"--overlay {name}: {bundle.name} has none of that name{hint}")
 
 
 def rendered(bundle: Path, overlay: Path | None) -> dict[str, dict[str, Any]]:

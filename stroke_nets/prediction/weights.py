@@ -1,6 +1,5 @@
 """Which weights a method runs with: published ones, or a checkpoint of a training."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +7,15 @@ from typing import Any
 
 import yaml
 
-from stroke_nets.bundle_folders import bundle_names, find_bundle
+from stroke_nets.bundle_folders import (
+    find_bundle,
+    find_overlay,
+    overlays,
+    published_weights,
+    with_weights,
+)
 from stroke_nets.data.reader import sha256
-from stroke_nets.errors import DataError, UsageError, did_you_mean
-
-LISTED = "models/weights.json"
+from stroke_nets.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -39,32 +42,6 @@ class Weights:
         overlay = "" if self.facts["overlay"] == "default" else f" ({self.facts['overlay']})"
         trained = self.facts["trained_on"]
         return f"{self.bundle.name}{overlay}: {self.file.name}, trained on {trained}"
-
-
-def published(bundle: Path) -> list[dict[str, Any]]:
-    """What the bundle's list of published weights holds; nothing if there is none.
-
-    Raises:
-        DataError: the list cannot be read.
-    """
-    path = bundle / LISTED
-    if not path.is_file():
-        return []
-    try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        [(e["file"], e["overlay"], e["sha256"], e["trained_on"]) for e in entries]
-    except (ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path}: not a list of weights ({error}); restore the file") from error
-    return entries
-
-
-def with_weights() -> list[str]:
-    """The bundles that have published weights, the best on simulated patients first."""
-    entries = {name: published(find_bundle(name)) for name in bundle_names()}
-    dice = {
-        n: max(e.get("dice_simulated", 0.0) for e in found) for n, found in entries.items() if found
-    }
-    return sorted(dice, key=lambda name: -dice[name])
 
 
 def choose(
@@ -95,24 +72,12 @@ def choose(
     if checkpoints:
         pairs = zip(names, checkpoints, strict=True)
         return [_of_checkpoint(find_bundle(name), file, overlay) for name, file in pairs]
-    return [_published_weights(find_bundle(name), overlay) for name in names]
+    return [_of_list(find_bundle(name), overlay) for name in names]
 
 
-def _published_weights(bundle: Path, overlay: str | None) -> Weights:
-    entries = [e for e in published(bundle) if overlay in (None, e["overlay"])]
-    if not entries:
-        wanted = "" if overlay is None else f" with overlay {overlay}"
-        raise UsageError(
-            f"--method {bundle.name}: no published weights{wanted}; there are some of "
-            f"{', '.join(with_weights()) or 'none'}; or give --checkpoint FILE of a training"
-        )
-    entry = entries[0]
-    file = bundle / "models" / entry["file"]
-    if not file.is_file():
-        raise UsageError(f"{file}: no such file; restore it, or give --checkpoint FILE")
-    if sha256(file) != entry["sha256"]:
-        raise DataError(f"{file}: its SHA-256 is not the published one; restore the file")
-    return Weights(bundle, file, _overlay(bundle, entry["overlay"]), {}, _facts(bundle, entry))
+def _of_list(bundle: Path, overlay: str | None) -> Weights:
+    file, entry = published_weights(bundle, overlay, "--checkpoint FILE")
+    return Weights(bundle, file, _files(bundle, entry["overlay"]), {}, _facts(bundle, entry))
 
 
 def _of_checkpoint(bundle: Path, file: Path, overlay: str | None) -> Weights:
@@ -127,7 +92,7 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None) -> Weights:
             f"--method {config['bundle']}"
         )
     name = overlay or config.get("overlay", "default")
-    files = _overlay(bundle, name) if overlay or name in _overlays(bundle) else ()
+    files = _files(bundle, name) if overlay or name in overlays(bundle) else ()
     settings = {k: v for k, v in config.items() if _is_number(v) or k == "network_def"}
     facts = {
         "overlay": name,
@@ -148,23 +113,7 @@ def _facts(bundle: Path, entry: dict[str, Any]) -> dict[str, Any]:
     return {"bundle": bundle.name, **{key: entry[key] for key in keys if key in entry}}
 
 
-def _overlay(bundle: Path, name: str) -> tuple[Path, ...]:
-    """The configuration files of an overlay: none for ``default``.
-
-    Raises:
-        UsageError: the bundle has no such overlay.
-    """
-    known = _overlays(bundle)
-    if name == "default":
-        return ()
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; choose from {', '.join(sorted(known))}"
-        raise UsageError(f"--overlay {name}: {bundle.name} has none of that name{hint}")
-    return (known[name],)
-
-
-def _overlays(bundle: Path) -> dict[str, Path]:
-    """The files that may lie over a bundle's own, by name."""
-    configs = bundle / "configs"
-    files = [*configs.glob("*.yaml"), *configs.glob("ablations/*.yaml")]
-    return {file.stem: file for file in [*files, *configs.glob("datasets/*.yaml")]}
+def _files(bundle: Path, overlay: str) -> tuple[Path, ...]:
+    """The configuration files of an overlay: none for ``default``."""
+    file = find_overlay(bundle, overlay)
+    return (file,) if file else ()

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
+from stroke_nets.bundle_folders import published
 from stroke_nets.data.reader import sha256
 from stroke_nets.engines.checkpoint import load_weights
-from stroke_nets.engines.published import published
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SHIPPED = [
     pytest.param(models, entry, id=f"{models.parent.name}/{entry['overlay']}")
     for models in sorted(BUNDLES.glob("*/models"))
-    for entry in published(models)
+    for entry in published(models.parent)
 ]
 LIMIT = 15_000_000  # bytes, of all together
 

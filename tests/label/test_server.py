@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from stroke_nets.bundle_folders import bundles_root, find_bundle
 from stroke_nets.cli import app
-from stroke_nets.errors import UsageError
+from stroke_nets.errors import DataError, UsageError
 from stroke_nets.label.bundle_copy import Weights, rendered, write_weights
 from stroke_nets.label.server import SAMPLE_APP
 
@@ -121,13 +121,14 @@ def published(tmp_path, monkeypatch):
     file = root / "unet" / "models" / "demo.pt"
     write_weights(root / "unet", Weights("demo"), file)
     entry = {"file": "demo.pt", "overlay": "demo", "sha256": sha256(file.read_bytes()).hexdigest()}
+    entry |= {"trained_on": "nothing"}
     (file.parent / "weights.json").write_text(json.dumps([entry]))
     return file
 
 
 def test_published_weights_are_the_default(published, label, tmp_path):
     arguments = label()[1]
-    models = "agmr_net,mscsa_default,unet"  # the first two ship some
+    models = "mscsa_default,agmr_net,unet"  # the first two ship some; best first
     assert f"--conf models {models} --conf" in " ".join(arguments)
     copy = tmp_path / "app" / "model" / "unet"
     assert rendered(find_bundle("unet"), "inference.yaml", "demo")["size"] == 96
@@ -140,7 +141,7 @@ def test_published_weights_are_the_default(published, label, tmp_path):
 def test_changed_published_weights_are_refused(published, label):
     state = torch.load(published, weights_only=True)
     torch.save({name: value + 1 for name, value in state.items()}, published)
-    with pytest.raises(UsageError, match=r"demo\.pt: is not the published file"):
+    with pytest.raises(DataError, match=r"demo\.pt: missing, or not what"):
         label()
 
 
@@ -163,7 +164,10 @@ def test_weights_of_another_network_are_refused(label, tmp_path):
     ("options", "message"),
     [
         ([("--bundles", "unett"), *RANDOM], r"bundle unett: .*did you mean unet\?"),
-        ([("--bundles", "x_net"), ("--overlay", "demo")], "bundle x_net: comes without weights"),
+        (
+            [("--bundles", "x_net"), ("--overlay", "demo")],
+            "x_net: no published weights",
+        ),
         ([("--weights", "unett=f.pt")], r"did you mean unet\?"),
         ([("--weights", "f.pt")], "give BUNDLE=FILE"),
         ([("--weights", "unet=none.pt")], r"checkpoint none\.pt: no such file"),

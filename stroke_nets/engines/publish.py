@@ -1,4 +1,4 @@
-"""Weights that a bundle ships: ``models/<overlay>.safetensors``, described in ``weights.json``."""
+"""Publish weights: ``models/<overlay>.safetensors``, described in ``weights.json``."""
 
 import json
 import os
@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from stroke_nets.bundle_folders import LISTED, published
 from stroke_nets.data.reader import sha256
 from stroke_nets.engines.checkpoint import load_weights
-
-LIST = "weights.json"
 
 
 def publish(
@@ -41,17 +40,10 @@ def publish(
     file = models / f"{overlay}.safetensors"
     _write(file, save({name: halves[name].contiguous() for name in sorted(halves)}))
     entry = {"file": file.name, "overlay": overlay, "sha256": sha256(file), **about}
-    others = [e for e in published(models) if e["file"] != file.name]
+    others = [e for e in published(models.parent) if e["file"] != file.name]
     entries = sorted([*others, entry], key=lambda e: str(e["file"]))
-    _write(models / LIST, (json.dumps(entries, indent=2) + "\n").encode())
+    _write(models.parent / LISTED, (json.dumps(entries, indent=2) + "\n").encode())
     return entry
-
-
-def published(models: Path) -> list[dict[str, Any]]:
-    """The entries of a bundle's list of weights; none if it ships none."""
-    file = models / LIST
-    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.is_file() else []
-    return found
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from stroke_nets.bundle_folders import published
 from stroke_nets.data.reader import sha256
 from stroke_nets.engines.checkpoint import load_network, load_weights
-from stroke_nets.engines.published import publish, published
+from stroke_nets.engines.publish import publish
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.networks.agmr_net import AGMRNet
 
@@ -29,7 +30,7 @@ def models(network, tmp_path_factory):
 
 
 def test_the_list_names_the_file_and_its_checksum(models):
-    assert published(models) == [
+    assert published(models.parent) == [
         {"file": "narrow.safetensors", "overlay": "narrow"}
         | {"sha256": sha256(models / "narrow.safetensors")}
         | ABOUT
