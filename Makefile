@@ -39,9 +39,10 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help demo methods reproduce-env label-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-real test-browser soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-real test-browser soak docs lint clean
 
 help:
+	@echo "make install    the environment .venv alone"
 	@echo "make demo       train, predict, evaluate and report on simulated patients"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
@@ -67,6 +68,8 @@ help:
 	# their metadata ask for torchvision, which would replace the pinned PyTorch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps pytorchcv dynamic-network-architectures
 	touch $@
+
+install: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/stroke-nets simulate $(DEMO) --plain --subjects 20 --seed 0

@@ -58,6 +58,9 @@ def _silence(quiet: bool) -> bool:
     return quiet
 
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run code from elsewhere; 'inspect' it before.")
+]
 Quiet = Annotated[
     bool, typer.Option("--quiet", callback=_silence, help="Nothing but warnings and errors.")
 ]
@@ -92,6 +95,7 @@ def predict(
         bool, typer.Option("--skip-registration", help="The scans lie in MNI space already.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Results that differ.")] = False,
+    trust: Trust = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -114,17 +118,19 @@ def predict(
         overlay=overlay,
         device=device,
         quiet=quiet or as_json,
+        trust=trust,
         fast=fast,
         tta=tta,
         space=space,
         skip_registration=skip_registration,
         overwrite=overwrite,
     )
-    lines = [
-        f"{case['subject']} {case['method']}: {case['lesions']} lesions, {case['total_ml']:.2f} ml"
-        + "".join(f"\n  warning: {warning}" for warning in case["warnings"])
-        for case in summary["cases"]
-    ]
+    lines = []
+    for case in summary["cases"]:
+        name, found = f"{case['subject']} {case['method']}", f"{case['lesions']} lesions"
+        lines.append(f"{name}: {found}, {case['total_ml']:.2f} ml")
+        for warning in case["warnings"]:
+            print(f"{name}: warning: {warning}", file=sys.stderr)
     _tell("\n".join([*lines, f"wrote {out}; {summary['notice']}"]), summary, as_json, quiet)
 
 
@@ -265,6 +271,7 @@ def pseudo_label(
     ] = False,
     manifest: Annotated[Path | None, typer.Option(help="Of the labelled scans.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    trust: Trust = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -279,7 +286,7 @@ def pseudo_label(
     from stroke_nets.engines import pseudo_label as engine
 
     path = engine.pseudo_label(
-        dataset_dir, run, fold=fold, image=image, source=manifest, device=device
+        dataset_dir, run, fold=fold, image=image, source=manifest, device=device, trust=trust
     )
     _tell(f"wrote {path}", {"manifest": path}, as_json, quiet)
 
@@ -490,6 +497,7 @@ def reproduce(
         list[str] | None, typer.Option(help="A resource of each Slurm job, such as gpu=1.")
     ] = None,
     snakemake: Annotated[Path | None, typer.Option(help="The program, if elsewhere.")] = None,
+    trust: Trust = False,
 ) -> None:
     """Run every training that a table needs, go on after failures, and write it with its figures.
 
@@ -500,7 +508,7 @@ def reproduce(
     from stroke_nets.reproduce import reproduce as grid
     from stroke_nets.reproduce.snakemake import How
 
-    where = grid.places(scale, bundles, runs, dataset or ())
+    where = grid.places(scale, bundles, runs, dataset or (), trust)
     how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
     grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)
 

@@ -25,6 +25,7 @@ from stroke_nets.engines.checkpoint import load_network, load_weights
 from stroke_nets.engines.progress import CaseProgress
 from stroke_nets.errors import UsageError
 from stroke_nets.inferers.ensemble import EnsembleInferer
+from stroke_nets.inspection.consent import require_known_code
 from stroke_nets.networks.ensemble import Ensemble
 
 FOLDER = "pseudo_labels"
@@ -38,14 +39,15 @@ class Run:
         folder: the run folder, with ``config.yaml`` and ``checkpoints/last.pt``.
 
     Raises:
-        UsageError: the folder holds no finished training.
+        UsageError: the folder holds no finished training, or code from elsewhere.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trust: bool = False) -> None:
         """Read the configuration; the network is built without weights."""
         self.folder, self.checkpoint = folder, folder / "checkpoints" / "last.pt"
         if not (folder / "config.yaml").is_file():
             raise UsageError(f"--run {folder}: no config.yaml; give the folder of a training")
+        require_known_code(folder / "config.yaml", trust)
         self.config = yaml.safe_load((folder / "config.yaml").read_text())
         self.parser = ConfigParser(self.config)
         self.parser.get_parsed_content("imports")
@@ -68,6 +70,7 @@ def pseudo_label(
     image: str | None = None,
     source: Path | None = None,
     device: str = "cpu",
+    trust: bool = False,
 ) -> Path:
     """Write masks of unlabelled scans, and a manifest of them and the labelled ones.
 
@@ -79,6 +82,7 @@ def pseudo_label(
         image: glob of the scans to label; by default the manifest's unlabelled ones.
         source: manifest of the labelled scans; by default ``manifest.json`` in ``dataset_dir``.
         device: where the networks run.
+        trust: use runs whose configuration holds code from elsewhere.
 
     Returns:
         The manifest, which has the labelled records and, for training only, the new ones.
@@ -90,7 +94,7 @@ def pseudo_label(
     """
     whole = manifest.content(source or dataset_dir / manifest.MANIFEST)
     out = dataset_dir / FOLDER / ("published" if fold is None else f"fold{fold}")
-    sources = [Run(folder) for folder in runs]
+    sources = [Run(folder, trust) for folder in runs]
     _require_one_recipe(sources)
     if fold is not None:
         _require_unseen(sources, whole["records"], fold)

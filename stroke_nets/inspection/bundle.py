@@ -173,11 +173,16 @@ def _inspect_file(source: _Folder | _Zip, name: str) -> Iterator[Item]:
         elif name.endswith(LOGGING):
             yield from _inspect_logging(name, content)
         else:
-            yield from _inspect_config(name, content)
+            yield from inspect_config(name, content)
 
 
-def _inspect_config(name: str, content: bytes) -> Iterator[Item]:
-    """Every expression, target and macro of a configuration."""
+def inspect_config(name: str, content: bytes) -> Iterator[Item]:
+    """Every expression, target and macro of a configuration.
+
+    Args:
+        name: of the file, for the items and for its ending.
+        content: what it holds.
+    """
     try:
         config = json.loads(content) if name.endswith(".json") else yaml.safe_load(content)
     except (ValueError, RecursionError, yaml.YAMLError) as error:

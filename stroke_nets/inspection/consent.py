@@ -1,10 +1,10 @@
-"""A bundle from elsewhere is used only after its user has seen what it runs."""
+"""A bundle or run from elsewhere is used only after its user has seen what it runs."""
 
 from pathlib import Path
 
-from stroke_nets.bundle_folders import bundles_root
+from stroke_nets.bundle_folders import bundle_names, bundles_root
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.inspection.bundle import DAMAGED, findings, inspect_bundle
+from stroke_nets.inspection.bundle import DAMAGED, findings, inspect_bundle, inspect_config
 
 
 def require_consent(bundle: Path, trust: bool) -> None:
@@ -32,3 +32,32 @@ def require_consent(bundle: Path, trust: bool) -> None:
             f"{bundle}: a bundle from elsewhere runs code ({len(found)} findings); read "
             f"'stroke-nets inspect {bundle}', then say --trust"
         )
+
+
+def require_known_code(config: Path, trust: bool, part: str = "") -> None:
+    """Refuse a run's ``config.yaml`` that holds code which no bundle of this repository has.
+
+    Ours, MONAI's and PyTorch's is known, and so is what those bundles take from elsewhere.
+
+    Call it before anything of the file is parsed by MONAI.
+
+    Args:
+        config: the file.
+        trust: the user said ``--trust``.
+        part: the top-level entry that will be parsed; empty: all of them.
+
+    Raises:
+        UsageError: it holds such code, and was not trusted.
+    """
+    if trust:
+        return
+    found = findings(list(inspect_config(config.name, config.read_bytes())))
+    if part:
+        found = [item for item in found if item.where.split("#")[0] == part]
+    own = {item.text for name in bundle_names() for item in inspect_bundle(name)} if found else ()
+    for item in found:
+        if item.text not in own:
+            raise UsageError(
+                f"{config}: {item.where} runs code from elsewhere, {item.text!r}; read it, then "
+                "say --trust"
+            )

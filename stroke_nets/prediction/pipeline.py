@@ -1,6 +1,7 @@
 """One case after the other: placed, segmented, carried back, written."""
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def predict(
     overlay: str | None = None,
     device: str = "auto",
     quiet: bool = True,
+    trust: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
     """Segment the stroke lesions of T1w scans.
@@ -70,12 +72,13 @@ def predict(
     Args:
         given: a scan, a folder of scans or a BIDS tree.
         out: folder to write, see `stroke_nets.prediction.outputs`.
-        method: names of bundles; several make an ensemble. By default the first that has
-            published weights.
+        method: names of bundles; several make an ensemble. By default, of those with published
+            weights, the best on simulated patients.
         checkpoint: one file for each method, in place of the published weights.
         overlay: of the checkpoint's training; by default what its run folder says.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: print nothing and show no progress.
+        trust: use a checkpoint whose run folder names a network from elsewhere.
         options: fields of `Options`.
 
     Returns:
@@ -89,7 +92,7 @@ def predict(
     names = (method.split(",") if isinstance(method, str) else method) or ()
     files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
     scans = find_scans(given, out)
-    weights = choose(names, [Path(file) for file in files], overlay)
+    weights = choose(names, [Path(file) for file in files], overlay, trust)
     if chosen.fast and len(weights) > 1:
         raise UsageError("--fast: runs one method; give one, or leave --fast out")
     where = find_device(device)
@@ -153,7 +156,7 @@ class Prediction:
                     logger.debug("%s", scan.path, exc_info=True)
                     known = find_error(error)
                     text = str(known) if known else f"{type(error).__name__}: {error}"
-                    text = text.removeprefix(f"{scan.path}: ")
+                    text = text.removeprefix(f"{scan.path}: ").replace(f"{self.out}{os.sep}", "")
                     failed.append({"input": scan.source, "error": text})
         return failed
 

@@ -16,6 +16,7 @@ from stroke_nets.bundle_folders import (
 )
 from stroke_nets.data.reader import sha256
 from stroke_nets.errors import UsageError
+from stroke_nets.inspection.consent import require_known_code
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,10 @@ class Weights:
 
 
 def choose(
-    methods: Sequence[str], checkpoints: Sequence[Path] = (), overlay: str | None = None
+    methods: Sequence[str],
+    checkpoints: Sequence[Path] = (),
+    overlay: str | None = None,
+    trust: bool = False,
 ) -> list[Weights]:
     """The weights of each method.
 
@@ -53,9 +57,11 @@ def choose(
         methods: names of bundles; none: the first of `with_weights`.
         checkpoints: one for each method; none: the published weights.
         overlay: of the checkpoints' training; by default what their run folders say.
+        trust: use a run folder whose network is code from elsewhere.
 
     Raises:
-        UsageError: there are no weights, or no such method, overlay or file.
+        UsageError: there are no weights, or no such method, overlay or file; or a run folder's
+            network is code from elsewhere.
         DataError: published weights are not those that were published.
     """
     names = list(dict.fromkeys(methods)) or with_weights()[:1]
@@ -71,7 +77,7 @@ def choose(
         )
     if checkpoints:
         pairs = zip(names, checkpoints, strict=True)
-        return [_of_checkpoint(find_bundle(name), file, overlay) for name, file in pairs]
+        return [_of_checkpoint(find_bundle(name), file, overlay, trust) for name, file in pairs]
     return [_of_list(find_bundle(name), overlay) for name in names]
 
 
@@ -80,7 +86,7 @@ def _of_list(bundle: Path, overlay: str | None) -> Weights:
     return Weights(bundle, file, _files(bundle, entry["overlay"]), {}, _facts(bundle, entry))
 
 
-def _of_checkpoint(bundle: Path, file: Path, overlay: str | None) -> Weights:
+def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -> Weights:
     """A checkpoint's weights, with the settings of the run folder that it lies in."""
     if not file.is_file():
         raise UsageError(f"--checkpoint {file}: no such file; train first")
@@ -92,6 +98,8 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None) -> Weights:
             f"--method {config['bundle']}"
         )
     name = overlay or config.get("overlay", "default")
+    if run and config and not overlay:
+        require_known_code(run, trust, "network_def")
     files = _files(bundle, name) if overlay or name in overlays(bundle) else ()
     settings = {k: v for k, v in config.items() if _is_number(v) or k == "network_def"}
     facts = {

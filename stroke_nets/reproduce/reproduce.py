@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inspection.consent import require_consent
 from stroke_nets.reporting.figure_style import Source
 from stroke_nets.reporting.figures import published_figures, write_figure
 from stroke_nets.reporting.table_files import write_table
@@ -50,7 +51,13 @@ class Request:
         return TINY.format(step=chosen["step"], folds=chosen["folds"], epochs=epochs)
 
 
-def places(scale_name: str, bundles: Path, runs: Path | None, datasets: Sequence[str]) -> Places:
+def places(
+    scale_name: str,
+    bundles: Path,
+    runs: Path | None,
+    datasets: Sequence[str],
+    trust: bool = False,
+) -> Places:
     """Where a scale reads and writes, with what the user has put elsewhere.
 
     Args:
@@ -58,10 +65,14 @@ def places(scale_name: str, bundles: Path, runs: Path | None, datasets: Sequence
         bundles: the folder of all bundles.
         runs: the folder of all runs; by default the scale's.
         datasets: ``name=folder`` each.
+        trust: use bundles that are not this repository's own.
 
     Raises:
-        UsageError: an unknown scale or data set.
+        UsageError: an unknown scale or data set, or bundles from elsewhere that are not trusted.
+        DataError: one of those is damaged.
     """
+    for bundle in sorted(file.parents[1] for file in bundles.glob("*/configs/metadata.json")):
+        require_consent(bundle, trust)
     chosen = scale(scale_name)
     roots = dict(chosen["datasets"])
     for given in datasets:

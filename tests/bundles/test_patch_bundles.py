@@ -175,6 +175,9 @@ def test_sources_of_two_recipes_are_refused(runs, patients, tmp_path):
     (other / "config.yaml").write_text(text.replace("masked_zscore: false", "masked_zscore: true"))
     with pytest.raises(UsageError, match="masked_zscore"):
         pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
+    (other / "config.yaml").write_text(f"{text}more: $print('code')\n")
+    with pytest.raises(UsageError, match="more runs code from elsewhere"):
+        pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
 
 
 def test_patch_that_the_strides_do_not_divide_is_refused(patients, tmp_path):

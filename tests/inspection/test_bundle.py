@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from stroke_nets import bundle_folders
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inspection.bundle import as_table, findings, inspect_bundle
-from stroke_nets.inspection.consent import require_consent
+from stroke_nets.inspection.consent import require_consent, require_known_code
 from stroke_nets.inspection.expressions import judge_expression, judge_target
 
 ROOT = Path(__file__).parents[2]
@@ -254,6 +255,18 @@ def test_X3_a_foreign_bundle_needs_consent(foreign):
     (foreign / "configs" / "inference.json").write_text("{}")
     with pytest.raises(DataError, match=r"configs/inference\.json is not the SHA-256 listed"):
         require_consent(foreign, trust=True)
+
+
+def test_X3_a_run_from_elsewhere_needs_consent(tmp_path):
+    config = tmp_path / "config.yaml"
+    ours = yaml.safe_load((ROOT / "bundles" / "segnet" / "configs" / "train.yaml").read_text())
+    config.write_text(yaml.safe_dump(ours))
+    require_known_code(config, trust=False)  # pytorchcv's network is our bundle's own
+    config.write_text(yaml.safe_dump(ours | {"loss": {"_target_": "os.system", "command": "x"}}))
+    with pytest.raises(UsageError, match=r"config\.yaml: loss#_target_ runs code .* --trust"):
+        require_known_code(config, trust=False)
+    require_known_code(config, trust=False, part="network_def")
+    require_known_code(config, trust=True)
 
 
 def test_command(foreign):

@@ -109,6 +109,7 @@ def test_what_is_there_is_kept_and_nothing_else_put_over_it(done, runs, capsys):
     with pytest.raises(DataError, match="is there already; give --overwrite or another OUT"):
         stroke_nets.predict(scan, out, **options)
     assert sidecar.stat().st_mtime_ns == before
+    assert str(out) not in (out / "summary.json").read_text()  # it may be passed on
     stroke_nets.predict(scan, out, overwrite=True, quiet=False, **options)
     assert sidecar.stat().st_mtime_ns > before
     assert not list(sidecar.parent.glob("*_uncertainty.nii.gz"))  # of the one that was replaced

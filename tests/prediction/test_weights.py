@@ -87,6 +87,12 @@ def test_a_checkpoint_brings_the_settings_of_its_run(bundles, tmp_path):
     assert weights.facts["overlay"] == "narrow"
     (weights,) = choose(["first"], [checkpoint], "without_it")
     assert (weights.overlay[0].stem, weights.settings) == ("without_it", {})
+    config["network_def"] = {"_target_": "os.system", "command": "true"}
+    (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=r"network_def#_target_ runs code .*'os.system'.* --trust"):
+        choose(["first"], [checkpoint])
+    assert choose(["first"], [checkpoint], "without_it")[0].settings == {}  # the bundle's network
+    assert "network_def" in choose(["first"], [checkpoint], trust=True)[0].settings
     with pytest.raises(UsageError, match="of a training of first; say --method first"):
         choose(["second"], [checkpoint])
     with pytest.raises(UsageError, match=r"--overlay narow: .* did you mean narrow"):

@@ -23,6 +23,8 @@ pytestmark = [
 
 @pytest.mark.parametrize("folder", ["arc", "isles22", "soop_masks"])
 def test_real_scans_pass(folder):
+    if not Path(DATA, folder).is_dir():
+        pytest.skip(f"STROKE_NETS_REAL_DATA names no folder {folder}/")
     assert check(Path(DATA, folder)) == []
 
 

@@ -1,6 +1,7 @@
 """Tables expand into the right jobs: which, how often, by what command, after what."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,13 @@ def test_a_data_set_can_lie_elsewhere():
     assert job.needs == (Path("/d/isles/manifest.json"),)
     with pytest.raises(UsageError, match="--dataset isles=x: write NAME=FOLDER"):
         places("full", BUNDLES, None, ["isles=x"])
+
+
+def test_bundles_from_elsewhere_need_consent(tmp_path):
+    shutil.copytree(BUNDLES / "unet", tmp_path / "unet")
+    with pytest.raises(UsageError, match=r"unet: a bundle from elsewhere .* --trust"):
+        places("demo", tmp_path, None, ())
+    assert places("demo", tmp_path, None, (), trust=True).bundles == tmp_path
 
 
 def test_every_run_of_the_figures_has_a_data_set():
