@@ -4,7 +4,6 @@ Originals are only read. A file appears under its name whole or not at all, and 
 is kept, so that a stopped run is taken up again.
 """
 
-import os
 import threading
 import zlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from stroke_nets.data.check import require_same_grid
 from stroke_nets.data.finding import Finding, Refusal
 from stroke_nets.data.reader import AGAIN, ENDINGS, is_nifti, open_scan
 from stroke_nets.data.voxels import require_mask
+from stroke_nets.files import whole
 
 METAIMAGE = (".mhd", ".mha")
 ITK = threading.Lock()  # its modules load at first use, which threads must not share
@@ -129,9 +129,8 @@ def _save(voxels: np.ndarray, scan: nib.Nifti1Image, target: Path) -> None:
         code = int(scan.header[f"{form}_code"])
         getattr(image, f"set_{form}")(scan.affine, code)
     image.header.set_xyzt_units("mm")
-    partial = target.with_name(f".{os.getpid()}.{target.name}")
-    nib.save(image, partial)
-    os.replace(partial, target)
+    with whole(target) as partial:
+        nib.save(image, partial)
 
 
 def _convert_metaimage(original: Path, target: Path) -> None:
@@ -140,10 +139,8 @@ def _convert_metaimage(original: Path, target: Path) -> None:
 
     _require_whole(original)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{os.getpid()}.{target.name}")
-    with ITK:
+    with whole(target) as partial, ITK:
         itk.imwrite(itk.imread(str(original)), str(partial))
-    os.replace(partial, target)
 
 
 def _require_whole(path: Path) -> None:

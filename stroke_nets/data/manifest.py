@@ -4,7 +4,6 @@ The schema is ``data_manifests/schema.json``; a packaged copy serves installed c
 """
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from stroke_nets.data.folds import subject_folds
 from stroke_nets.data.published_folds import published_folds
 from stroke_nets.data.reader import is_nifti, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
 
 MANIFEST = "manifest.json"
 PARTS = ("train", "heldout", "all", "unlabelled")
@@ -77,9 +77,7 @@ def write(
         "records": list(records),
     }
     _validate(content, path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def from_folder(

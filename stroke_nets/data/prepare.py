@@ -5,7 +5,6 @@ split; the data set's own module where they lie and how they are brought into th
 """
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from stroke_nets.data.folds import grouped_split
 from stroke_nets.data.reader import open_scan
 from stroke_nets.data.small_lesions import LIMIT, is_small_in_parts, is_small_in_total
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
 
 DATASETS: dict[str, ModuleType] = {
     "atlas_r12": atlas_r12,
@@ -193,6 +193,4 @@ def _claim(source: Path, out: Path, recipe: dict[str, Any]) -> None:
         "License": recipe["licence"],
         "GeneratedBy": [{"Name": "stroke-nets prepare", "Version": stroke_nets.__version__}],
     }
-    partial_mark = mark.with_name(f".{os.getpid()}.{mark.name}")
-    partial_mark.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(partial_mark, mark)
+    write_whole(mark, json.dumps(content, indent=1) + "\n")

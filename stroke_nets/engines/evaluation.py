@@ -26,6 +26,7 @@ from stroke_nets.data.reader import ENDINGS, is_nifti, open_scan
 from stroke_nets.data.voxels import require_mask
 from stroke_nets.data.writer import mask_path
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
 from stroke_nets.metrics.case import case_metrics
 from stroke_nets.metrics.lesions import Connectivity
 from stroke_nets.metrics.summary import POLICIES, summarize
@@ -210,8 +211,8 @@ def _evaluate(
     if problems:
         raise DataError(_problem_table(folders[1], problems))
     summary = info | {"connectivity": options.connectivity} | summarize(rows, options.policy)
-    _replace(out / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
-    _replace(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    write_whole(out / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_whole(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     print(f"wrote {out / 'cases.csv'} and {out / 'summary.json'}")
 
 
@@ -282,9 +283,3 @@ def _parameters(run: Path) -> int | None:
     """The network's parameters as `run_folder.start_run` counted them; None without training."""
     config = run / "config.yaml"
     return yaml.safe_load(config.read_text()).get("parameters") if config.is_file() else None
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

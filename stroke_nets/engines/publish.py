@@ -1,7 +1,6 @@
 """Publish weights: ``models/<overlay>.safetensors``, described in ``weights.json``."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import nn
 from stroke_nets.bundle_folders import LISTED, published
 from stroke_nets.data.reader import sha256
 from stroke_nets.engines.checkpoint import load_weights
+from stroke_nets.files import whole
 
 
 def publish(
@@ -47,8 +47,6 @@ def publish(
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_bytes(content)

@@ -18,6 +18,7 @@ from monai.bundle import ConfigParser
 
 from stroke_nets.engines import checkpoint_file
 from stroke_nets.errors import UsageError
+from stroke_nets.files import write_whole
 
 PLAIN = (str, int, float, bool, type(None))
 # What may differ when a training goes on: where things are, how fast, and for how long
@@ -59,9 +60,7 @@ def start_run(output_dir: str, overwrite: bool = False, resume: bool = False) ->
             f"output_dir {folder}: a training is there; go on with --resume true, choose another "
             "--output_dir, or say --overwrite true"
         )
-    temporary = folder / ".config.yaml.tmp"
-    temporary.write_text(text)
-    os.replace(temporary, folder / "config.yaml")
+    write_whole(folder / "config.yaml", text)
 
 
 def config_hash() -> str:

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import inspect
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from stroke_nets import __version__
 from stroke_nets.errors import UsageError, did_you_mean
+from stroke_nets.files import whole
 from stroke_nets.inferers.ensemble import EnsembleInferer
 
 Run = Callable[[Tensor], Tensor]
@@ -211,9 +211,8 @@ def _kept_openvino(core: Any, options: dict[str, Any], file: Path | None) -> Any
 
 
 def _keep(file: Path, content: bytes) -> None:
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, file)
+    with whole(file) as partial:
+        partial.write_bytes(content)
 
 
 def _in_full_batches(run: Run, size: int, batch: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """From scan to template and back: what ``stroke-nets normalize`` does."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from stroke_nets.data.check import require_same_grid
 from stroke_nets.data.reader import ENDINGS, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import whole
 from stroke_nets.normalize.affine import register
 from stroke_nets.normalize.bias import correct_bias, scaled
 from stroke_nets.normalize.picture import draw
@@ -86,8 +86,8 @@ def normalize(scan: Path, out: Path, deformable: bool = False, stem: str | None 
             f"{scan}: the registration is poor ({'; '.join(problems)}), nothing is passed on; "
             f"look at {files.rejected}, and give a T1w scan of a whole head that lies upright"
         )
-    _write(files.image, registered, template.affine)
     save(files.transform, transform, open_scan(scan), quality.as_dict(), sha256(scan))
+    _write(files.image, registered, template.affine)  # last: with it all is there
     return files
 
 
@@ -187,6 +187,5 @@ def _write(path: Path, voxels: Float32, affine: Array) -> None:
 def _save(image: Any, path: Path) -> None:
     """Write a NIfTI file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial_{path.name}")
-    nib.save(image, partial)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        nib.save(image, partial)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from stroke_nets.data.personal import TEXTS
 from stroke_nets.data.simulate.template import TEMPLATE
 from stroke_nets.errors import DataError
+from stroke_nets.files import write_whole
 from stroke_nets.normalize.volume import Array, Volume
 
 NIFTI2 = 540  # bytes of its header
@@ -76,9 +76,7 @@ def save(
         file = path.with_name(path.name.removesuffix(".json") + "_displacement.nii.gz")
         nib.save(nib.Nifti1Image(field, transform.displacement[0].affine), file)
         content["displacement"] = file.name
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def load(path: Path) -> tuple[Transform, nib.Nifti1Header]:

@@ -31,6 +31,7 @@ import numpy as np
 import stroke_nets
 from stroke_nets.data.writer import HeaderWriter
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
 from stroke_nets.normalize.pipeline import MNI152, SPACE
 from stroke_nets.normalize.volume import Array, Float32, Volume
 from stroke_nets.prediction.inputs import DESCRIPTION, Scan
@@ -193,9 +194,7 @@ def rounded(volume: Float32) -> Float32:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
-    temporary = path.with_name(f".partial_{path.name}")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def describe_folder(out: Path) -> None:

@@ -1,7 +1,6 @@
 """The papers' figures from run folders; ``published/figures.json`` maps panels to runs."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import matplotlib
 
 from stroke_nets.errors import UsageError
+from stroke_nets.files import whole
 from stroke_nets.reporting.figure_dice import box_plot, dice_by_volume
 from stroke_nets.reporting.figure_masks import boundaries, difference_maps, scheme_boundaries
 from stroke_nets.reporting.figure_stages import attention_stages, channel_weights
@@ -62,7 +62,6 @@ def write_figure(name: str, content: Mapping[str, Any], source: Source, out: Pat
         figure = KINDS[content["kind"]](content, source)
         for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
             files.append(out / f"{name}.{ending}")
-            temporary = out / f".{name}.tmp.{ending}"
-            figure.savefig(temporary, metadata=metadata, bbox_inches="tight", pad_inches=0.05)
-            os.replace(temporary, files[-1])
+            with whole(files[-1]) as partial:
+                figure.savefig(partial, metadata=metadata, bbox_inches="tight", pad_inches=0.05)
     return files

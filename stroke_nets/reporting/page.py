@@ -1,11 +1,12 @@
 """What the HTML pages share: the frame, tables, embedded pictures. A page needs no other file."""
 
 import base64
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from stroke_nets.files import write_whole
 
 # The browser itself refuses whatever a page might ask of a network.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -45,16 +46,14 @@ def write_page(
         The path.
     """
     body = "\n".join([f"<h1>{escape(title)}</h1>", NOTICE, *parts])
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(
+    write_whole(
+        path,
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n",
-        encoding="utf-8",
     )
-    os.replace(partial, path)
     return path
 
 

@@ -6,11 +6,11 @@ one line for each figure.
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stroke_nets.files import write_whole
 from stroke_nets.metrics.summary import DISTANCES
 from stroke_nets.reporting.statistics import TESTS
 from stroke_nets.reporting.tables import Cell, Pair, Row, Table
@@ -56,9 +56,7 @@ def write_table(table: Table, out: Path, expected_folds: int, note: str = "") ->
     files = []
     for ending, text in texts.items():
         files.append(out / f"{table.name}.{ending}")
-        temporary = out / f".{table.name}.{ending}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, files[-1])
+        write_whole(files[-1], text)
     return files
 
 

@@ -7,7 +7,6 @@ must have for the totals of Table 9 to come out; the paper prints no counts for 
 import csv
 import io
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stroke_nets.files import write_whole
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.reproduce.grid import LAYERS
 
@@ -69,7 +69,5 @@ def write_layers(out: Path) -> Path:
     title = "AGMR-Net (Du, Ma, Song), Table 2: layers"
     texts = {"md": f"# {title}\n\n{table}\n\n- {NOTE}\n", "csv": buffer.getvalue()}
     for ending, text in texts.items():
-        temporary = out / f".{LAYERS}.{ending}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, out / f"{LAYERS}.{ending}")
+        write_whole(out / f"{LAYERS}.{ending}", text)
     return out / f"{LAYERS}.md"

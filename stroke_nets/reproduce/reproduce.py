@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
 from stroke_nets.inspection.consent import require_consent
 from stroke_nets.reporting.figure_style import Source
 from stroke_nets.reporting.figures import published_figures, write_figure
@@ -200,6 +201,4 @@ def _write_readme(
     lines += [f"- {key}: {value}" for key, value in facts.items()]
     lines += [f"- {line}" for line in failed]
     request.out.mkdir(parents=True, exist_ok=True)
-    temporary = request.out / ".README.md.tmp"
-    temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    os.replace(temporary, request.out / "README.md")
+    write_whole(request.out / "README.md", "\n".join([*lines, ""]))

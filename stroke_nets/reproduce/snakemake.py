@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from stroke_nets.errors import UsageError
+from stroke_nets.files import write_whole
 from stroke_nets.reproduce.grid import Job
 
 ENVIRONMENT = Path(".snakemake-venv")  # what `make reproduce-env` makes
@@ -85,9 +86,7 @@ def write_grid(jobs: Sequence[Job], path: Path) -> None:
         for job in jobs
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def run_grid(jobs: Sequence[Job], grid: Path, how: How) -> int:

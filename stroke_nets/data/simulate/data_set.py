@@ -3,7 +3,6 @@
 import functools
 import json
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from stroke_nets.data.simulate.masks import mask_files
 from stroke_nets.data.simulate.patient import Design, lesion_source, simulate_patient
 from stroke_nets.data.simulate.template import TEMPLATE, template
 from stroke_nets.errors import UsageError
+from stroke_nets.files import whole, write_whole
 
 RECIPE = 2  # raise it when a change alters any patient's voxels: old folders are then refused
 NAME = "Simulated chronic-stroke patients"
@@ -69,7 +69,7 @@ def simulate(
     _claim(out, _generator(subjects, seed, design))
     records = _make_all(out, subjects, seed, workers, design)
     deal_by_source(records, folds, seed)
-    _write_text(out / "participants.tsv", _participants(records))
+    write_whole(out / "participants.tsv", _participants(records))
     provenance = {
         "command": f"stroke-nets simulate OUT --subjects {subjects} --seed {seed} --folds {folds}"
         + _options(design),
@@ -98,7 +98,7 @@ def _claim(out: Path, wanted: dict[str, Any]) -> None:
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} holds something other than a simulated data set: {advice}")
     out.mkdir(parents=True, exist_ok=True)
-    _write_text(description, json.dumps(_description(wanted), indent=2) + "\n")
+    write_whole(description, json.dumps(_description(wanted), indent=2) + "\n")
 
 
 def _recipe(description: Path) -> dict[str, Any] | None:
@@ -196,13 +196,5 @@ def _write_volume(path: Path, voxels: NDArray[Any]) -> None:
     volume.set_sform(template().affine, MNI152)
     volume.set_qform(template().affine, MNI152)
     volume.header.set_xyzt_units("mm")
-    partial = path.with_name(f".partial_{path.name}")
-    nib.save(volume, partial)
-    os.replace(partial, path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with whole(path) as partial:
+        nib.save(volume, partial)
