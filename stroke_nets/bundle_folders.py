@@ -118,9 +118,7 @@ def published_weights(
 
 
 def with_weights() -> list[str]:
-    """The bundles that have published weights, the best on simulated patients first."""
-    entries = {name: published(find_bundle(name)) for name in bundle_names()}
-    dice = {
-        n: max(e.get("dice_simulated", 0.0) for e in found) for n, found in entries.items() if found
-    }
+    """The bundles that have published weights, those whose first did best in simulation first."""
+    first = {name: published(find_bundle(name))[:1] for name in bundle_names()}
+    dice = {name: found[0].get("dice_simulated", 0.0) for name, found in first.items() if found}
     return sorted(dice, key=lambda name: -dice[name])

@@ -59,8 +59,9 @@ class VolumeCache:
             f"{stroke_nets.__version__} {monai.__version__} {_code()} {settings(transform)}"
         )
         for left in folder.glob(".*.tmp"):
-            if time.time() - left.stat().st_mtime > DAY:
-                shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another process has finished it
+                if time.time() - left.stat().st_mtime > DAY:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def get(
         self, sources: Sequence[Path], make: Callable[[], Mapping[str, np.ndarray]], about: str = ""
@@ -148,6 +149,12 @@ def _code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
+def _references(function: types.FunctionType) -> dict[str, Any]:
+    """What ``@`` stands for in a configuration's lambda: MONAI keeps it among the globals."""
+    known = function.__globals__.get("__local_refs", {})
+    return {name: known[name] for name in function.__code__.co_consts if name in known}
+
+
 def settings(thing: Any) -> str:
     """Everything that decides what a transform does, as text that no run or seed changes.
 
@@ -172,7 +179,8 @@ def settings(thing: Any) -> str:
         return settings([thing.__func__, thing.__self__])
     if isinstance(thing, types.FunctionType):  # what it computes, not where it lies in memory
         closed = [cell.cell_contents for cell in thing.__closure__ or ()]
-        return settings([thing.__code__, closed])
+        given = [thing.__defaults__, thing.__kwdefaults__]
+        return settings([thing.__code__, closed, given, _references(thing)])
     if isinstance(thing, types.CodeType):
         return settings([thing.co_code.hex(), thing.co_names, thing.co_consts])
     if hasattr(thing, "__qualname__"):  # a class or a built-in function

@@ -19,7 +19,7 @@ from stroke_nets.data.folds import subject_folds
 from stroke_nets.data.published_folds import published_folds
 from stroke_nets.data.reader import is_nifti, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import write_whole
+from stroke_nets.files import files_below, write_whole
 
 MANIFEST = "manifest.json"
 PARTS = ("train", "heldout", "all", "unlabelled")
@@ -207,13 +207,15 @@ def refold(
 
     Raises:
         UsageError: a file or folder is missing, there are more folds than subjects, or the
-            manifest has a test split, which folds would train on.
+            manifest has a test split, which folds would train on, or pseudo labels.
         DataError: the manifest or the published list is not fit for use.
     """
     whole = content(path)
     records = [r for r in whole["records"] if r.get("split") != "unlabelled"]
     if any(record.get("split") == "test" for record in records):
         raise UsageError(f"{path}: folds would train on its test split; list training cases only")
+    if any("pseudo_fold" in record for record in records):
+        raise UsageError(f"{path}: folds would hold pseudo labels out; deal the manifest before")
     if published is None:
         dealt = subject_folds(records, folds, seed)
         source = {"method": "size_balanced", "folds": folds, "seed": seed}
@@ -261,7 +263,7 @@ def datalist(
     if part == "train" or manifest or path.is_file():
         cases = [as_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
     else:
-        scans = sorted(str(p.relative_to(root)) for p in root.rglob("*") if is_nifti(p))
+        scans = [str(p.relative_to(root)) for p in files_below(root) if is_nifti(p)]
         cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
     if not cases:
         raise UsageError(

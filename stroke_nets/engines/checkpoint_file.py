@@ -8,6 +8,7 @@ import io
 import os
 import pickle
 import shutil
+import struct
 from collections.abc import Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -19,6 +20,20 @@ from safetensors.torch import load_file
 
 from stroke_nets.engines.nnunet_weights import SCALARS
 from stroke_nets.errors import DataError, UsageError
+
+UNREADABLE = (  # what the readers raise at other files and at damage
+    OSError,
+    EOFError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    SafetensorError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
 
 LAST, BEST = "last.pt", "best.pt"
 
@@ -74,7 +89,7 @@ def read(path: Path) -> Any:
             return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
         with torch.serialization.safe_globals(SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except UNREADABLE as error:
         reason = type(error).__name__  # PyTorch's text is long, and advises to execute the file
         raise DataError(
             f"checkpoint {path}: cannot be read ({reason}); give one of a training"

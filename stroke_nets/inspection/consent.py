@@ -1,5 +1,6 @@
 """A bundle or run from elsewhere is used only after its user has seen what it runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from stroke_nets.bundle_folders import bundle_names, bundles_root
@@ -34,7 +35,7 @@ def require_consent(bundle: Path, trust: bool) -> None:
         )
 
 
-def require_known_code(config: Path, trust: bool, part: str = "") -> None:
+def require_known_code(config: Path, trust: bool, parts: Sequence[str] = ()) -> None:
     """Refuse a run's ``config.yaml`` that holds code which no bundle of this repository has.
 
     Ours, MONAI's and PyTorch's is known, and so is what those bundles take from elsewhere.
@@ -44,7 +45,7 @@ def require_known_code(config: Path, trust: bool, part: str = "") -> None:
     Args:
         config: the file.
         trust: the user said ``--trust``.
-        part: the top-level entry that will be parsed; empty: all of them.
+        parts: the top-level entries that will be parsed; none: all of them.
 
     Raises:
         UsageError: it holds such code, and was not trusted.
@@ -52,8 +53,8 @@ def require_known_code(config: Path, trust: bool, part: str = "") -> None:
     if trust:
         return
     found = findings(list(inspect_config(config.name, config.read_bytes())))
-    if part:
-        found = [item for item in found if item.where.split("#")[0] == part]
+    if parts:
+        found = [item for item in found if item.where.split("#")[0] in parts]
     own = {item.text for name in bundle_names() for item in inspect_bundle(name)} if found else ()
     for item in found:
         if item.text not in own:

@@ -178,11 +178,17 @@ def _copy_code(app: Path, environment: Path) -> None:
         shutil.copy(Path(__file__).with_name("image_grid.py"), stand_in / "utils.py")
 
 
+def in_url(host: str) -> str:
+    """A host as it stands in a URL: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def settings(server: Server) -> dict[str, str]:
     """MONAI Label's settings, as environment variables."""
+    hosts = (in_url(server.host), "localhost", "127.0.0.1")
     return {
         "PYTHONPATH": str(server.app.absolute()),
-        "STROKE_NETS_LABEL_HOSTS": "*" if server.public else f"{server.host},localhost,127.0.0.1",
+        "STROKE_NETS_LABEL_HOSTS": "*" if server.public else ",".join(hosts),
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(["*.nii.gz", "*.nii"]),
         "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"}),  # theirs is CT
         "MONAI_LABEL_SESSION_PATH": str(server.app.absolute() / "sessions"),
@@ -210,7 +216,7 @@ def serve(server: Server) -> None:
     require_address(server.host, server.port, server.public)
     require_images(server.studies)
     names = make_app(server, python)
-    url = f"http://{server.host}:{server.port}"
+    url = f"http://{in_url(server.host)}:{server.port}"
     print(f"bundles in {server.app}: {', '.join(names)}")
     print(f"3D Slicer, MONAI Label module: {url}\nOHIF, for a DICOMweb server: {url}/ohif/")
     print("starting; it is ready when it says so; Ctrl-C ends it", flush=True)

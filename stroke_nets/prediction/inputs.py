@@ -8,6 +8,7 @@ from pathlib import Path
 from stroke_nets.data.check import MASK
 from stroke_nets.data.reader import ENDINGS, is_nifti
 from stroke_nets.errors import UsageError
+from stroke_nets.files import files_below
 
 DESCRIPTION = "dataset_description.json"
 
@@ -59,8 +60,8 @@ def find_scans(given: Path, out: Path) -> list[Scan]:
     """
     if not given.exists():
         raise UsageError(f"{given}: no such file or folder; give a scan, a folder or a BIDS tree")
-    if given.resolve() == out.resolve():
-        raise UsageError(f"{out}: input and output are the same folder; give two")
+    if given.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{out}: the output folder is or holds the input; give another")
     if given.is_dir():
         bids = (given / DESCRIPTION).is_file() or any(given.glob("sub-*/"))
         found = _scans_below(given, out, bids)
@@ -74,17 +75,18 @@ def find_scans(given: Path, out: Path) -> list[Scan]:
     scans = [Scan(p, sources.get(p, p.name), s) for p, s in zip(found, stems, strict=True)]
     first: dict[str, Scan] = {}
     for scan in scans:
-        other = first.setdefault(scan.stem, scan)
+        other = first.setdefault(spaceless(scan.stem), scan)
         if other is not scan:
             raise UsageError(
-                f"{scan.path}: its outputs would have the names of {other.path}'s; rename one"
+                f"{scan.path}: its outputs would have the names of {other.path}'s; rename one, or "
+                "give each an OUT of its own"
             )
     return scans
 
 
 def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:
     found = []
-    for path in sorted(root.rglob("*")):
+    for path in files_below(root):
         parts = path.relative_to(root).parts
         name = bare(path.name)
         fits = name.startswith("sub-") and name.endswith("_T1w") if bids else not MASK.search(name)
@@ -92,6 +94,11 @@ def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:
         if is_nifti(path) and fits and not hidden and out.resolve() not in path.resolve().parents:
             found.append(path)
     return found
+
+
+def spaceless(stem: str) -> str:
+    """A stem without its ``space-``: results on the template's grid have that one."""
+    return re.sub(r"_space-[^_]+", "", stem)
 
 
 def bare(name: str) -> str:

@@ -23,6 +23,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import write_whole
 from stroke_nets.normalize.pipeline import MNI152, SPACE
 from stroke_nets.normalize.volume import Array, Float32, Volume
-from stroke_nets.prediction.inputs import DESCRIPTION, Scan
+from stroke_nets.prediction.inputs import DESCRIPTION, Scan, spaceless
 from stroke_nets.prediction.lesions import CONNECTIVITY, as_csv, lesion_rows
 from stroke_nets.prediction.space import Placed
 
@@ -64,15 +65,14 @@ class Names:
         """Name them; nothing is written."""
         self.folder = out / scan.folder
         self.plain = f"{scan.stem}_desc-{method}"
-        spaceless = re.sub(r"_space-[^_]+", "", scan.stem)  # a name has one space
-        self.mni = f"{spaceless}_space-{SPACE}_desc-{method}"
+        self.mni = f"{spaceless(scan.stem)}_space-{SPACE}_desc-{method}"
         self.wants_mni, self.stem = mni, self.mni if mni else self.plain
         self.sidecar = self.folder / f"{self.stem}_mask.json"
         self.report = self.folder / f"{self.stem}_report.html"
 
     def present(self) -> list[Path]:
         """Those of this method that are there already, in either space."""
-        found = (self.folder.glob(f"{stem}_*") for stem in (self.plain, self.mni))
+        found = (self.folder.glob(f"{escape(stem)}_*") for stem in (self.plain, self.mni))
         return sorted(path for paths in found for path in paths)
 
 
@@ -242,10 +242,25 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return content
 
 
+def sidecars(out: Path) -> list[Path]:
+    """Those of predictions; not of other programs, nor what another process is writing."""
+    found = sorted(out.glob("sub-*/**/*_desc-*_mask.json"))
+    return [p for p in found if not (p.parent.name.startswith(".") or _is_foreign(p))]
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether it is sound JSON of another program; a damaged one may be ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "Request" not in content
+
+
 def write_summary(out: Path, failed: Sequence[dict[str, str]]) -> dict[str, Any]:
     """Write ``summary.json`` of all predictions in a folder, and those that failed just now."""
     cases = []
-    for path in sorted(out.glob("sub-*/**/*_desc-*_mask.json")):
+    for path in sidecars(out):
         content = read_sidecar(path)
         cases.append(
             {

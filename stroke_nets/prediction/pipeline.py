@@ -210,6 +210,7 @@ class Prediction:
         return {
             "scan_sha256": sha256(scan.path),
             "weights_sha256": [one.weights.facts["sha256"] for one in self.methods],
+            "config_sha256": [one.weights.digest() for one in self.methods],
             "fast": self.options.fast,
             "tta": self.options.tta,
             "space": self.options.space,

@@ -107,6 +107,7 @@ def _register(scan: Scan, folder: Path, placed: Placed, overwrite: bool) -> None
     if not (files.image.exists() and _scan_sha256(files.transform) == known):
         if overwrite:
             files.image.unlink(missing_ok=True)
+        if overwrite or _scan_sha256(files.transform) == known:  # stopped before the image
             files.transform.unlink(missing_ok=True)
         normalize(scan.path, folder, stem=scan.stem)
     placed.image, placed.transform = files.image, load(files.transform)[0]

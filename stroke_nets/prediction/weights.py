@@ -1,5 +1,7 @@
 """Which weights a method runs with: published ones, or a checkpoint of a training."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ from stroke_nets.bundle_folders import (
 from stroke_nets.data.reader import sha256
 from stroke_nets.errors import UsageError
 from stroke_nets.inspection.consent import require_known_code
+
+CARRIED = ("network_def", "intensity", "spacing")  # and numbers: a run's, over the bundle's own
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ class Weights:
     overlay: tuple[Path, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Of everything but the weights that decides the masks: the configuration's files."""
+        files = (self.bundle / "configs" / "inference.yaml", *self.overlay)
+        told = [*(sha256(file) for file in files), json.dumps(self.settings, sort_keys=True)]
+        return hashlib.sha256("".join(told).encode()).hexdigest()
 
     @property
     def title(self) -> str:
@@ -90,7 +100,8 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
     """A checkpoint's weights, with the settings of the run folder that it lies in."""
     if not file.is_file():
         raise UsageError(f"--checkpoint {file}: no such file; train first")
-    run = file.parents[1] / "config.yaml" if file.parent.name == "checkpoints" else None
+    place = file.resolve()  # a link, or a name without its folder, is of the same training
+    run = place.parents[1] / "config.yaml" if place.parent.name == "checkpoints" else None
     config = yaml.safe_load(run.read_text(encoding="utf-8")) if run and run.is_file() else {}
     if config.get("bundle", bundle.name) != bundle.name:
         raise UsageError(
@@ -99,9 +110,9 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
         )
     name = overlay or config.get("overlay", "default")
     if run and config and not overlay:
-        require_known_code(run, trust, "network_def")
+        require_known_code(run, trust, CARRIED)
     files = _files(bundle, name) if overlay or name in overlays(bundle) else ()
-    settings = {k: v for k, v in config.items() if _is_number(v) or k == "network_def"}
+    settings = {k: v for k, v in config.items() if _is_number(v) or k in CARRIED}
     facts = {
         "overlay": name,
         "sha256": sha256(file),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, NormalizeIntensityd, Orientationd
 
@@ -74,6 +75,11 @@ def test_T13_a_changed_transform_is_another_entry(source, monkeypatch):
     assert get(source, transforms(mode=(1, 3))) == 1
     assert get(source, transforms(image=(1, 1, 2))) == 1
     assert get(source, transforms(function=lambda p: p > 2)) == 1
+    assert get(source, transforms(function=lambda p, least=3: p > least)) == 1
+    assert get(source, transforms(function=lambda p, least=4: p > least)) == 1
+    for least in (5, 6):  # as MONAI makes a lambda that refers to another setting
+        parser = ConfigParser({"least": least, "above": "$lambda p: p > @least"})
+        assert get(source, transforms(function=parser.get_parsed_content("above"))) == 1
     monkeypatch.setattr(cache, "_code", lambda: "other code")
     assert get(source, transforms()) == 1
     monkeypatch.setattr(cache.stroke_nets, "__version__", "9.9")
@@ -162,8 +168,9 @@ def test_what_a_killed_process_left_is_swept_after_a_day(source):
         left = source.parent / "cache" / name
         left.mkdir()
         os.utime(left, (time.time() - age,) * 2)
+    (source.parent / "cache" / ".gone.tmp").symlink_to("finished")  # by another process meanwhile
     get(source)
-    assert [path.name for path in entries(source)][:-1] == [".new.tmp"]
+    assert [path.name for path in entries(source)][:-1] == [".gone.tmp", ".new.tmp"]
 
 
 def test_a_full_disk_says_how_much_is_needed(source, monkeypatch):

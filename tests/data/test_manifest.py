@@ -124,3 +124,7 @@ def test_refold_makes_folds_of_training_cases_only(simulated, tmp_path, split):
     else:
         with pytest.raises(UsageError, match="would train on its test split"):
             manifest.refold(path, path, folds=2)
+    content["records"][2] |= {"split": "train", "pseudo_fold": 0}
+    path.write_text(json.dumps(content))
+    with pytest.raises(UsageError, match="would hold pseudo labels out"):
+        manifest.refold(path, path, folds=2)

@@ -65,5 +65,9 @@ def test_a_broken_or_missing_file_is_named(tmp_path, network):
     (tmp_path / "narrow.safetensors").write_bytes(b"no such format")
     with pytest.raises(DataError, match=r"narrow\.safetensors: cannot be read"):
         load_weights(tmp_path / "narrow.safetensors", network)
+    for name, text in (("annex.pt", "/annex/objects/SHA256E-s1--0.pt"), ("text.pt", "a text\n")):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match="cannot be read"):
+            load_weights(tmp_path / name, network)
     with pytest.raises(UsageError, match="no such file"):
         load_weights(tmp_path / "other.safetensors", network)

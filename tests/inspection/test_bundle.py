@@ -265,7 +265,7 @@ def test_X3_a_run_from_elsewhere_needs_consent(tmp_path):
     config.write_text(yaml.safe_dump(ours | {"loss": {"_target_": "os.system", "command": "x"}}))
     with pytest.raises(UsageError, match=r"config\.yaml: loss#_target_ runs code .* --trust"):
         require_known_code(config, trust=False)
-    require_known_code(config, trust=False, part="network_def")
+    require_known_code(config, trust=False, parts=["network_def"])
     require_known_code(config, trust=True)
 
 

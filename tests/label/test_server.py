@@ -15,7 +15,7 @@ from stroke_nets.bundle_folders import bundles_root, find_bundle
 from stroke_nets.cli import app
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.label.bundle_copy import Weights, rendered, write_weights
-from stroke_nets.label.server import SAMPLE_APP
+from stroke_nets.label.server import SAMPLE_APP, in_url
 
 
 @pytest.fixture
@@ -197,6 +197,10 @@ def test_taken_port_is_refused(label):
         taken.listen()
         with pytest.raises(UsageError, match=r"--port \d+ on 127.0.0.1: .*give another"):
             label(("--port", taken.getsockname()[1]))
+
+
+def test_an_IPv6_host_stands_in_brackets():
+    assert [in_url(host) for host in ("::1", "127.0.0.1")] == ["[::1]", "127.0.0.1"]
 
 
 def test_studies_without_scans_are_refused(label, simulated, tmp_path):

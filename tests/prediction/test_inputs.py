@@ -48,6 +48,19 @@ def test_two_scans_with_outputs_of_one_name_are_refused(tmp_path):
         find_scans(root, tmp_path / "out")
 
 
+def test_two_scans_with_one_name_on_the_template_are_refused(tmp_path):
+    names = ("sub-1_desc-x_T1w.nii.gz", "sub-1_space-MNI152NLin6Asym_desc-x_T1w.nii.gz")
+    with pytest.raises(UsageError, match="give each an OUT of its own"):
+        find_scans(touch(tmp_path / "in", *names), tmp_path / "out")
+
+
+def test_a_linked_subject_is_not_left_out(tmp_path):
+    touch(tmp_path, "store/sub-2_T1w.nii.gz", "in/sub-1/sub-1_T1w.nii.gz")
+    (tmp_path / "in" / "sub-2").symlink_to(tmp_path / "store")
+    scans = find_scans(tmp_path / "in", tmp_path / "out")
+    assert [scan.source for scan in scans] == ["sub-1/sub-1_T1w.nii.gz", "sub-2/sub-2_T1w.nii.gz"]
+
+
 def test_nothing_to_predict_is_said(tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         find_scans(tmp_path / "no", tmp_path / "out")
@@ -55,5 +68,5 @@ def test_nothing_to_predict_is_said(tmp_path):
         find_scans(touch(tmp_path / "in", "a.txt"), tmp_path / "out")
     with pytest.raises(UsageError, match=r"no sub-\*_T1w.nii.gz"):
         find_scans(touch(tmp_path / "bids", "sub-1/sub-1_FLAIR.nii.gz"), tmp_path / "out")
-    with pytest.raises(UsageError, match="the same folder"):
-        find_scans(tmp_path / "in", tmp_path / "in")
+    with pytest.raises(UsageError, match="is or holds the input"):
+        find_scans(tmp_path / "in", tmp_path)

@@ -14,7 +14,8 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.normalize.pipeline import Files
 from stroke_nets.normalize.transform import Transform, save
 from stroke_nets.normalize.volume import brain
-from stroke_nets.prediction import pipeline, space
+from stroke_nets.prediction import outputs, pipeline, space
+from stroke_nets.prediction.inputs import Scan
 from stroke_nets.prediction.outputs import Names, staged
 from stroke_nets.prediction.pipeline import find_device, spread
 
@@ -54,6 +55,20 @@ def test_one_bad_scan_does_not_stop_the_others(done):
     assert [case["subject"] for case in summary["cases"]] == ["sub-patient1", "sub-patient2"]
     assert summary["failed"][0]["input"] == "broken.nii.gz"
     assert not (out / "sub-broken").exists()
+
+
+def test_other_programs_files_are_passed_over(tmp_path):
+    anat = tmp_path / "sub-01[2]" / "anat"
+    (anat / ".partial_x").mkdir(parents=True)
+    for name in ("sub-01[2]_desc-brain_mask.json", ".partial_x/sub-01[2]_desc-y_mask.json"):
+        (anat / name).write_text("{}")
+    assert outputs.write_summary(tmp_path, [])["cases"] == []
+    (anat / "sub-01[2]_desc-z_mask.json").write_text("{")  # damaged: it may be ours
+    with pytest.raises(DataError, match="not a sidecar"):
+        outputs.write_summary(tmp_path, [])
+    scan = Scan(tmp_path / "x", "sub-01[2]/anat/x", "sub-01[2]")
+    names = outputs.Names(tmp_path, scan, "z", mni=False)
+    assert [path.name for path in names.present()] == ["sub-01[2]_desc-z_mask.json"]
 
 
 def test_a_case_has_the_agreed_files_and_nothing_else(done):

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 from stroke_nets.errors import DataError
+from stroke_nets.normalize.pipeline import Files
+from stroke_nets.normalize.transform import Transform, save
 from stroke_nets.normalize.volume import Volume, brain
 from stroke_nets.prediction import space
 from stroke_nets.prediction.inputs import Scan
@@ -29,6 +31,21 @@ def test_what_lies_on_the_template_is_taken_as_it_is(template, tmp_path):
     assert placed.codes["sform_code"] == 4
     points = np.ones((3, 2))
     assert placed.to_template(points) is points
+
+
+def test_a_registration_that_was_stopped_before_its_image_is_made_anew(tmp_path, monkeypatch):
+    path = tmp_path / "sub-1_T1w.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), path)
+    files = Files.of(path, tmp_path, "sub-1")
+    save(files.transform, Transform(np.eye(4)), nib.load(path), {}, space.sha256(path))
+
+    def normalize(scan, folder, stem):
+        assert not files.transform.exists()
+        raise DataError("registered")
+
+    monkeypatch.setattr(space, "normalize", normalize)
+    with pytest.raises(DataError, match="registered"):
+        space._register(Scan(path, path.name, "sub-1"), tmp_path, None, overwrite=False)
 
 
 def test_odd_scans_are_told(template):

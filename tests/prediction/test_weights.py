@@ -16,6 +16,7 @@ def bundles(tmp_path, monkeypatch):
         (configs / "ablations").mkdir(parents=True)
         (configs / "metadata.json").write_text("{}")
         (configs / "narrow.yaml").write_text("overlay: narrow\n")
+        (configs / "inference.yaml").write_text("overlay: default\n")
         (configs / "ablations" / "without_it.yaml").write_text("overlay: without_it\n")
     models = tmp_path / "second" / "models"
     models.mkdir()
@@ -87,6 +88,17 @@ def test_a_checkpoint_brings_the_settings_of_its_run(bundles, tmp_path):
     assert weights.facts["overlay"] == "narrow"
     (weights,) = choose(["first"], [checkpoint], "without_it")
     assert (weights.overlay[0].stem, weights.settings) == ("without_it", {})
+    link = tmp_path / "best.pt"
+    link.symlink_to(checkpoint)
+    assert choose(["first"], [link])[0].settings == {"widths": [4, 8]}
+    intensity = {"_target_": "monai.transforms.ScaleIntensityd", "keys": "image"}
+    config |= {"spacing": None, "intensity": intensity}
+    (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
+    same, (other,) = weights, choose(["first"], [checkpoint])
+    assert other.settings == {"widths": [4, 8], "spacing": None, "intensity": intensity}
+    assert (
+        other.digest() != same.digest() == choose(["first"], [checkpoint], "without_it")[0].digest()
+    )
     config["network_def"] = {"_target_": "os.system", "command": "true"}
     (tmp_path / "run" / "config.yaml").write_text(json.dumps(config))
     with pytest.raises(UsageError, match=r"network_def#_target_ runs code .*'os.system'.* --trust"):

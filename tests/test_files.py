@@ -1,0 +1,24 @@
+import pytest
+
+from stroke_nets.files import files_below, whole, write_whole
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_whole(path, "é\n")
+    with pytest.raises(ValueError, match="stopped"), whole(path) as partial:
+        partial.write_text("half")
+        raise ValueError("stopped")
+    assert path.read_text(encoding="utf-8") == "é\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+    for name in ("tree/sub-1/a.txt", "elsewhere/b.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    tree = tmp_path / "tree"
+    (tree / "sub-2").symlink_to(tmp_path / "elsewhere")
+    (tree / "sub-1" / "above").symlink_to(tree)  # a circle
+    found = [path.relative_to(tree).as_posix() for path in files_below(tree)]
+    assert found == ["sub-1/a.txt", "sub-2/b.txt"]
