@@ -6,9 +6,14 @@ from stroke_nets.files import files_below, whole, write_whole
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
     write_whole(path, "é\n")
-    with pytest.raises(ValueError, match="stopped"), whole(path) as partial:
-        partial.write_text("half")
-        raise ValueError("stopped")
+
+    def stopped():
+        with whole(path) as partial:
+            partial.write_text("half")
+            raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        stopped()
     assert path.read_text(encoding="utf-8") == "é\n"
     assert list(tmp_path.iterdir()) == [path]
 
