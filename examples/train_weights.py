@@ -2,7 +2,7 @@
 
     python examples/train_weights.py data OUT MASKS...  # patients and manifests
     python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
-    python examples/train_weights.py publish agmr_net TRIED  # after try_weights.py simulated TRIED
+    python examples/train_weights.py publish agmr_net TRIED  # where try_weights.py wrote
 
 ``make weights`` does all of it. MASKS are folders of real lesion masks in MNI space. A mask trains,
 validates or is reported on, by a hash of its name: no lesion shape is ever on two sides.
@@ -122,6 +122,8 @@ def publish_run(bundle: str, variant: str, tried: Path) -> None:
     run = Path("runs") / bundle / variant / "fold0"
     parser.read_config([folder / "configs" / name for name in ("train.yaml", "narrow.yaml")])
     file = MANIFESTS[VARIANTS[variant].removesuffix(".json")]
+    files = {"dice_simulated": tried / "simulated.json", "dice_real": tried / "arc.json"}
+    found = {name: f for name, f in files.items() if f.is_file()}
     entry = publish(
         run / "checkpoints" / "best.pt",
         parser.get_parsed_content("network_def"),
@@ -129,7 +131,7 @@ def publish_run(bundle: str, variant: str, tried: Path) -> None:
         variant,
         trained_on=f"simulated patients: {' and '.join(file[0])}",
         date=datetime.date.today().isoformat(),
-        dice_simulated=json.loads((tried / "simulated.json").read_text())[bundle]["dice"],
+        **{name: json.loads(f.read_text())[bundle]["dice"] for name, f in found.items()},
     )
     draw_curves(run / "events", folder / "docs" / f"training_{variant}.png")
     print(f"published {entry['file']} of {bundle}")

@@ -118,7 +118,14 @@ def published_weights(
 
 
 def with_weights() -> list[str]:
-    """The bundles that have published weights, those whose first did best in simulation first."""
+    """The bundles that have published weights, the best first.
+
+    By the Dice of their first weights on the one real scan tried; without that, on simulated ones.
+    """
     first = {name: published(find_bundle(name))[:1] for name in bundle_names()}
-    dice = {name: found[0].get("dice_simulated", 0.0) for name, found in first.items() if found}
-    return sorted(dice, key=lambda name: -dice[name])
+    dice = {
+        name: [found[0].get(f"dice_{kind}", 0.0) for kind in ("real", "simulated")]
+        for name, found in first.items()
+        if found
+    }
+    return sorted(dice, key=lambda name: dice[name], reverse=True)

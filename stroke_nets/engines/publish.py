@@ -26,7 +26,7 @@ def publish(
         network: whose weights they are; may be on the meta device.
         models: the bundle's ``models`` folder.
         overlay: that the training lay over the bundle; names the file.
-        about: ``trained_on``, ``date`` and ``dice_simulated``.
+        about: ``trained_on``, ``date``, ``dice_simulated`` and, if tried, ``dice_real``.
 
     Returns:
         The entry of the list.

@@ -73,7 +73,7 @@ def predict(
         given: a scan, a folder of scans or a BIDS tree.
         out: folder to write, see `stroke_nets.prediction.outputs`.
         method: names of bundles; several make an ensemble. By default, of those with published
-            weights, the best on simulated patients.
+            weights, the best on the one real scan tried.
         checkpoint: one file for each method, in place of the published weights.
         overlay: of the checkpoint's training; by default what its run folder says.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.

@@ -128,7 +128,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _facts(bundle: Path, entry: dict[str, Any]) -> dict[str, Any]:
-    keys = ("overlay", "sha256", "trained_on", "date", "dice_simulated")
+    keys = ("overlay", "sha256", "trained_on", "date", "dice_simulated", "dice_real")
     return {"bundle": bundle.name, **{key: entry[key] for key in keys if key in entry}}
 
 

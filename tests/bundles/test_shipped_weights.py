@@ -27,10 +27,11 @@ def test_some_are_shipped_and_all_are_listed():
 
 @pytest.mark.parametrize(("models", "entry"), SHIPPED)
 def test_entry_is_complete_and_true(models, entry):
-    keys = {"file", "overlay", "sha256", "trained_on", "date", "dice_simulated"}
+    keys = {"file", "overlay", "sha256", "trained_on", "date", "dice_simulated", "dice_real"}
     assert set(entry) == keys
     assert sha256(models / entry["file"]) == entry["sha256"]
     assert 0 < entry["dice_simulated"] < 1
+    assert 0 < entry["dice_real"] < 1
     assert "simulated" in entry["trained_on"]
 
 

@@ -43,13 +43,18 @@ def test_published_weights_are_the_default(bundles):
     assert weights.title == "second (narrow): narrow.safetensors, trained on simulated patients"
 
 
-def test_the_best_on_simulated_patients_is_the_default(bundles):
+def test_the_best_is_the_default(bundles):
     entry = published(bundles / "second")[0]
-    for name, dice in (("first", 0.2), ("second", 0.4)):
-        (bundles / name / "models").mkdir(exist_ok=True)
-        about = json.dumps([entry | {"dice_simulated": dice}])
-        (bundles / name / "models" / "weights.json").write_text(about)
+    (bundles / "first" / "models").mkdir()
+
+    def publish(name, **dice):
+        (bundles / name / "models" / "weights.json").write_text(json.dumps([entry | dice]))
+
+    publish("first", dice_simulated=0.2)
+    publish("second", dice_simulated=0.4)
     assert with_weights() == ["second", "first"]
+    publish("first", dice_simulated=0.2, dice_real=0.1)
+    assert with_weights() == ["first", "second"]
 
 
 def test_damaged_or_missing_weights_are_refused(bundles):
