@@ -175,8 +175,8 @@ def test_sources_of_two_recipes_are_refused(runs, patients, tmp_path):
     (other / "config.yaml").write_text(text.replace("masked_zscore: false", "masked_zscore: true"))
     with pytest.raises(UsageError, match="masked_zscore"):
         pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
-    (other / "config.yaml").write_text(f"{text}more: $print('code')\n")
-    with pytest.raises(UsageError, match="more runs code from elsewhere"):
+    (other / "config.yaml").write_text(f"{text}more:\n  _target_: os.system\n")
+    with pytest.raises(UsageError, match="more#_target_ runs code from elsewhere"):
         pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
 
 
