@@ -1,4 +1,4 @@
-"""Files whole or not at all, and every file below a folder."""
+"""Files whole or not at all, and everything below a folder."""
 
 import os
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def files_below(root: Path) -> list[Path]:
-    """Every file below a folder, sorted; folders that are links are entered, each folder once."""
+def paths_below(root: Path) -> list[Path]:
+    """Files and folders below a folder, sorted; linked folders are entered, each folder once."""
     found, seen = [], set()
     for name, folders, files in os.walk(root, followlinks=True):
         place = os.path.realpath(name)
@@ -38,6 +38,6 @@ def files_below(root: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add(place)
-        folders.sort()
-        found += [Path(name, file) for file in files]
+        folders.sort()  # of two ways to a folder, always the same one is taken
+        found += [Path(name, one) for one in (*folders, *files)]
     return sorted(found)

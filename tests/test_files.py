@@ -1,6 +1,6 @@
 import pytest
 
-from stroke_nets.files import files_below, whole, write_whole
+from stroke_nets.files import paths_below, whole, write_whole
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -25,5 +25,5 @@ def test_linked_folders_are_entered_once(tmp_path):
     tree = tmp_path / "tree"
     (tree / "sub-2").symlink_to(tmp_path / "elsewhere")
     (tree / "sub-1" / "above").symlink_to(tree)  # a circle
-    found = [path.relative_to(tree).as_posix() for path in files_below(tree)]
-    assert found == ["sub-1/a.txt", "sub-2/b.txt"]
+    found = [path.relative_to(tree).as_posix() for path in paths_below(tree)]
+    assert found == ["sub-1", "sub-1/a.txt", "sub-1/above", "sub-2", "sub-2/b.txt"]

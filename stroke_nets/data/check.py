@@ -25,7 +25,7 @@ from stroke_nets.data.geometry import Grid, compare_grids
 from stroke_nets.data.reader import ENDINGS, is_nifti, read_scan, sha256
 from stroke_nets.data.voxels import require_image, require_mask
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import files_below
+from stroke_nets.files import paths_below
 
 MASK = re.compile(r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT)(?:[._-]|$)", re.IGNORECASE)
 
@@ -200,7 +200,7 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
     A mask must lie on the grid of one of the scans of its subject and session, the one whose
     name is most like its own first.
     """
-    paths = [p for p in files_below(root) if is_nifti(p)]
+    paths = [p for p in paths_below(root) if is_nifti(p)]
     findings = _tree_findings(root) if bids else []
     if not paths:
         what = f"no file ends in {' or '.join(ENDINGS)}"

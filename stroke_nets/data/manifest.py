@@ -19,7 +19,7 @@ from stroke_nets.data.folds import subject_folds
 from stroke_nets.data.published_folds import published_folds
 from stroke_nets.data.reader import is_nifti, open_scan, sha256
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import files_below, write_whole
+from stroke_nets.files import paths_below, write_whole
 
 MANIFEST = "manifest.json"
 PARTS = ("train", "heldout", "all", "unlabelled")
@@ -263,7 +263,7 @@ def datalist(
     if part == "train" or manifest or path.is_file():
         cases = [as_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
     else:
-        scans = [str(p.relative_to(root)) for p in files_below(root) if is_nifti(p)]
+        scans = [str(p.relative_to(root)) for p in paths_below(root) if is_nifti(p)]
         cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
     if not cases:
         raise UsageError(

@@ -21,7 +21,7 @@ from nibabel.wrapstruct import WrapStructError
 
 from stroke_nets.data.finding import Finding
 from stroke_nets.data.reader import is_nifti
-from stroke_nets.files import files_below
+from stroke_nets.files import paths_below
 
 TEXTS = ("descrip", "db_name", "intent_name", "aux_file", "data_type")
 # Programs that sign their files; dcm2niix's echo time, but not its time of day.
@@ -75,7 +75,7 @@ def find_personal(path: Path) -> list[Finding]:
         path: a scan, or a folder with scans, sidecars and tables. A file that cannot be read is
             passed over; the other rows of the checks say what is wrong with it.
     """
-    files = files_below(path) if path.is_dir() else [path]
+    files = [p for p in paths_below(path) if p.is_file()] if path.is_dir() else [path]
     root = path if path.is_dir() else path.parent
     findings = list(_in_names(root, files))
     for file in files:

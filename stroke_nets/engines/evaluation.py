@@ -26,7 +26,7 @@ from stroke_nets.data.reader import ENDINGS, is_nifti, open_scan
 from stroke_nets.data.voxels import require_mask
 from stroke_nets.data.writer import mask_path
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import files_below, write_whole
+from stroke_nets.files import paths_below, write_whole
 from stroke_nets.metrics.case import case_metrics
 from stroke_nets.metrics.lesions import Connectivity
 from stroke_nets.metrics.summary import POLICIES, summarize
@@ -165,7 +165,7 @@ def _of_record(case: dict[str, Any], folder: Path) -> Case:
 
 def _of_folder(truth: Path, folder: Path) -> list[Case]:
     """The cases of a folder of masks, named by their relative paths."""
-    masks = [path for path in files_below(truth) if is_nifti(path)]
+    masks = [path for path in paths_below(truth) if is_nifti(path)]
     if not masks:
         raise UsageError(f"{truth}: no NIfTI mask in it; give the folder of the truth")
     cases = []
@@ -224,7 +224,7 @@ def _strays(cases: Sequence[Case], folders: tuple[Path, Path]) -> Iterator[Path]
     """Masks among the predictions that bear the name of no scan or mask of the data root."""
     root, folder = folders
     claimed = {case.prediction() for case in cases}
-    for path in (path for path in files_below(folder) if is_nifti(path)):
+    for path in (path for path in paths_below(folder) if is_nifti(path)):
         stem = _stem(path.relative_to(folder).as_posix())
         names = [name + end for name in (stem, stem.removesuffix("_pred")) for end in ENDINGS]
         if path not in claimed and not any((root / name).is_file() for name in names):

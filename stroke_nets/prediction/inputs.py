@@ -8,7 +8,7 @@ from pathlib import Path
 from stroke_nets.data.check import MASK
 from stroke_nets.data.reader import ENDINGS, is_nifti
 from stroke_nets.errors import UsageError
-from stroke_nets.files import files_below
+from stroke_nets.files import paths_below
 
 DESCRIPTION = "dataset_description.json"
 
@@ -86,7 +86,7 @@ def find_scans(given: Path, out: Path) -> list[Scan]:
 
 def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:
     found = []
-    for path in files_below(root):
+    for path in paths_below(root):
         parts = path.relative_to(root).parts
         name = bare(path.name)
         fits = name.startswith("sub-") and name.endswith("_T1w") if bids else not MASK.search(name)

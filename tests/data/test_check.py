@@ -228,3 +228,9 @@ def test_rules_pass_empty_masks_and_tell_orientation(tmp_path):
     save(tmp_path / "a.nii", qform_code=0, sform_code=0)
     assert [row for row, _ in found(tmp_path)] == ["G9"]
     assert found(tmp_path, rules=Rules(orientation="RAS")) == []
+
+
+def test_F12_a_folder_named_as_a_scan_is_found(tmp_path):
+    (tmp_path / "scan.nii.gz").mkdir()
+    (finding,) = check(tmp_path)
+    assert (finding.row, finding.what) == ("F12", "a folder, not a file")
