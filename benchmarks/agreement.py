@@ -72,7 +72,7 @@ def main() -> None:
         truth = volumes["label"][0] > 0
         found = masks(run, volumes)
         eager = found.pop("torch, float32")
-        name, trained = run.config["bundle"], dice(eager, truth)
+        name, trained = folder.name, dice(eager, truth)
         comparisons[f"{name}: Dice of eager float32, limit of a trained network"] = comparison(
             trained, TRAINED, 1.0, unit="", less=False
         )

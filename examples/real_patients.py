@@ -2,6 +2,7 @@
 
     python examples/real_patients.py arc DATA OUT         # agmr_net: learn one T1w, segment it
     python examples/real_patients.py arc_mscsa DATA OUT   # mscsa_default: the same
+    python examples/real_patients.py arc_unet DATA OUT    # without its attention: nnU-Net's U-Net
     python examples/real_patients.py isles22 DATA OUT     # agmr_net: leave one of four DWIs out
 
 DATA holds ``arc/sub-M2051`` (ARC, OpenNeuro ds004884) and ``isles22/sub-strokecase*`` (ISLES 2022).
@@ -26,24 +27,22 @@ CUT = {  # no augmentation
     "keys": ["image", "label"],
     "roi_size": "@patch_size",
 }
+ARC = {
+    "image": "arc/**/*_T1w.nii.gz",
+    "label": "_label-lesion_mask.nii.gz",
+    "folds": 0,
+    "part": "train",
+    "runs": 1,
+}
+PATCHES = {"max_epochs": 12, "train_batches": 40, "augmentation": CUT}
 PLANS = {
-    "arc": {
-        "bundle": "agmr_net",
-        "image": "arc/**/*_T1w.nii.gz",
-        "label": "_label-lesion_mask.nii.gz",
-        "folds": 0,
-        "part": "train",
-        "runs": 1,
-        "options": BY_HEART,
-    },
-    "arc_mscsa": {
+    "arc": {**ARC, "bundle": "agmr_net", "options": BY_HEART},
+    "arc_mscsa": {**ARC, "bundle": "mscsa_default", "options": PATCHES},
+    "arc_unet": {
+        **ARC,
         "bundle": "mscsa_default",
-        "image": "arc/**/*_T1w.nii.gz",
-        "label": "_label-lesion_mask.nii.gz",
-        "folds": 0,
-        "part": "train",
-        "runs": 1,
-        "options": {"max_epochs": 12, "train_batches": 40, "augmentation": CUT},
+        "overlays": ["ablations/without_mscsa"],
+        "options": PATCHES,
     },
     "isles22": {
         "bundle": "agmr_net",
@@ -57,12 +56,13 @@ PLANS = {
 }
 
 
-def run_bundle(name: str, what: str, file: str, **options: object) -> None:
+def run_bundle(plan: dict, what: str, file: str, **options: object) -> None:
     """Run one workflow of a bundle with the demo's widths."""
-    configs = BUNDLES / name / "configs"
+    configs = BUNDLES / plan["bundle"] / "configs"
+    files = [file, "demo", *plan.get("overlays", [])]
     command = [sys.executable, "-m", "monai.bundle", "run", what]
     command += ["--bundle_root", str(configs.parent)]
-    command += ["--config_file", str([str(configs / file), str(configs / "demo.yaml")])]
+    command += ["--config_file", str([str(configs / f"{name}.yaml") for name in files])]
     for key, value in options.items():
         command += [f"--{key}", str(value)]
     subprocess.run(command, check=True)
@@ -81,10 +81,9 @@ def main(name: str, data: str, out: str) -> None:
         where = {"dataset_dir": data, "manifest": manifest, "fold": fold, "part": plan["part"]}
         where["output_dir"] = folder / f"fold{fold}"
         cache = folder / "cache"
-        bundle = plan["bundle"]
-        run_bundle(bundle, "training", "train.yaml", **where, **plan["options"], cache_dir=cache)
-        run_bundle(bundle, "inference", "inference.yaml", **where)
-        run_bundle(bundle, "evaluating", "evaluate.yaml", **where)
+        run_bundle(plan, "training", "train", **where, **plan["options"], cache_dir=cache)
+        run_bundle(plan, "inference", "inference", **where)
+        run_bundle(plan, "evaluating", "evaluate", **where)
         tables.append(pd.read_csv(where["output_dir"] / "cases.csv"))
     table = pd.concat(tables)
     table.to_csv(folder / "table.csv", index=False)
