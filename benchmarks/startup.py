@@ -19,10 +19,15 @@ from record import comparison, write
 REPEATS, LIMIT_HELP_S, LIMIT_TILE_S = 5, 0.5, 5.0
 NOTE = (
     "importing PyTorch and then MONAI, which loads all of its own modules at once, takes most of "
-    "it; nothing else is imported before the first tile (python -X importtime)"
+    "it (python -X importtime). Tried and taken: hiding from MONAI what prediction does not use, "
+    "and no garbage collection meanwhile (quick_start.py). Left: Ignite imports PyTorch's sharded "
+    "training for one name"
 )
 HELP = [sys.executable, "-m", "stroke_nets", "--help"]
 TILE = """
+from stroke_nets.quick_start import import_monai
+import_monai()
+import os
 import torch
 from stroke_nets.inferers.backend import compiled
 from stroke_nets.inferers.sliding_patch import PatchInferer
@@ -31,7 +36,7 @@ network = PlainUNet(bias=True)
 run = compiled(network, (1, 1, 128, 128, 128), "torch", precision="float32")
 volume = torch.rand(1, 1, 189, 233, 197)
 def first(tile):
-    raise SystemExit
+    os._exit(0)  # what the process would tidy up is not waited for
 PatchInferer((128, 128, 128), flips=False)(volume, first)
 """
 

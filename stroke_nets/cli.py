@@ -108,6 +108,9 @@ def predict(
 
     Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
     """
+    from stroke_nets.quick_start import import_monai
+
+    import_monai()
     from stroke_nets.prediction import predict as segment
 
     summary = segment(
