@@ -25,7 +25,8 @@ from record import comparison, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stroke_nets.inferers.backend import LAYOUTS, compiled
+from stroke_nets.engines import acceleration
+from stroke_nets.inferers.backend import compiled
 from stroke_nets.inferers.sliding_patch import PatchInferer
 from stroke_nets.losses.agmr import AGMRLoss
 from stroke_nets.losses.deep_supervision import DeepSupervisionLoss
@@ -48,13 +49,11 @@ def sgd(network: nn.Module, fused: bool) -> torch.optim.Optimizer:
 
 
 def our_step(network: nn.Module, loss: nn.Module, batch: tuple[Tensor, Tensor]) -> Step:
-    """bfloat16 (needs no scaler), channels last, compiled, fused optimiser."""
+    """As the bundles train with ``--accelerate true``, but without a scaler, idle in bfloat16."""
     image, label = batch
-    for parameter in network.parameters():
-        if layout := LAYOUTS.get(parameter.dim()):
-            parameter.data = parameter.data.contiguous(memory_format=layout)
-    image = image.contiguous(memory_format=LAYOUTS[image.dim()])
-    optimizer, run = sgd(network, fused=True), torch.compile(network, dynamic=False)
+    placed = acceleration.placed(network, image.device, accelerate=True)
+    run = acceleration.compiled(placed, image.device, accelerate=True)
+    optimizer = sgd(network, fused=True)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -213,6 +212,7 @@ def main() -> None:
         options.widths, options.patch, options.volume = [4, 8, 8], [16] * 3, [16, 16, 24]
         options.heads, options.repeats = 2, 1
     device = torch.device(options.device)
+    torch.backends.cudnn.benchmark = True  # as nnU-Net's trainer and --accelerate do
     parts = {"train": train, "predict": predict, "agmr": agmr}
     measured = {name: parts[name](options, device) for name in options.only}
     comparisons = {}

@@ -42,7 +42,7 @@ PLANS = {
         **ARC,
         "bundle": "mscsa_default",
         "overlays": ["ablations/without_mscsa"],
-        "options": PATCHES,
+        "options": {**PATCHES, "max_epochs": 24},  # it sees less of the brain at once
     },
     "isles22": {
         "bundle": "agmr_net",

@@ -132,12 +132,18 @@ def fingerprint(network: nn.Module, example_shape: Sequence[int], bfloat16: bool
     return digest.hexdigest()[:32]
 
 
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network, its convolutions' weights so in memory; maps that they make follow."""
+    for parameter in network.parameters():
+        if layout := LAYOUTS.get(parameter.dim()):
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return network
+
+
 def _eager(network: nn.Module, bfloat16: bool) -> Run:
     """PyTorch as it is; bfloat16 wants the channels last, which leaves the values as they are."""
     if bfloat16:
-        for parameter in network.parameters():
-            if layout := LAYOUTS.get(parameter.dim()):
-                parameter.data = parameter.data.contiguous(memory_format=layout)
+        channels_last(network)
 
     @torch.no_grad()
     def run(batch: Tensor) -> Tensor:

@@ -123,6 +123,16 @@ def test_trained_bundle_segments(runs, patients, name, overlay, record_outcome):
     np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)  # float32 header
 
 
+def test_accelerated_training_computes_the_same(runs, patients, tmp_path):
+    accelerated = train(tmp_path, patients, "mscsa_default", accelerate=True)
+    networks = [
+        torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["network"]
+        for folder in (accelerated, runs / "mscsa_default" / "default" / "fold0")
+    ]
+    # sums in another order, four steps long
+    torch.testing.assert_close(*networks, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
 def test_ensemble_segments_and_is_the_mean_of_its_members(runs, patients, overlay, record_outcome):
     if overlay == "default":
