@@ -49,7 +49,8 @@ def section(name: str, found: dict[str, Any] | None) -> str:
     if found is None:
         goals = GPU_GOALS if name == "gpu" else {}
         rows = [f"| {w} | - | - | - | {goal:.3g} | **not measured** |" for w, goal in goals.items()]
-        why = f"`python benchmarks/{name}.py` has not been run" + ": no CUDA here." * bool(goals)
+        lacking = ": no CUDA here. Narrow networks on a CPU only try the program (`--tiny`)."
+        why = f"`python benchmarks/{name}.py` has not been run" + lacking * bool(goals)
         return f"## {name}\n\n{why}\n" + "\n".join(["", *head, *rows, ""] * bool(rows))
     machine = found["machine"]
     load = machine.get("load_average")
