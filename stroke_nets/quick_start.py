@@ -14,10 +14,11 @@ def import_monai() -> None:
     can import them afterwards. The garbage collector rests: among modules there is nothing to find.
     """
     hidden = [name for name in UNUSED if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None refuses an import
+    # None in place of a module makes Python refuse its import, which the stubs do not know
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     gc.disable()
     try:
-        import monai  # noqa: F401
+        import monai  # noqa: F401 - whoever imports it next finds it there
     finally:
         gc.enable()
         for name in hidden:

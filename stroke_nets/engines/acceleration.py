@@ -27,7 +27,8 @@ def compiled(network: nn.Module, device: torch.device, accelerate: bool) -> nn.M
     """The network as the trainer runs it; a compiled one shares the weights of the one given."""
     if not accelerate or device.type == "cpu":
         return network
-    return torch.compile(network, dynamic=False)  # type: ignore[return-value]  # it is a module
+    run = torch.compile(network, dynamic=False)  # PyTorch calls it a callable; it is a module
+    return run  # type: ignore[return-value]
 
 
 def amp_options(device: torch.device, accelerate: bool) -> dict[str, Any]:
@@ -39,7 +40,10 @@ def amp_options(device: torch.device, accelerate: bool) -> dict[str, Any]:
 def plain_batch(
     batch: dict[str, Tensor], device: torch.device, non_blocking: bool = False, **options: Any
 ) -> tuple[Any, ...]:
-    """Image and label as plain tensors, which can be compiled: for MONAI's ``prepare_batch``."""
+    """Image and label, B x C x ..., as plain tensors, which can be compiled.
+
+    It is for MONAI's ``prepare_batch``.
+    """
     parts = default_prepare_batch(batch, device, non_blocking, **options)
     return tuple(p.as_tensor() if isinstance(p, MetaTensor) else p for p in parts)
 
