@@ -18,10 +18,10 @@ from monai.transforms import CropForegroundd
 from record import comparison, write
 from torch import Tensor
 
-from stroke_nets.data import manifest
-from stroke_nets.engines.checkpoint import load_network
-from stroke_nets.engines.pseudo_label import Run
-from stroke_nets.inferers.backend import BackendInferer
+from stroke_nets.datasets import manifest
+from stroke_nets.inference.backend import BackendInferer
+from stroke_nets.inference.pseudo_label import Run
+from stroke_nets.training.checkpoint import load_network
 
 WAYS = [("torch", "bfloat16"), ("compile", "float32"), ("openvino", "float32")]
 GOALS = {"float32": 0.9999, "bfloat16": 0.998}

@@ -26,9 +26,10 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose, Orientationd, ScaleIntensityd
 from record import comparison, write
 
-from stroke_nets.data.patches import WINDOW, cut_window
-from stroke_nets.data.simulate import Design, simulate_patient, template
-from stroke_nets.data.slices import SliceDataset
+from stroke_nets.registration import template
+from stroke_nets.synthesis import Design, simulate_patient
+from stroke_nets.training.patches import WINDOW, cut_window
+from stroke_nets.training.slices import SliceDataset
 from stroke_nets.transforms.load_scan import LoadScand
 from stroke_nets.transforms.slice_plane import SlicePlaned
 

@@ -20,7 +20,7 @@ import numpy as np
 from record import comparison, write
 from scipy.ndimage import gaussian_filter
 
-from stroke_nets.engines.evaluation import evaluate_folder
+from stroke_nets.evaluation.evaluate import evaluate_folder
 
 SHAPE, LIMIT_S, WORKERS = (197, 233, 189), 60.0, 2
 

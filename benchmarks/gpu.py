@@ -25,15 +25,15 @@ from record import comparison, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stroke_nets.engines import acceleration
-from stroke_nets.inferers.backend import compiled
-from stroke_nets.inferers.sliding_patch import PatchInferer
+from stroke_nets.inference.backend import compiled
+from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.losses.agmr import AGMRLoss
 from stroke_nets.losses.deep_supervision import DeepSupervisionLoss
 from stroke_nets.losses.dice_cross_entropy import DiceCrossEntropyLoss
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.networks.mscsa import MSCSA
 from stroke_nets.networks.nnunet import PlainUNet
+from stroke_nets.training import acceleration
 
 WIDTHS, PATCH, VOLUME = [32, 64, 128, 256, 320, 320], [128] * 3, [189, 233, 197]
 GOALS = {"train": 1.3, "mscsa": 1 / 1.08, "predict": 1.5, "agmr": 2.0}

@@ -29,8 +29,8 @@ from monai.metrics import (
 )
 from scipy import ndimage
 
-from stroke_nets.data.simulate import Design, simulate_patient
-from stroke_nets.metrics.case import case_metrics
+from stroke_nets.evaluation.case import case_metrics
+from stroke_nets.synthesis import Design, simulate_patient
 
 SEED, PATIENTS = 0, (1, 4, 5, 6, 9, 10, 13, 17)  # lesions of 2.8 to 76 ml
 REPEATS = 5

@@ -25,13 +25,14 @@ import nibabel as nib
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from stroke_nets.data.simulate import Design, simulate_patient, template
-from stroke_nets.data.simulate.patient import draw_stroke
-from stroke_nets.normalize.bias import correct_bias, scaled
-from stroke_nets.normalize.itk_bridge import load_itk
-from stroke_nets.normalize.pipeline import fit, from_template, on_template
-from stroke_nets.normalize.transform import Transform
-from stroke_nets.normalize.volume import Volume, brain, dilated, places, read
+from stroke_nets.registration import template
+from stroke_nets.registration.bias import correct_bias, scaled
+from stroke_nets.registration.itk_bridge import load_itk
+from stroke_nets.registration.pipeline import fit, from_template, on_template
+from stroke_nets.registration.transform import Transform
+from stroke_nets.registration.volume import Volume, brain, dilated, places, read
+from stroke_nets.synthesis import Design, simulate_patient
+from stroke_nets.synthesis.patient import draw_stroke
 
 RESULTS = Path(__file__).parent / "results" / "normalize.json"
 SEED, CASES, POSES, LARGE = 0, 20, 10, 50_000

@@ -23,14 +23,14 @@ import torch
 from monai.transforms import CenterSpatialCrop
 from record import comparison, in_turn, timed, write
 
-from stroke_nets.data.simulate import template
-from stroke_nets.engines.checkpoint import load_weights
-from stroke_nets.inferers.backend import choose_backend, choose_bfloat16, compiled
-from stroke_nets.inferers.slice_stack import SliceStackInferer
-from stroke_nets.inferers.sliding_patch import PatchInferer, tile_starts
+from stroke_nets.inference.backend import choose_backend, choose_bfloat16, compiled
+from stroke_nets.inference.slice_stack import SliceStackInferer
+from stroke_nets.inference.sliding_patch import PatchInferer, tile_starts
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.networks.mscsa import MSCSA
 from stroke_nets.networks.nnunet import PlainUNet
+from stroke_nets.registration import template
+from stroke_nets.training.checkpoint import load_weights
 
 HERE = Path(__file__).parent
 WIDTHS, PATCH = [32, 64, 128, 256, 320, 320], [128, 128, 128]

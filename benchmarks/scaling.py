@@ -37,8 +37,8 @@ PATCHES, STEPS, SLICES = 24, 24, 48
 
 def slices(count: int, batch: int = 8) -> Callable[[], object]:
     """Sweep so many slices of 192 x 192."""
-    from stroke_nets.inferers.backend import compiled
-    from stroke_nets.inferers.slice_stack import SliceStackInferer
+    from stroke_nets.inference.backend import compiled
+    from stroke_nets.inference.slice_stack import SliceStackInferer
     from stroke_nets.networks.agmr_net import AGMRNet
 
     shape = (batch, 4, 192, 192)
@@ -48,8 +48,8 @@ def slices(count: int, batch: int = 8) -> Callable[[], object]:
 
 def voxels(side: int) -> Callable[[], object]:
     """Sweep a cube by 64^3 tiles."""
-    from stroke_nets.inferers.backend import compiled
-    from stroke_nets.inferers.sliding_patch import PatchInferer
+    from stroke_nets.inference.backend import compiled
+    from stroke_nets.inference.sliding_patch import PatchInferer
     from stroke_nets.networks.nnunet import PlainUNet
 
     network = PlainUNet(widths=(8, 16, 32, 32))

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 
-from stroke_nets.data import manifest
-from stroke_nets.engines import checkpoint_file
+from stroke_nets.datasets import manifest
+from stroke_nets.training import checkpoint_file
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 TINY: dict[str, dict[str, Any]] = {

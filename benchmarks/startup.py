@@ -25,12 +25,12 @@ NOTE = (
 )
 HELP = [sys.executable, "-m", "stroke_nets", "--help"]
 TILE = """
-from stroke_nets.quick_start import import_monai
+from stroke_nets.monai_import import import_monai
 import_monai()
 import os
 import torch
-from stroke_nets.inferers.backend import compiled
-from stroke_nets.inferers.sliding_patch import PatchInferer
+from stroke_nets.inference.backend import compiled
+from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.networks.nnunet import PlainUNet
 network = PlainUNet(bias=True)
 run = compiled(network, (1, 1, 128, 128, 128), "torch", precision="float32")

@@ -20,8 +20,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from stroke_nets.data.check import check
-from stroke_nets.data.reader import open_scan
+from stroke_nets.scans.check import check
+from stroke_nets.scans.reader import open_scan
 
 SHAPE = (197, 233, 189)
 ROUNDS = 25

@@ -10,7 +10,7 @@ import matplotlib
 import nibabel as nib
 import numpy as np
 
-from stroke_nets.data.simulate import Design, simulate_patient
+from stroke_nets.synthesis import Design, simulate_patient
 
 OUT = Path(__file__).parents[1] / "docs" / "simulated_patients.png"
 

@@ -24,10 +24,10 @@ from monai.bundle import ConfigParser
 from nibabel.affines import voxel_sizes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stroke_nets.data import manifest
-from stroke_nets.data.reader import open_scan
-from stroke_nets.data.simulate import Design, simulate
-from stroke_nets.engines.publish import publish
+from stroke_nets.datasets import manifest
+from stroke_nets.scans.reader import open_scan
+from stroke_nets.synthesis import Design, simulate
+from stroke_nets.training.publish import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made

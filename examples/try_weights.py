@@ -26,13 +26,12 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-from stroke_nets.data.manifest import datalist
-from stroke_nets.metrics.case import case_metrics
-from stroke_nets.metrics.lesions import BINS, lesion_figures, volume_bin
-from stroke_nets.normalize import normalize
-from stroke_nets.normalize.pipeline import Files, on_template
-from stroke_nets.normalize.transform import load
-from stroke_nets.normalize.volume import brain, read
+from stroke_nets.datasets.manifest import datalist
+from stroke_nets.evaluation.case import case_metrics
+from stroke_nets.evaluation.lesions import BINS, lesion_figures, volume_bin
+from stroke_nets.registration.pipeline import Files, normalize, on_template
+from stroke_nets.registration.transform import load
+from stroke_nets.registration.volume import brain, read
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 LEFT_RIGHT = {"agmr_net": 2, "mscsa_default": 4}  # of the batch that the network sees

@@ -13,7 +13,7 @@ __all__ = ["__version__", "predict"]
 def __getattr__(name: str) -> Any:
     """``predict`` and the seconds of imports behind it come when they are asked for."""
     if name == "predict":
-        from stroke_nets.prediction import predict
+        from stroke_nets.inference.pipeline import predict
 
         return predict
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

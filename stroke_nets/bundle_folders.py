@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from stroke_nets.data.reader import sha256
 from stroke_nets.errors import DataError, UsageError, did_you_mean
+from stroke_nets.scans.reader import sha256
 
 WORKFLOWS = ("train", "multi_gpu_train", "inference", "evaluate", "packed")  # no overlays
 LISTED = "models/weights.json"

@@ -108,10 +108,10 @@ def predict(
 
     Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
     """
-    from stroke_nets.quick_start import import_monai
+    from stroke_nets.monai_import import import_monai
 
     import_monai()
-    from stroke_nets.prediction import predict as segment
+    from stroke_nets.inference.pipeline import predict as segment
 
     summary = segment(
         given,
@@ -171,8 +171,8 @@ def simulate(
 
     Example: stroke-nets simulate data/simulated --subjects 20 --seed 0
     """
-    from stroke_nets.data.simulate import Design
-    from stroke_nets.data.simulate import simulate as write_patients
+    from stroke_nets.synthesis import Design
+    from stroke_nets.synthesis import simulate as write_patients
 
     design = Design(plain=plain, skull=skull, contrast=contrast, masks=masks)
     path = write_patients(out, subjects, seed, workers, folds, design)
@@ -196,8 +196,8 @@ def normalize(
     """
     if (back is None) != (transform is None) or len(paths) != (2 if back is None else 1):
         raise UsageError("normalize: give T1 OUT_DIR, or --back MASK --transform T OUT")
-    from stroke_nets.normalize import bring_back
-    from stroke_nets.normalize import normalize as bring
+    from stroke_nets.registration.pipeline import bring_back
+    from stroke_nets.registration.pipeline import normalize as bring
 
     if back is not None and transform is not None:
         bring_back(back, transform, paths[0])
@@ -224,7 +224,7 @@ def manifest(
 
     Example: stroke-nets manifest DATA --image '**/*_T1w.nii.gz' --label '_mask.nii.gz' -o m.json
     """
-    from stroke_nets.data.manifest import from_folder
+    from stroke_nets.datasets.manifest import from_folder
 
     count = from_folder(root, image=image, label=label, out=out, folds=folds or None, seed=seed)
     _tell(f"wrote {out}: {count} cases", {"manifest": out, "cases": count}, as_json, quiet)
@@ -254,7 +254,7 @@ def folds(
         raise UsageError(f"--out {out}: is there already; give another name, or --in-place")
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out {out}: its folder is missing; make it first")
-    from stroke_nets.data.manifest import refold
+    from stroke_nets.datasets.manifest import refold
 
     sizes = refold(manifest, out or manifest, folds=count, seed=seed, published=published)
     text = f"wrote {out or manifest}: folds of {', '.join(map(str, sizes))} subjects"
@@ -286,7 +286,7 @@ def pseudo_label(
         raise UsageError("pseudo-label: give either --fold K or --published")
     if not dataset_dir.is_dir():
         raise UsageError(f"{dataset_dir}: no such folder; give the data root")
-    from stroke_nets.engines import pseudo_label as engine
+    from stroke_nets.inference import pseudo_label as engine
 
     path = engine.pseudo_label(
         dataset_dir, run, fold=fold, image=image, source=manifest, device=device, trust=trust
@@ -316,7 +316,7 @@ def evaluate(
 
     Example: stroke-nets evaluate masks DATA/manifest.json -o evaluation
     """
-    from stroke_nets.engines.evaluation import evaluate_folder
+    from stroke_nets.evaluation.evaluate import evaluate_folder
 
     with contextlib.redirect_stdout(None if as_json or quiet else sys.stdout):
         evaluate_folder(
@@ -351,7 +351,7 @@ def prepare(
 
     Example: stroke-nets prepare atlas_v20 ATLAS_2 data/atlas_v20
     """
-    from stroke_nets.data.prepare import prepare as bring
+    from stroke_nets.datasets.prepare import prepare as bring
 
     done = bring(dataset, source, out, workers, published)
     lines, path = list(done.summary()), out / "manifest.json"
@@ -377,13 +377,13 @@ def check(
 
     Example: stroke-nets check DATA
     """
-    from stroke_nets.data.check import Rules, as_table
-    from stroke_nets.data.check import check as find
+    from stroke_nets.scans.check import Rules, as_table
+    from stroke_nets.scans.check import check as find
 
     rules = Rules(empty_masks=lesion_free, orientation=orientation)
     findings = find(path, root=root, bids=bids, rules=rules, workers=workers)
     if phi:
-        from stroke_nets.data.personal import find_personal
+        from stroke_nets.scans.phi import find_personal
 
         findings += find_personal(root or (path.parent if path.suffix == ".json" else path))
     problems = [f for f in findings if not f.notice]
@@ -406,7 +406,7 @@ def report(
     """
     if not dataset_dir.is_dir():
         raise UsageError(f"--dataset-dir {dataset_dir}: no such folder; give the data root")
-    from stroke_nets.reporting.report import write_report
+    from stroke_nets.pages.run_report import write_report
 
     page = write_report(run, dataset_dir)
     summary = json.loads((run / "summary.json").read_text())
@@ -435,8 +435,8 @@ def tables(
     """
     if not runs.is_dir():
         raise UsageError(f"--runs {runs}: no such folder; give the folder of all runs")
-    from stroke_nets.reporting.table_files import write_table
-    from stroke_nets.reporting.tables import build_table, published
+    from stroke_nets.papers.table_files import write_table
+    from stroke_nets.papers.tables import build_table, published
 
     for name, content in published(names or ()).items():
         table = build_table(name, content, runs, policy)
@@ -462,8 +462,8 @@ def figures(
 
     Example: stroke-nets figures agmr_figure07 --dataset-dir DATA --out figures
     """
-    from stroke_nets.reporting.figure_style import Source
-    from stroke_nets.reporting.figures import published_figures, write_figure
+    from stroke_nets.papers.figure_style import Source
+    from stroke_nets.papers.figures import published_figures, write_figure
 
     source, drawn = Source(runs, dataset_dir, case or (), note), False
     for name, content in published_figures(names or ()).items():
@@ -508,8 +508,8 @@ def reproduce(
 
     Example: stroke-nets reproduce agmr_table06 --scale demo --out tables
     """
-    from stroke_nets.reproduce import reproduce as grid
-    from stroke_nets.reproduce.snakemake import How
+    from stroke_nets.papers import reproduce as grid
+    from stroke_nets.papers.snakemake import How
 
     where = grid.places(scale, bundles, runs, dataset or (), trust)
     how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
@@ -539,7 +539,7 @@ def label(
 
     Example: stroke-nets label --studies DATA --bundles agmr_net
     """
-    from stroke_nets.label.server import Server, serve
+    from stroke_nets.monai_label.server import Server, serve
 
     files = dict(text.partition("=")[::2] for text in weights or ())
     if not all(files.values()):

@@ -13,11 +13,11 @@ import torch
 
 from stroke_nets.bundle_folders import bundle_names, bundles_root, with_weights
 from stroke_nets.errors import StrokeNetsError
-from stroke_nets.prediction.expectation import REGISTERING_SECONDS, expect, spoken
-from stroke_nets.prediction.method import Method
-from stroke_nets.prediction.pipeline import find_device
-from stroke_nets.prediction.space import free_memory
-from stroke_nets.prediction.weights import choose
+from stroke_nets.inference.method import Method
+from stroke_nets.inference.pipeline import find_device
+from stroke_nets.inference.space import free_memory
+from stroke_nets.inference.time_estimate import REGISTERING_SECONDS, expect, spoken
+from stroke_nets.inference.weights import choose
 
 PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn")
 OPTIONAL = {  # what it is for

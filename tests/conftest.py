@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from stroke_nets.data import manifest, simulate
+from stroke_nets import synthesis as simulate
+from stroke_nets.datasets import manifest
 
 PLAIN = simulate.Design(plain=True)  # quick to make, brain only
 OUTCOMES = Path(__file__).parents[1] / "docs" / "monai_outcomes.json"

@@ -13,17 +13,21 @@ FORBIDDEN = {
     "networks": {
         "monai",
         "ignite",
-        "stroke_nets.data",
+        "stroke_nets.datasets",
         "stroke_nets.losses",
-        "stroke_nets.engines",
+        "stroke_nets.training",
     },
-    "losses": {"stroke_nets.networks", "stroke_nets.data", "stroke_nets.engines"},
-    "metrics": {"torch", "monai", "stroke_nets.data", "stroke_nets.engines"},
-    "inferers": {"stroke_nets.networks"},
-    "data": {"torch", "stroke_nets.networks", "stroke_nets.engines"},
-    "reporting": {"torch", "monai", "stroke_nets.networks", "stroke_nets.engines"},
+    "losses": {"stroke_nets.networks", "stroke_nets.datasets", "stroke_nets.training"},
+    "scans": {"torch", "stroke_nets.networks", "stroke_nets.training", "stroke_nets.inference"},
+    "datasets": {"torch", "stroke_nets.networks", "stroke_nets.training", "stroke_nets.inference"},
+    "evaluation": {"torch", "stroke_nets.networks", "stroke_nets.training"},
+    "synthesis": {"stroke_nets.networks", "stroke_nets.training", "stroke_nets.inference"},
+    "registration": {"stroke_nets.networks", "stroke_nets.training", "stroke_nets.inference"},
+    "pages": {"torch", "monai", "stroke_nets.networks", "stroke_nets.training"},
     ".": {"torchvision", "pytorchcv"},
 }
+SEES_A_CALLABLE = ("ensemble", "memory_ladder", "slice_stack", "sliding_patch", "backend")
+READS_RESULTS = ("tables", "table_files", "figures", "figure_dice", "figure_masks", "figure_stages")
 
 
 def imports(file: Path) -> set[str]:
@@ -36,13 +40,32 @@ def imports(file: Path) -> set[str]:
     return names
 
 
+def violations(file: Path, forbidden: set[str]) -> list[str]:
+    """The imports of a file that lead into a forbidden package."""
+    found = []
+    for name in imports(file):
+        parts = name.split(".")
+        if {".".join(parts[: i + 1]) for i in range(len(parts))} & forbidden:
+            found.append(f"{file} imports {name}")
+    return found
+
+
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_imports_point_one_way(folder):
-    for file in (PACKAGE / folder).rglob("*.py"):
-        for name in imports(file):
-            parts = name.split(".")
-            prefixes = {".".join(parts[: i + 1]) for i in range(len(parts))}
-            assert not prefixes & FORBIDDEN[folder], f"{file} imports {name}"
+    files = sorted((PACKAGE / folder).rglob("*.py"))
+    assert files
+    assert [one for file in files for one in violations(file, FORBIDDEN[folder])] == []
+
+
+@pytest.mark.parametrize("name", SEES_A_CALLABLE)
+def test_an_inferer_sees_the_network_as_a_callable(name):
+    assert violations(PACKAGE / "inference" / f"{name}.py", {"stroke_nets.networks"}) == []
+
+
+@pytest.mark.parametrize("name", READS_RESULTS)
+def test_tables_and_figures_read_result_files_only(name):
+    forbidden = {"torch", "monai", "stroke_nets.networks", "stroke_nets.training"}
+    assert violations(PACKAGE / "papers" / f"{name}.py", forbidden) == []
 
 
 def test_networks_do_not_import_each_other():

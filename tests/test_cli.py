@@ -7,8 +7,8 @@ import pytest
 import typer
 
 from stroke_nets.cli import app
-from stroke_nets.engines.interruption import EXIT_CODES
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.runs.interruption import EXIT_CODES
 
 
 def run(*arguments):

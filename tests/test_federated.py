@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stroke_nets.data.simulate import Design, simulate
+from stroke_nets.synthesis import Design, simulate
 
 ROOT = Path(__file__).parents[1]
 PYTHON = ROOT / ".federated-venv" / "bin" / "python"

@@ -37,7 +37,7 @@ NAVIGATION = {
     "More": "*.md",  # whatever is in no other place
 }
 FIGURES = "rehearsal/figures.md"
-TITLES = "stroke_nets/reporting/published/figures.json"
+TITLES = "stroke_nets/papers/published/figures.json"
 RECIPES = "<!-- recipes -->"
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 

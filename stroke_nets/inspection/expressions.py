@@ -41,7 +41,7 @@ PREFIXES = (  # of packages that are trusted otherwise: they load, fetch or star
     "numpy.f2py",
     "numpy.load",
     "stroke_nets.cli",
-    "stroke_nets.reproduce",
+    "stroke_nets.papers",
     "torch.classes",
     "torch.distributed.run",
     "torch.hub",

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stroke_nets.bundle_folders import find_bundle, find_overlay, published_weights
-from stroke_nets.engines.checkpoint import load_weights
 from stroke_nets.errors import UsageError
 from stroke_nets.packing.archive import file_sha256, write_archive, write_sums
 from stroke_nets.packing.render import as_json, described, rendered
+from stroke_nets.training.checkpoint import load_weights
 
 COPIES = ("LICENSE", "configs/logging.conf")
 MODELS = ("models/model.pt", "models/model.safetensors")

@@ -11,16 +11,16 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImage, MapTransform, Orientation
 from monai.utils import ensure_tuple
 
-from stroke_nets.data.check import Rules, require_same_grid
-from stroke_nets.data.reader import open_scan
-from stroke_nets.data.voxels import require_image, require_mask
+from stroke_nets.scans.check import Rules, require_same_grid
+from stroke_nets.scans.reader import open_scan
+from stroke_nets.scans.voxels import require_image, require_mask
 
 
 class StrictReader(NibabelReader):
     """MONAI's NIfTI reader, opening every file through `open_scan`.
 
     The header's sform and qform codes and units travel in the metadata, so that a mask can be
-    written with them (`stroke_nets.data.writer.HeaderWriter`).
+    written with them (`stroke_nets.scans.writer.HeaderWriter`).
 
     Args:
         options: those of `open_scan`.
@@ -57,7 +57,7 @@ class LoadScand(MapTransform):
         keys: dictionary keys that hold paths; the first is the scan, the others lie on its grid
             and are brought to its orientation. What ``label`` holds must be 0 or 1.
         allow_missing_keys: skip keys that are not there.
-        reading: `stroke_nets.data.check.Rules`: which odd files are read, and how; by default none.
+        reading: fields of `stroke_nets.scans.check.Rules`: which odd files are read; default none.
     """
 
     def __init__(

@@ -10,8 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from stroke_nets.inferers.slice_stack import SliceStackInferer
-from stroke_nets.inferers.sliding_patch import PatchInferer
+from stroke_nets.inference.slice_stack import SliceStackInferer
+from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.networks.mscsa import MSCSA
 from stroke_nets.networks.nnunet import PlainUNet

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stroke_nets.reporting.prediction_report import write_index, write_prediction_report
+from stroke_nets.pages.prediction_report import write_index, write_prediction_report
 
-from ..reporting import predictions
+from ..pages import predictions
 
 BROWSER = shutil.which("chromium")
 pytestmark = [

@@ -15,7 +15,7 @@ import torch
 import yaml
 from monai.bundle import ConfigWorkflow
 
-from stroke_nets.data import manifest
+from stroke_nets.datasets import manifest
 from stroke_nets.networks.agmr_net import AGMRNet
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,8 @@ from monai.bundle import ConfigWorkflow
 from typer.testing import CliRunner
 
 from stroke_nets.cli import app
-from stroke_nets.engines.pseudo_label import pseudo_label
 from stroke_nets.errors import UsageError
+from stroke_nets.inference.pseudo_label import pseudo_label
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TRAINED = ["mscsa_default", "mscsa_dtk10", "mscsa_res_unet", "mscsa_self_training", "resenc_unet"]

@@ -6,8 +6,8 @@ import pytest
 from monai.bundle import ConfigParser
 
 from stroke_nets.bundle_folders import published
-from stroke_nets.data.reader import sha256
-from stroke_nets.engines.checkpoint import load_weights
+from stroke_nets.scans.reader import sha256
+from stroke_nets.training.checkpoint import load_weights
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SHIPPED = [

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from stroke_nets.data.simulate.head import head
-from stroke_nets.data.simulate.masks import bring_mask, mask_files
+from stroke_nets.synthesis.head import head
+from stroke_nets.synthesis.masks import bring_mask, mask_files
 
 DATA = Path(os.environ.get("STROKE_NETS_REAL_DATA", "real data that is not there"))
 

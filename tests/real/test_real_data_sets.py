@@ -7,9 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from stroke_nets.data.check import check
-from stroke_nets.data.prepare import prepare
-from stroke_nets.data.reader import open_scan
+from stroke_nets.datasets.prepare import prepare
+from stroke_nets.scans.check import check
+from stroke_nets.scans.reader import open_scan
 
 DATA = os.environ.get("STROKE_NETS_REAL_DATA", "")
 

@@ -1,1 +1,0 @@
-"""Data sets, manifests, the strict reader and simulated patients."""

@@ -1,1 +1,0 @@
-"""Pieces around MONAI's Ignite engines: run folders, checkpoints, progress."""

@@ -1,0 +1,285 @@
+"""Compare saved masks with the truth and write a run's result files.
+
+The bundles (`evaluate`) and the command line (`evaluate_folder`) name the cases; what is done with
+them is the same.
+"""
+
+import functools
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+from stroke_nets.datasets import manifest
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.evaluation.case import case_metrics
+from stroke_nets.evaluation.lesions import Connectivity
+from stroke_nets.evaluation.summary import POLICIES, summarize
+from stroke_nets.files import paths_below, write_whole
+from stroke_nets.scans.check import require_same_grid
+from stroke_nets.scans.reader import ENDINGS, is_nifti, open_scan
+from stroke_nets.scans.voxels import require_mask
+from stroke_nets.scans.writer import mask_path
+from stroke_nets.transforms.load_scan import as_nifti
+
+Truth = Callable[[dict[str, str]], nib.Nifti1Image]
+NAMES = ("subject", "session", "image", "label")
+# A worker imports torch and MONAI first, which takes as long as about this many cases.
+CASES_PER_WORKER = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison to make.
+
+    Attributes:
+        names: what `cases.csv` says of it, the keys of `NAMES`.
+        files: absolute paths that the truth's loader takes: `label` and perhaps `image`.
+        candidates: where the prediction may lie, the likeliest first.
+    """
+
+    names: dict[str, str]
+    files: dict[str, str]
+    candidates: tuple[Path, ...]
+
+    def prediction(self) -> Path | None:
+        """The first candidate that exists."""
+        return next((path for path in self.candidates if path.is_file()), None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to evaluate: rule for empty masks, neighbours of a lesion's voxels, processes.
+
+    Raises:
+        UsageError: an unknown policy or connectivity, or no process.
+    """
+
+    policy: str = "paper"
+    connectivity: Connectivity = 6
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if self.policy not in POLICIES:
+            raise UsageError(f"policy {self.policy!r}: choose one of {', '.join(POLICIES)}")
+        if self.connectivity not in get_args(Connectivity):
+            raise UsageError(f"connectivity {self.connectivity}: choose 6, 18 or 26")
+        if self.workers < 1:
+            raise UsageError(f"workers is {self.workers}: give 1 or more")
+
+
+def evaluate(
+    data: Sequence[dict[str, Any]],
+    dataset_dir: str,
+    output_dir: str,
+    *,
+    truth: Callable[[dict], dict],
+    info: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Write ``cases.csv`` and ``summary.json`` into a bundle's run folder.
+
+    Args:
+        data: cases with ``image``, ``label`` and ``record``.
+        dataset_dir: the data root; predictions mirror its tree.
+        output_dir: the run folder, with ``predictions``.
+        truth: loads a case's ``label`` on the grid of the predictions.
+        info: bundle, overlay, fold and space, for the summary.
+        options: fields of `Options`.
+
+    Raises:
+        DataError: a prediction is missing, misplaced, damaged or on another grid.
+    """
+    run = Path(output_dir)
+    cases = [_of_record(case, run / "predictions") for case in data]
+    known = {"parameters": _parameters(run)}
+    folders = (Path(dataset_dir), run / "predictions")
+    load = functools.partial(_loaded_truth, truth)
+    _evaluate(cases, folders, run, load, info | known, Options(**options))
+
+
+def evaluate_folder(
+    predictions: Path,
+    truth: Path,
+    out: Path,
+    *,
+    part: str = "all",
+    fold: int = 0,
+    **options: Any,
+) -> None:
+    """Write ``cases.csv`` and ``summary.json`` for a folder of masks.
+
+    Args:
+        predictions: folder of masks, or a run folder that holds them in ``predictions``. Each has
+            the relative path of its truth, or of its scan with ``_pred`` before the ending.
+        truth: folder of masks, or a manifest beside the data.
+        out: folder to write into.
+        part: of a manifest: ``heldout``, ``train`` or ``all``.
+        fold: of a manifest: the held-out fold.
+        options: fields of `Options`.
+
+    Raises:
+        UsageError: a folder or manifest is missing or empty, or both folders are the same.
+        DataError: a prediction is missing, misplaced, damaged or on another grid.
+    """
+    if not predictions.is_dir():
+        raise UsageError(f"{predictions}: no such folder; give the folder of the predictions")
+    folder = predictions / "predictions"
+    folder = folder if folder.is_dir() else predictions
+    if truth.is_dir():
+        root, cases = truth, _of_folder(truth, folder)
+    else:
+        root = truth.parent
+        listed = manifest.datalist(str(root), part, manifest=str(truth), fold=fold)
+        cases = [_of_record(case, folder) for case in listed]
+    if root.resolve() == folder.resolve():
+        raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
+    out.mkdir(parents=True, exist_ok=True)
+    info = {"predictions": predictions.name, "truth": truth.name}  # not whose disk they lie on
+    _evaluate(cases, (root, folder), out, _stored_truth, info, Options(**options))
+
+
+def _of_record(case: dict[str, Any], folder: Path) -> Case:
+    """A case of a manifest; inference names its mask after the scan."""
+    record = case["record"]
+    if "label" not in case:
+        raise DataError(f"{record['image']}: no label is known; evaluate the cases of a manifest")
+    label = _stem(record["label"])
+    return Case(
+        names={key: str(record.get(key, "")) for key in NAMES},
+        files={key: case[key] for key in ("image", "label")},
+        candidates=(mask_path(folder, record["image"]), *_candidates(folder, label)),
+    )
+
+
+def _of_folder(truth: Path, folder: Path) -> list[Case]:
+    """The cases of a folder of masks, named by their relative paths."""
+    masks = [path for path in paths_below(truth) if is_nifti(path)]
+    if not masks:
+        raise UsageError(f"{truth}: no NIfTI mask in it; give the folder of the truth")
+    cases = []
+    for mask in masks:
+        label = mask.relative_to(truth).as_posix()
+        names = dict.fromkeys(NAMES, "") | {"subject": _stem(label), "label": label}
+        cases.append(Case(names, {"label": str(mask)}, _candidates(folder, _stem(label))))
+    return cases
+
+
+def _stem(name: str) -> str:
+    """A NIfTI file's name without its ending."""
+    return name.removesuffix(next(e for e in ENDINGS if name.endswith(e)))
+
+
+def _candidates(folder: Path, stem: str) -> tuple[Path, ...]:
+    return tuple(folder / f"{stem}{post}{end}" for post in ("_pred", "") for end in ENDINGS)
+
+
+def _evaluate(
+    cases: Sequence[Case],
+    folders: tuple[Path, Path],
+    out: Path,
+    truth: Truth,
+    info: dict[str, Any],
+    options: Options,
+) -> None:
+    """Evaluate all cases, or report everything that is wrong in one table and write nothing."""
+    problems = [
+        (_title(case), f"no prediction; expected {case.candidates[0]}")
+        for case in cases
+        if case.prediction() is None
+    ]
+    problems += [("-", f"{stray} belongs to no case; move it") for stray in _strays(cases, folders)]
+    found = [case for case in cases if case.prediction() is not None]
+    rows = []
+    for case, figures in zip(found, _all_figures(found, truth, options), strict=True):
+        if isinstance(figures, str):
+            problems.append((_title(case), figures))
+        else:
+            prediction = Path(os.path.relpath(str(case.prediction()), out)).as_posix()
+            rows.append(case.names | {"prediction": prediction} | figures)
+    if problems:
+        raise DataError(_problem_table(folders[1], problems))
+    summary = info | {"connectivity": options.connectivity} | summarize(rows, options.policy)
+    write_whole(out / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_whole(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    print(f"wrote {out / 'cases.csv'} and {out / 'summary.json'}")
+
+
+def _title(case: Case) -> str:
+    return " ".join(filter(None, [case.names["subject"], case.names["session"]]))
+
+
+def _strays(cases: Sequence[Case], folders: tuple[Path, Path]) -> Iterator[Path]:
+    """Masks among the predictions that bear the name of no scan or mask of the data root."""
+    root, folder = folders
+    claimed = {case.prediction() for case in cases}
+    for path in (path for path in paths_below(folder) if is_nifti(path)):
+        stem = _stem(path.relative_to(folder).as_posix())
+        names = [name + end for name in (stem, stem.removesuffix("_pred")) for end in ENDINGS]
+        if path not in claimed and not any((root / name).is_file() for name in names):
+            yield path
+
+
+def _all_figures(
+    cases: Sequence[Case], truth: Truth, options: Options
+) -> Iterator[dict[str, Any] | str]:
+    """The figures of each case, in order, or what is wrong with it."""
+    work = functools.partial(_figures, truth=truth, connectivity=options.connectivity)
+    show = functools.partial(tqdm, total=len(cases), desc="evaluating", unit="case", disable=None)
+    workers = min(options.workers, len(cases) // CASES_PER_WORKER)
+    if workers < 2:
+        yield from show(map(work, cases))
+        return
+    spawn = multiprocessing.get_context("spawn")  # fork is unsafe once torch has started threads
+    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
+        yield from show(pool.map(work, cases))
+
+
+def _figures(case: Case, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:
+    """Compare one prediction with its truth, both turned to RAS."""
+    path = case.prediction()
+    try:
+        label = truth(case.files)
+        prediction = open_scan(str(path))
+        require_same_grid(label, prediction, str(path))
+    except DataError as error:
+        return str(error)
+    label, prediction = (nib.as_closest_canonical(scan) for scan in (label, prediction))
+    predicted, true = (np.asanyarray(scan.dataobj) > 0 for scan in (prediction, label))
+    spacing = nib.affines.voxel_sizes(label.affine)
+    return dict(case_metrics(predicted, true, spacing, connectivity))
+
+
+def _stored_truth(files: dict[str, str]) -> nib.Nifti1Image:
+    """A mask as it is stored, in bytes; the transforms of a bundle make float32 of it."""
+    scan = open_scan(files["label"])
+    return nib.Nifti1Image(require_mask(files["label"], np.asanyarray(scan.dataobj)), scan.affine)
+
+
+def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Nifti1Image:
+    """A mask as a bundle's transforms load it."""
+    return as_nifti(load(dict(files))["label"])
+
+
+def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:
+    width = max(len(title) for title, _ in problems)
+    rows = [f"{title:<{width}}  {problem}" for title, problem in problems]
+    head = f"{folder}: {len(problems)} problems, so nothing was written; mend them and repeat"
+    return "\n".join([head, *rows])
+
+
+def _parameters(run: Path) -> int | None:
+    """The network's parameters as `run_folder.start_run` counted them; None without training."""
+    config = run / "config.yaml"
+    return yaml.safe_load(config.read_text()).get("parameters") if config.is_file() else None

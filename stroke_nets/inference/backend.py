@@ -1,0 +1,285 @@
+"""Run a network by PyTorch as it is, by PyTorch's compiler, or by OpenVINO.
+
+Every backend is a callable from a batch to a batch, so an inferer need not know it. bfloat16 is
+used where the processor multiplies it; one that only emulates it would be slower than float32.
+OpenVINO (https://docs.openvino.ai, 2026.4) is the extra ``stroke-nets[fast]``.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from stroke_nets import __version__
+from stroke_nets.errors import UsageError, did_you_mean
+from stroke_nets.files import whole
+from stroke_nets.inference.ensemble import EnsembleInferer
+
+Run = Callable[[Tensor], Tensor]
+Backend = Literal["auto", "torch", "compile", "openvino"]
+Precision = Literal["auto", "float32", "bfloat16"]
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+PLAIN = (bool, int, float, str, tuple, list)
+
+# OpenVINO's telemetry reports each import and conversion to its makers; None keeps it from being
+# imported. It is said here, for PyTorch's compiler imports OpenVINO as well where it is installed.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+logger = logging.getLogger(__name__)
+
+
+def compiled(
+    network: nn.Module,
+    example_shape: Sequence[int],
+    backend: str = "auto",
+    cache_dir: Path | str | None = None,
+    *,
+    precision: str = "auto",
+) -> Run:
+    """A network in evaluation mode, ready to be run on samples of one shape.
+
+    Args:
+        network: maps a batch to one tensor; on the device where it shall run.
+        example_shape: of a full batch, B x C x ...; a call may bring fewer or more samples.
+        backend: ``torch``, ``compile``, ``openvino`` (CPU only), or ``auto``: OpenVINO on a CPU
+            where it is installed, else torch.
+        cache_dir: folder that keeps what was compiled for the next process; None: nowhere.
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware has it.
+
+    Returns:
+        Maps N x C x ..., whatever N, to float32 logits on the same device.
+
+    Raises:
+        UsageError: an unknown choice, OpenVINO is not installed, or is asked to run on a GPU.
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    backend, bfloat16 = choose_backend(backend, device), choose_bfloat16(precision, device)
+    network.eval()
+    if backend == "torch":
+        return _eager(network, bfloat16)
+    file = None
+    if cache_dir is not None:
+        Path(cache_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = fingerprint(network, example_shape, bfloat16)
+        file = Path(cache_dir) / f"{key}.{backend}"
+    make = {"compile": _torch_compile, "openvino": _openvino}[backend]
+    run = make(network, tuple(example_shape), bfloat16, file)
+    return partial(_in_full_batches, run, example_shape[0])
+
+
+def choose_backend(backend: str, device: torch.device) -> str:
+    """What ``auto`` stands for on a device; any other backend is checked and returned.
+
+    Raises:
+        UsageError: an unknown backend, OpenVINO is not installed, or is asked to run on a GPU.
+    """
+    known = get_args(Backend)
+    if backend not in known:
+        hint = did_you_mean(backend, known)
+        raise UsageError(f"backend {backend!r}: choose one of {', '.join(known)}{hint}")
+    there = importlib.util.find_spec("openvino") is not None
+    if backend == "auto":
+        return "openvino" if there and device.type == "cpu" else "torch"
+    if backend == "openvino" and device.type != "cpu":
+        raise UsageError(f"backend openvino: runs on the CPU, not on {device}; choose torch")
+    if backend == "openvino" and not there:
+        raise UsageError("backend openvino: not installed; pip install 'stroke-nets[fast]'")
+    return backend
+
+
+def choose_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to run in bfloat16; ``auto`` asks the hardware.
+
+    Raises:
+        UsageError: an unknown precision.
+    """
+    known = get_args(Precision)
+    if precision not in known:
+        raise UsageError(f"precision {precision!r}: choose one of {', '.join(known)}")
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+
+
+def fingerprint(network: nn.Module, example_shape: Sequence[int], bfloat16: bool) -> str:
+    """Names what was compiled: weights, code and options of the network, shape, versions, CPU."""
+    libraries = [version(n) for n in ("torch", "openvino") if importlib.util.find_spec(n)]
+    cpu = sorted(torch.cpu.get_capabilities().items())
+    facts = (__version__, libraries, cpu, torch.get_num_threads(), tuple(example_shape), bfloat16)
+    digest = hashlib.sha256(repr(facts).encode())
+    for kind in sorted({type(m) for m in network.modules()}, key=str):
+        digest.update(inspect.getsource(kind).encode())
+    for name, module in network.named_modules():
+        options = {k: v for k, v in vars(module).items() if isinstance(v, PLAIN)}
+        digest.update(f"{name} {type(module)} {options}".encode())
+    for name, value in network.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The same network, its convolutions' weights so in memory; maps that they make follow."""
+    for parameter in network.parameters():
+        if layout := LAYOUTS.get(parameter.dim()):
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return network
+
+
+def _eager(network: nn.Module, bfloat16: bool) -> Run:
+    """PyTorch as it is; bfloat16 wants the channels last, which leaves the values as they are."""
+    if bfloat16:
+        channels_last(network)
+
+    @torch.no_grad()
+    def run(batch: Tensor) -> Tensor:
+        if bfloat16:
+            batch = batch.contiguous(memory_format=LAYOUTS[batch.dim()])
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
+            logits: Tensor = network(batch)
+        return logits.float()
+
+    return run
+
+
+def _torch_compile(
+    network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: Path | None
+) -> Run:
+    """PyTorch's compiler, which on a CPU needs a C++ compiler."""
+    run: Run = torch.compile(_eager(network, bfloat16), dynamic=False)
+    if file is not None and file.is_file():
+        torch.compiler.load_cache_artifacts(file.read_bytes())
+        return run
+    run(torch.zeros(shape, device=next(network.parameters()).device))
+    artifacts = torch.compiler.save_cache_artifacts()
+    if file is not None and artifacts is not None:
+        _keep(file, artifacts[0])
+    return run
+
+
+def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: Path | None) -> Run:
+    import openvino
+
+    core = _core()
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
+    }
+    model = _kept_openvino(core, options, file)
+    if model is None:
+        with warnings.catch_warnings():  # PyTorch 2.13 warns of its own exporter
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            graph = openvino.convert_model(torch.export.export(network, (torch.zeros(shape),)))
+        graph.reshape(list(shape))  # fixed sizes let the kernels be chosen once
+        model = core.compile_model(graph, "CPU", options)
+        if file is not None:
+            _keep(file, model.export_model().getvalue())
+    return lambda batch: torch.from_numpy(model(batch.contiguous().numpy())[0])
+
+
+@cache
+def _core() -> Any:
+    """The one core of this process, never given up.
+
+    The CPU plugin of each core exchanges the thread's alternate signal stack and unmaps its own at
+    its end. Two cores that end in the order of their beginnings leave the thread with an unmapped
+    one, and its next signal (a DataLoader's SIGCHLD) ends the process without a word.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def _kept_openvino(core: Any, options: dict[str, Any], file: Path | None) -> Any:
+    """The compiled model of an earlier process, or None."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        return core.import_model(file.read_bytes(), "CPU", options)
+    except RuntimeError as error:
+        logger.warning("%s: cannot be used (%s); compiling again", file, type(error).__name__)
+        return None
+
+
+def _keep(file: Path, content: bytes) -> None:
+    with whole(file) as partial:
+        partial.write_bytes(content)
+
+
+def _in_full_batches(run: Run, size: int, batch: Tensor) -> Tensor:
+    """Run batches of the compiled size; zeros fill the last one up."""
+    results = []
+    for part in batch.split(size):
+        lacking = part.new_zeros(size - len(part), *part.shape[1:])
+        results.append(run(torch.cat([part, lacking]) if len(lacking) else part)[: len(part)])
+    return torch.cat(results)
+
+
+class BackendInferer(Inferer):
+    """Give an inferer its network by a backend, compiled at the first batch of each shape.
+
+    Args:
+        inferer: such as `PatchInferer` or `SliceStackInferer`.
+        backend: as `compiled` takes it.
+        precision: as `compiled` takes it.
+        cache_dir: as `compiled` takes it.
+    """
+
+    def __init__(
+        self, inferer: Inferer, backend: str, precision: str, cache_dir: Path | str | None = None
+    ) -> None:
+        """Store the options; nothing is compiled yet."""
+        super().__init__()
+        self.inferer = inferer
+        self.compile = partial(compiled, backend=backend, cache_dir=cache_dir, precision=precision)
+        self.network: nn.Module | None = None  # the last one, which the runs belong to
+        self.runs: dict[tuple[int, ...], Run] = {}
+
+    def __call__(  # type: ignore[override]  # MONAI's takes further arguments that nobody gives
+        self, inputs: Tensor, network: nn.Module
+    ) -> Tensor:
+        """What the inferer makes of the volumes B x 1 x ... with the compiled network."""
+        if network is not self.network:
+            self.network, self.runs = network, {}
+        swept: Tensor = self.inferer(inputs, self._run)
+        return swept
+
+    def _run(self, batch: Tensor) -> Tensor:
+        shape = tuple(batch.shape[1:])
+        if shape not in self.runs:
+            assert self.network is not None
+            self.runs[shape] = self.compile(self.network, tuple(batch.shape))
+        return self.runs[shape](batch)
+
+
+def with_backend(
+    inferer: Inferer, backend: str, precision: str, cache_dir: Path | str | None = None
+) -> Inferer:
+    """An inferer that runs its network, or each one of an ensemble, by a backend.
+
+    Raises:
+        UsageError: an unknown choice, or OpenVINO is not installed.
+    """
+    cpu = torch.device("cpu")  # the network's device is not known yet
+    choose_backend(backend, cpu)
+    choose_bfloat16(precision, cpu)
+    if (backend, precision) == ("torch", "float32"):
+        return inferer
+    if isinstance(inferer, EnsembleInferer):
+        return EnsembleInferer(BackendInferer(inferer.inferer, backend, precision, cache_dir))
+    return BackendInferer(inferer, backend, precision, cache_dir)

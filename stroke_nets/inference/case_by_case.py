@@ -1,0 +1,121 @@
+"""Predict scan after scan: a bad one does not stop the others, and nothing is overwritten."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.data import DataLoader, Dataset
+from monai.engines import Evaluator
+from torch.utils.data import Subset
+from tqdm import tqdm
+
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.runs.exit_codes import find_error
+from stroke_nets.scans.check import Rules, check_cases, shared_names
+from stroke_nets.scans.finding import Finding
+from stroke_nets.scans.writer import mask_path
+
+logger = logging.getLogger(__name__)
+
+
+def require_new_masks(
+    cases: Sequence[Mapping[str, Any]], predictions_dir: str, overwrite: bool = False
+) -> None:
+    """Refuse to write one mask over another, be it there already or of another scan.
+
+    Called from a bundle's ``initialize``.
+
+    Args:
+        cases: of `stroke_nets.datasets.manifest.datalist`.
+        predictions_dir: mirrors the data root's tree.
+        overwrite: masks that are there may be replaced.
+
+    Raises:
+        DataError: two scans would have masks of one name.
+        UsageError: a mask is there.
+    """
+    twins = shared_names([Path(case["image"]) for case in cases])
+    if twins:
+        raise DataError("\n".join(map(str, twins)))
+    masks = [mask_path(Path(predictions_dir), case["record"]["image"]) for case in cases]
+    there = [mask for mask in masks if mask.exists()]
+    if there and not overwrite:
+        raise UsageError(
+            f"{there[0]}: is there already ({len(there)} of {len(masks)} masks); choose another "
+            "--output_dir or say --overwrite true"
+        )
+
+
+def predict_each(
+    evaluator: Evaluator, dataset: Dataset, reading: Mapping[str, Any] | None = None
+) -> None:
+    """Run an evaluator on one scan after the other; those that fail are listed at the end.
+
+    All files are checked first, and the problems are logged before the first scan is predicted.
+
+    Args:
+        evaluator: predicts a case and saves its mask.
+        dataset: the cases and their preprocessing.
+        reading: `stroke_nets.scans.check.Rules`, as the bundle's configuration gives them.
+
+    Raises:
+        DataError: scans failed; the masks of all others are written.
+    """
+    failed = _unfit(dataset.data, Rules.of({"empty_masks": True, **(reading or {})}))
+    for line in failed.values():
+        logger.warning("%s", line)
+    raised: list[BaseException] = []
+    handler = evaluator.add_event_handler(Events.EXCEPTION_RAISED, _keep, raised)
+    with handler:
+        todo = [index for index in range(len(dataset)) if index not in failed]
+        for index in tqdm(todo, desc="predicting", unit="scan", disable=None):
+            evaluator.data_loader = DataLoader(Subset(dataset, [index]), batch_size=1)
+            evaluator.run()
+            if raised:
+                failed[index] = _line(dataset.data[index]["image"], raised.pop())
+                logger.warning("%s", failed[index])
+    if failed:
+        total, lines = len(dataset), [failed[index] for index in sorted(failed)]
+        head = f"{len(lines)} of {total} scans failed, {total - len(lines)} masks were written"
+        raise DataError("\n".join([f"{head}:", *lines]))
+
+
+def _unfit(cases: Sequence[Mapping[str, Any]], rules: Rules) -> dict[int, str]:
+    """Numbers of the cases whose files are not fit for use, and why."""
+    problems: dict[str, Finding] = {}
+    for finding in check_cases([dict(case) for case in cases], rules):
+        if not finding.notice:
+            problems.setdefault(finding.file, finding)
+    unfit = {}
+    for index, case in enumerate(cases):
+        found = [problems[str(Path(path))] for path in _paths(case) if str(Path(path)) in problems]
+        if found:
+            unfit[index] = str(found[0])
+    return unfit
+
+
+def _paths(case: Mapping[str, Any]) -> list[str]:
+    return [value for key, value in case.items() if key != "record"]
+
+
+def _keep(engine: Engine, error: BaseException, raised: list[BaseException]) -> None:
+    """Keep what one scan raised; what stops all of them goes on."""
+    memory = isinstance(error, torch.OutOfMemoryError)  # another scan may be smaller
+    if not isinstance(error, Exception) or (
+        isinstance(find_error(error), UsageError) and not memory
+    ):
+        raise error
+    raised.append(error)
+
+
+def _line(image: str, error: BaseException) -> str:
+    known = find_error(error)
+    first = (str(error).splitlines() or [""])[0]
+    return (
+        str(known)
+        if isinstance(known, DataError)
+        else f"{image}: failed ({type(error).__name__}: {first})"
+    )

@@ -1,0 +1,125 @@
+"""Which scans to predict, and what their outputs are called (BIDS derivatives)."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from stroke_nets.errors import UsageError
+from stroke_nets.files import paths_below
+from stroke_nets.scans.check import MASK
+from stroke_nets.scans.reader import ENDINGS, is_nifti
+
+DESCRIPTION = "dataset_description.json"
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan to predict.
+
+    Attributes:
+        path: the file.
+        source: its path below what was given, for the sidecar.
+        stem: what the names of its outputs begin with: ``sub-X[_ses-Y]...``, without ``_T1w``.
+    """
+
+    path: Path
+    source: str
+    stem: str
+
+    @property
+    def subject(self) -> str:
+        """``sub-X``."""
+        return self.stem.split("_")[0]
+
+    @property
+    def session(self) -> str | None:
+        """``ses-Y``, if the name has one."""
+        found = re.search(r"_(ses-[^_]+)", self.stem)
+        return found[1] if found else None
+
+    @property
+    def folder(self) -> Path:
+        """Where its outputs lie, relative to the output folder."""
+        return Path(*filter(None, (self.subject, self.session)), "anat")
+
+
+def find_scans(given: Path, out: Path) -> list[Scan]:
+    """The scans of a file, a folder or a BIDS tree.
+
+    In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders) these are the
+    ``*_T1w`` files outside of ``derivatives``; in another folder, every NIfTI file that is not
+    named as a mask. What lies in the output folder is left out.
+
+    Args:
+        given: what the user named.
+        out: the output folder.
+
+    Raises:
+        UsageError: nothing is there, or two scans would have outputs of one name.
+    """
+    if not given.exists():
+        raise UsageError(f"{given}: no such file or folder; give a scan, a folder or a BIDS tree")
+    if given.resolve().is_relative_to(out.resolve()):
+        raise UsageError(f"{out}: the output folder is or holds the input; give another")
+    if given.is_dir():
+        bids = (given / DESCRIPTION).is_file() or any(given.glob("sub-*/"))
+        found = _scans_below(given, out, bids)
+        if not found:
+            what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {' or '.join(ENDINGS)}"
+            raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
+    else:
+        found = [given]
+    sources = {path: path.relative_to(given).as_posix() for path in found if path != given}
+    stems = _stems([(path.name, sources.get(path, path.name)) for path in found])
+    scans = [Scan(p, sources.get(p, p.name), s) for p, s in zip(found, stems, strict=True)]
+    first: dict[str, Scan] = {}
+    for scan in scans:
+        other = first.setdefault(spaceless(scan.stem), scan)
+        if other is not scan:
+            raise UsageError(
+                f"{scan.path}: its outputs would have the names of {other.path}'s; rename one, or "
+                "give each an OUT of its own"
+            )
+    return scans
+
+
+def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:
+    found = []
+    for path in paths_below(root):
+        parts = path.relative_to(root).parts
+        name = bare(path.name)
+        fits = name.startswith("sub-") and name.endswith("_T1w") if bids else not MASK.search(name)
+        hidden = any(part.startswith(".") for part in parts) or "derivatives" in parts
+        if is_nifti(path) and fits and not hidden and out.resolve() not in path.resolve().parents:
+            found.append(path)
+    return found
+
+
+def spaceless(stem: str) -> str:
+    """A stem without its ``space-``: results on the template's grid have that one."""
+    return re.sub(r"_space-[^_]+", "", stem)
+
+
+def bare(name: str) -> str:
+    """A NIfTI file's name without its ending."""
+    return name.removesuffix(next((e for e in ENDINGS if name.endswith(e)), ""))
+
+
+def _stems(names: list[tuple[str, str]]) -> list[str]:
+    """A stem for each (name, path); a name that is none of BIDS becomes a subject's label.
+
+    Where such names are not unique (``p1/T1.nii.gz``, ``p2/T1.nii.gz``) the path takes their place.
+    """
+    labels = Counter(_label(name) for name, _ in names)
+    return [
+        bare(name).removesuffix("_T1w")
+        if name.startswith("sub-")
+        else f"sub-{_label(name if labels[_label(name)] == 1 else path)}"
+        for name, path in names
+    ]
+
+
+def _label(name: str) -> str:
+    """A BIDS label: letters and digits alone."""
+    return re.sub(r"[^a-zA-Z0-9]", "", bare(name)) or "scan"

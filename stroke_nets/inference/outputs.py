@@ -1,0 +1,277 @@
+"""What a prediction leaves behind: one folder of BIDS derivatives.
+
+In ``OUT/sub-X[/ses-Y]/anat``, with the stem of the scan's name and the method's label::
+
+    <stem>_desc-<method>_mask.nii.gz          0 and 1, uint8
+    <stem>_desc-<method>_probseg.nii.gz       probability of lesion, in steps of 0.001
+    <stem>_desc-<method>_uncertainty.nii.gz   standard deviation over flips or methods, if there are
+    <stem>_desc-<method>_lesions.csv          one line for each lesion: `lesions.COLUMNS`
+    <stem>_desc-<method>_mask.json            the sidecar, written last: all the others are there
+
+on the scan's own grid; then, from these files, the pages ``<stem>_desc-<method>_report.html`` and
+``..._viewer.html``. A scan that was registered has besides, on the template's grid, what
+``normalize`` writes and ``<stem>_space-MNI152NLin2009aSym_desc-<method>_mask.nii.gz``. With
+``space="mni"`` the first three and the sidecar are on the template's grid instead, and named so.
+
+``OUT/summary.json``, ``OUT/index.html`` and ``OUT/dataset_description.json`` are of all cases
+together.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import stroke_nets
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
+from stroke_nets.inference.inputs import DESCRIPTION, Scan, spaceless
+from stroke_nets.inference.lesion_table import CONNECTIVITY, as_csv, lesion_rows
+from stroke_nets.inference.space import Placed
+from stroke_nets.registration.pipeline import MNI152, SPACE
+from stroke_nets.registration.volume import Array, Float32, Volume
+from stroke_nets.scans.writer import HeaderWriter
+
+DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where they pass the limit
+MANY = 5  # lesions that a warning names
+NOTICE = "Research use only; not a medical device."
+GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
+MNI_CODES = {"sform_code": MNI152, "qform_code": MNI152, "xyzt_units": 2}
+
+
+def label(methods: Sequence[str]) -> str:
+    """What ``desc-`` says: the method's name in letters and digits, or ``ensemble``."""
+    return re.sub(r"[^a-zA-Z0-9]", "", methods[0]) if len(methods) == 1 else "ensemble"
+
+
+class Names:
+    """The files of one case.
+
+    Args:
+        out: the output folder.
+        scan: the case.
+        method: of `label`.
+        mni: whether the results are named as on the template's grid.
+    """
+
+    def __init__(self, out: Path, scan: Scan, method: str, mni: bool) -> None:
+        """Name them; nothing is written."""
+        self.folder = out / scan.folder
+        self.plain = f"{scan.stem}_desc-{method}"
+        self.mni = f"{spaceless(scan.stem)}_space-{SPACE}_desc-{method}"
+        self.wants_mni, self.stem = mni, self.mni if mni else self.plain
+        self.sidecar = self.folder / f"{self.stem}_mask.json"
+        self.report = self.folder / f"{self.stem}_report.html"
+
+    def present(self) -> list[Path]:
+        """Those of this method that are there already, in either space."""
+        found = (self.folder.glob(f"{escape(stem)}_*") for stem in (self.plain, self.mni))
+        return sorted(path for paths in found for path in paths)
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Path]:
+    """A hidden folder whose files move into ``folder`` when all are written, the sidecar last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial_") as name:
+        yield Path(name)
+        for file in sorted(Path(name).iterdir(), key=lambda file: file.suffix == ".json"):
+            os.replace(file, folder / file.name)
+
+
+class Case:
+    """One case's results on the scan's grid and on the template's.
+
+    Args:
+        names: of its files.
+        placed: the scan and the way back.
+        template: the brain.
+        threshold: from which probability on a voxel is lesion.
+    """
+
+    def __init__(self, names: Names, placed: Placed, template: Volume, threshold: float) -> None:
+        """Remember where everything goes."""
+        self.names, self.placed, self.template = names, placed, template
+        self.threshold = threshold
+        self.registered = placed.transform is not None
+        self.in_mni = self.registered and names.wants_mni
+
+    def write(self, maps: dict[str, Float32], facts: dict[str, Any]) -> None:
+        """Write all files; the sidecar, last, names them.
+
+        Args:
+            maps: ``probseg`` and perhaps ``uncertainty``, (X, Y, Z), as the methods gave them.
+            facts: what else the sidecar says.
+        """
+        seen = {name: rounded(volume) for name, volume in maps.items()}
+        native = {name: rounded(self.placed.native(v, self.template)) for name, v in seen.items()}
+        rows = self._lesions(native)
+        files = {name: path.name for name, path in self.placed.files.items()}
+        with staged(self.names.folder) as folder:
+            if self.in_mni:
+                files |= self._volumes(folder, self.names.stem, seen, mni=True)
+            else:
+                files |= self._volumes(folder, self.names.stem, native)
+            if self.registered and self.names.stem != self.names.mni:
+                mask = {"probseg": seen["probseg"]}
+                written = self._volumes(folder, self.names.mni, mask, mni=True, maps=False)
+                files["mask_mni"] = written["mask"]
+            files["lesions"] = f"{self.names.stem}_lesions.csv"
+            (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
+            write_json(folder / self.names.sidecar.name, facts | self._facts(rows, files))
+            current = {path.name for path in folder.iterdir()}
+        for path in self.names.present():  # of a prediction that was replaced
+            if path.name not in current:
+                path.unlink()
+
+    def _lesions(self, native: dict[str, Float32]) -> list[dict[str, Any]]:
+        chance, doubt = native["probseg"], native.get("uncertainty")
+        to_template = self.placed.to_template
+        return lesion_rows(chance >= self.threshold, self.placed.grid, to_template, chance, doubt)
+
+    def _volumes(
+        self,
+        folder: Path,
+        stem: str,
+        volumes: dict[str, Float32],
+        mni: bool = False,
+        maps: bool = True,
+    ) -> dict[str, str]:
+        """Write the mask and, if wanted, the maps; their names."""
+        affine = self.template.affine if mni else self.placed.grid.affine
+        codes = MNI_CODES if mni else self.placed.codes
+        written = {"mask": volumes["probseg"] >= self.threshold, **(volumes if maps else {})}
+        for name, voxels in written.items():
+            write_volume(folder / f"{stem}_{name}.nii.gz", voxels, affine, codes)
+        return {name: f"{stem}_{name}.nii.gz" for name in written}
+
+    def _facts(self, rows: Sequence[dict[str, Any]], files: dict[str, str]) -> dict[str, Any]:
+        native = "native" if self.registered else "as given, taken for MNI"
+        return {
+            "Space": SPACE if self.in_mni else native,
+            "Registered": self.registered,
+            "Registration": self.placed.quality,
+            "Threshold": self.threshold,
+            "Files": files,
+            "Lesions": {
+                "count": len(rows),
+                "total_ml": round(sum(row["volume_ml"] for row in rows), 4),
+                "largest_ml": rows[0]["volume_ml"] if rows else 0.0,
+                "connectivity": CONNECTIVITY,
+            },
+            "Warnings": self.placed.warnings + border_warnings(rows),
+        }
+
+
+def border_warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """One line if lesions reach the volume's border, with their numbers in the table."""
+    cut = [str(row["lesion"]) for row in rows if row["touches_border"]]
+    if not cut:
+        return []
+    which = ", ".join(cut[:MANY]) + (f" and {len(cut) - MANY} more" if len(cut) > MANY else "")
+    return [f"lesion {which}: touches the border of the volume and may be cut off"]
+
+
+def write_volume(path: Path, voxels: Any, affine: Array, codes: dict[str, int]) -> None:
+    """Write a mask (bool) or a map (float32) with the affine, form codes and units of a scan."""
+    writer = HeaderWriter(np.uint8 if voxels.dtype == bool else np.float32)
+    writer.set_data_array(voxels, channel_dim=None)
+    writer.set_metadata({"affine": affine, **codes}, resample=False)
+    writer.write(path)
+
+
+def rounded(volume: Float32) -> Float32:
+    """Probabilities as they are saved."""
+    return np.asarray(np.clip(volume, 0, 1).round(DECIMALS), np.float32)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_whole(path, json.dumps(content, indent=1) + "\n")
+
+
+def describe_folder(out: Path) -> None:
+    """Write ``dataset_description.json`` of a BIDS derivative, unless it is there.
+
+    Raises:
+        UsageError: the folder is a data set of another kind, or cannot be written.
+    """
+    path = out / DESCRIPTION
+    try:
+        if path.is_file():
+            kind = json.loads(path.read_text(encoding="utf-8")).get("DatasetType", "raw")
+            if kind != "derivative":
+                raise UsageError(f"{out}: a {kind} BIDS data set; give a folder of its own")
+            return
+        out.mkdir(parents=True, exist_ok=True)
+        content = {
+            "Name": "Lesion masks predicted by stroke-nets",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": GENERATED_BY,
+        }
+        write_json(path, content)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UsageError(f"{path}: cannot be read or written ({error}); mend the folder") from error
+
+
+def image_of(names: Names, scan: Scan) -> Path:
+    """The scan whose grid the results lie on: itself, or what was registered of it."""
+    registered = read_sidecar(names.sidecar)["Files"].get("scan_mni")
+    return names.folder / registered if names.wants_mni and registered else scan.path
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """What a prediction's sidecar says.
+
+    Raises:
+        DataError: the file cannot be read or is none.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content["Request"], content["Files"]["mask"], content["Lesions"]["total_ml"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path}: not a sidecar of 'stroke-nets predict' ({error})") from error
+    return content
+
+
+def sidecars(out: Path) -> list[Path]:
+    """Those of predictions; not of other programs, nor what another process is writing."""
+    found = sorted(out.glob("sub-*/**/*_desc-*_mask.json"))
+    return [p for p in found if not (p.parent.name.startswith(".") or _is_foreign(p))]
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether it is sound JSON of another program; a damaged one may be ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "Request" not in content
+
+
+def write_summary(out: Path, failed: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Write ``summary.json`` of all predictions in a folder, and those that failed just now."""
+    cases = []
+    for path in sidecars(out):
+        content = read_sidecar(path)
+        cases.append(
+            {
+                "sidecar": path.relative_to(out).as_posix(),
+                "subject": path.relative_to(out).parts[0],
+                "method": content["Method"],
+                "lesions": content["Lesions"]["count"],
+                "total_ml": content["Lesions"]["total_ml"],
+                "warnings": content["Warnings"],
+            }
+        )
+    summary = {"notice": NOTICE, "cases": cases, "failed": list(failed)}
+    write_json(out / "summary.json", summary)
+    return summary

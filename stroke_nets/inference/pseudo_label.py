@@ -1,0 +1,185 @@
+"""Self-training: label scans that have no mask by the mean of trained networks.
+
+Source: MSCSA (Shang et al., ISBI 2025, arXiv:2501.15423). There, the models of all five folds
+make one set of labels, so that the labels a fold trains on know its validation cases. Here a set
+is made for one fold, by runs that never saw that fold's cases, unless ``published`` is asked for.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from monai.bundle import ConfigParser
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import AsDiscreted, Compose, Invertd, Lambdad, SaveImaged
+
+from stroke_nets.datasets import manifest
+from stroke_nets.errors import UsageError
+from stroke_nets.inference.ensemble import EnsembleInferer
+from stroke_nets.inspection.consent import require_known_code
+from stroke_nets.networks.ensemble import Ensemble
+from stroke_nets.scans.check import require_fit
+from stroke_nets.scans.writer import HeaderWriter, mask_path
+from stroke_nets.training.checkpoint import load_network, load_weights
+from stroke_nets.training.progress import CaseProgress
+
+FOLDER = "pseudo_labels"
+RECIPE = ("preprocessing", "inferer", "patch_size", "masked_zscore", "flips")
+
+
+class Run:
+    """A finished training: its configuration and checkpoint.
+
+    Args:
+        folder: the run folder, with ``config.yaml`` and ``checkpoints/last.pt``.
+
+    Raises:
+        UsageError: the folder holds no finished training, or code from elsewhere.
+    """
+
+    def __init__(self, folder: Path, trust: bool = False) -> None:
+        """Read the configuration; the network is built without weights."""
+        self.folder, self.checkpoint = folder, folder / "checkpoints" / "last.pt"
+        if not (folder / "config.yaml").is_file():
+            raise UsageError(f"--run {folder}: no config.yaml; give the folder of a training")
+        require_known_code(folder / "config.yaml", trust)
+        self.config = yaml.safe_load((folder / "config.yaml").read_text())
+        self.parser = ConfigParser(self.config)
+        self.parser.get_parsed_content("imports")
+        self.network = self.parser.get_parsed_content("network_def").to("meta")
+        load_weights(self.checkpoint, self.network)
+
+    def subjects(self) -> set[str]:
+        """Who it was trained on."""
+        keys = ("dataset_dir", "manifest", "fold")
+        where = {k: self.config[k] for k in keys}
+        cases = manifest.datalist(where.pop("dataset_dir"), "train", **where)
+        return {case["record"]["subject"] for case in cases}
+
+
+def pseudo_label(
+    dataset_dir: Path,
+    runs: Sequence[Path],
+    *,
+    fold: int | None,
+    image: str | None = None,
+    source: Path | None = None,
+    device: str = "cpu",
+    trust: bool = False,
+) -> Path:
+    """Write masks of unlabelled scans, and a manifest of them and the labelled ones.
+
+    Args:
+        dataset_dir: the data root; masks go to its ``pseudo_labels`` folder.
+        runs: folders of finished trainings of one recipe, which vote by mean probabilities.
+        fold: the fold that will train on the masks; None for the published way, with one set of
+            masks for all folds.
+        image: glob of the scans to label; by default the manifest's unlabelled ones.
+        source: manifest of the labelled scans; by default ``manifest.json`` in ``dataset_dir``.
+        device: where the networks run.
+        trust: use runs whose configuration holds code from elsewhere.
+
+    Returns:
+        The manifest, which has the labelled records and, for training only, the new ones.
+
+    Raises:
+        UsageError: a run is unfinished, of another recipe or saw the fold's held-out cases; or
+            there is nothing to label; or labels are there already.
+        DataError: a scan or the manifest cannot be used.
+    """
+    whole = manifest.content(source or dataset_dir / manifest.MANIFEST)
+    out = dataset_dir / FOLDER / ("published" if fold is None else f"fold{fold}")
+    sources = [Run(folder, trust) for folder in runs]
+    _require_one_recipe(sources)
+    if fold is not None:
+        _require_unseen(sources, whole["records"], fold)
+    if (out / manifest.MANIFEST).exists():
+        raise UsageError(f"{out}: holds pseudo labels; delete the folder to make them again")
+    scans = _unlabelled(dataset_dir, whole["records"], image)
+    _segment(dataset_dir, scans, sources, out, device)
+    whole["records"] = [r for r in whole["records"] if "label" in r]
+    for scan in scans:
+        label = mask_path(out, scan, "pseudo").relative_to(dataset_dir).as_posix()
+        subject, session = manifest.identity(scan)
+        record = manifest.describe(
+            dataset_dir, subject=subject, session=session, image=scan, label=label
+        )
+        whole["records"].append(record | {"split": "train", "pseudo_fold": fold})
+    names = [Path(*run.resolve().parts[-3:]).as_posix() for run in runs]  # bundle/overlay/fold
+    whole["provenance"]["pseudo_labels"] = {"fold": fold, "runs": names}
+    manifest.write(out / manifest.MANIFEST, **whole)
+    return out / manifest.MANIFEST
+
+
+def _unlabelled(root: Path, records: Sequence[dict[str, Any]], image: str | None) -> list[str]:
+    """Scans without a mask, relative to the data root."""
+    known = {record["image"] for record in records if "label" in record}
+    scans = [record["image"] for record in records if "label" not in record]
+    if image is not None:
+        scans = [path.relative_to(root).as_posix() for path in root.glob(image)]
+    scans = sorted(s for s in scans if s not in known and not s.startswith(FOLDER))
+    if not scans:
+        where = "manifest" if image is None else f"--image {image!r}"
+        raise UsageError(f"{root}: no scan without a mask ({where}); name some with --image GLOB")
+    return scans
+
+
+def _require_one_recipe(runs: Sequence[Run]) -> None:
+    for run in runs[1:]:
+        for key in RECIPE:
+            if run.config.get(key) != runs[0].config.get(key):
+                raise UsageError(
+                    f"--run {run.folder}: its {key} is not that of {runs[0].folder}; "
+                    "name runs of one recipe"
+                )
+
+
+def _require_unseen(runs: Sequence[Run], records: Sequence[dict[str, Any]], fold: int) -> None:
+    held_out = {record["subject"] for record in records if record.get("fold") == fold}
+    if not held_out:
+        raise UsageError(f"--fold {fold}: the manifest holds no case out there; choose another")
+    for run in runs:
+        seen = sorted(held_out & run.subjects())
+        if seen:
+            raise UsageError(
+                f"--run {run.folder}: was trained on {seen[0]} ({len(seen)} in all) of fold "
+                f"{fold}'s held-out cases; name runs of fold {fold}, or say --published"
+            )
+
+
+def _segment(root: Path, scans: Sequence[str], runs: Sequence[Run], out: Path, device: str) -> None:
+    cases = [{"image": str(root / scan)} for scan in scans]
+    require_fit(cases)
+    preprocessing = runs[0].parser.get_parsed_content("preprocessing")
+    loader = DataLoader(Dataset(cases, preprocessing), batch_size=1, num_workers=0)
+    postprocessing = Compose(
+        [
+            Lambdad("pred", lambda p: p[1:].sum(0, keepdim=True)),
+            Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
+            AsDiscreted("pred", threshold=0.5),
+            SaveImaged(
+                "pred",
+                output_dir=str(out),
+                output_postfix="pseudo",
+                data_root_dir=str(root),
+                separate_folder=False,
+                resample=False,
+                output_dtype=np.uint8,
+                writer=HeaderWriter,
+                print_log=False,
+            ),
+        ]
+    )
+    SupervisedEvaluator(
+        device=torch.device(device),
+        val_data_loader=loader,
+        network=Ensemble([partial(load_network, run.network, run.checkpoint) for run in runs]),
+        inferer=EnsembleInferer(runs[0].parser.get_parsed_content("inferer")),
+        postprocessing=postprocessing,
+        val_handlers=[CaseProgress()],
+    ).run()

@@ -1,1 +1,0 @@
-"""Inferers that see the network as a callable."""

@@ -1,1 +1,0 @@
-"""Segmentation metrics on boolean arrays (numpy, scipy, cc3d; no torch)."""

@@ -1,0 +1,225 @@
+"""Start MONAI Label for a user: on this machine only, without asking the network for anything."""
+
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import stroke_nets
+from stroke_nets.bundle_folders import find_bundle, published_weights, with_weights
+from stroke_nets.errors import UsageError
+
+ENVIRONMENT = Path(".label-venv")  # what `make label-env` makes
+SAMPLE_APP = Path("monailabel", "sample-apps", "monaibundle")
+NO_AUTHENTICATION = (
+    "warning: MONAI Label has no authentication: whoever reaches {host}:{port} can read the "
+    "studies, change labels and start trainings"
+)
+
+
+@dataclass(frozen=True)
+class Server:
+    """What is served, and where.
+
+    Attributes:
+        studies: a folder with NIfTI files directly in it, or the URL of a DICOMweb server.
+        app: the app folder, which is made; bundles that it holds already stay as they are.
+        bundles: names; all that have weights if empty.
+        weights: checkpoints by the bundle's name; the published ones for all others.
+        overlay: of the checkpoints.
+        random_weights: for tests: networks that have learnt nothing.
+        host: address to listen on.
+        port: port to listen on.
+        public: the address may be reachable from other machines.
+        python: of MONAI Label's environment; looked for if None.
+    """
+
+    studies: str
+    app: Path
+    bundles: Sequence[str] = ()
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    overlay: str | None = None
+    random_weights: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public: bool = False
+    python: Path | None = None
+
+
+def find_python(python: Path | None = None) -> Path:
+    """The interpreter of MONAI Label's environment: as given, or what ``make label-env`` made.
+
+    Raises:
+        UsageError: it is not there, or has no MONAI Label.
+    """
+    found = (python or ENVIRONMENT / "bin" / "python").absolute()
+    if not found.is_file():
+        raise UsageError(f"MONAI Label: no {found}; run 'make label-env', or give --python PATH")
+    if not (found.parents[1] / SAMPLE_APP).is_dir():
+        raise UsageError(f"--python {found}: its environment has no MONAI Label")
+    return found
+
+
+def require_address(host: str, port: int, public: bool) -> None:
+    """Refuse an address that is taken, or that others can reach unless that is meant.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    try:
+        own = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        own = False
+    if not own and not public:
+        raise UsageError(
+            f"--host {host}: reachable from other machines, and MONAI Label has no authentication; "
+            "keep 127.0.0.1 and use an SSH tunnel, or add --public"
+        )
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            probe.bind((host, port))
+    except OSError as error:
+        raise UsageError(f"--port {port} on {host}: {error.strerror}; give another") from error
+
+
+def require_images(studies: str) -> None:
+    """Refuse a folder in which MONAI Label would find nothing.
+
+    Raises:
+        UsageError: it is missing, or has no NIfTI file directly in it.
+    """
+    folder = Path(studies)
+    if studies.startswith(("http://", "https://")):
+        return
+    if not folder.is_dir():
+        raise UsageError(f"--studies {studies}: no such folder; give the one that holds the scans")
+    if not any(folder.glob("*.nii*")):
+        deeper = next(folder.rglob("*.nii*"), None)
+        hint = f" (it does not look into {deeper.parent})" if deeper else ""
+        raise UsageError(
+            f"--studies {studies}: MONAI Label finds no scan there{hint}; put or link the *.nii.gz "
+            "files directly into it"
+        )
+
+
+def make_app(server: Server, python: Path) -> list[str]:
+    """Make the app folder: MONAI Label's sample app, this package and the bundles.
+
+    Args:
+        server: what is served.
+        python: of MONAI Label's environment.
+
+    Returns:
+        The names of the bundles.
+
+    Raises:
+        UsageError: a bundle is not there, has no weights, or other ones than asked for.
+    """
+    names = list(server.bundles) or list(server.weights) or with_weights()
+    if not names:
+        raise UsageError("--bundles: none comes with weights; name one and give --weights")
+    for name in (*names, *server.weights):
+        find_bundle(name)
+    models = server.app / "model"
+    there = [name for name in names if (models / name).is_dir()]
+    if there and (server.weights or server.overlay or server.random_weights):
+        raise UsageError(
+            f"--app {server.app}: holds {there[0]} with its weights; leave out --weights, "
+            "--overlay and --random-weights, or give another --app"
+        )
+    _copy_bundles(server, [name for name in names if name not in there], models)
+    _copy_code(server.app, python.parents[1])
+    return names
+
+
+def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
+    """All of them or none."""
+    from stroke_nets.monai_label.bundle_copy import Weights, copy_bundle
+
+    unused = set(server.weights)
+
+    def choose(bundle: Path) -> Weights:
+        unused.discard(bundle.name)
+        if bundle.name in server.weights:
+            return Weights(server.overlay or "default", server.weights[bundle.name])
+        if server.random_weights:
+            return Weights(server.overlay or "default")
+        file, entry = published_weights(bundle, server.overlay, f"--weights {bundle.name}=FILE")
+        return Weights(entry["overlay"], file)
+
+    models.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models) as temporary:
+        for name in names:
+            copy_bundle(find_bundle(name), choose, Path(temporary) / name)
+        if unused:
+            raise UsageError(f"--weights {min(unused)}: no bundle of {', '.join(names)} takes them")
+        for name in names:
+            os.replace(Path(temporary) / name, models / name)
+
+
+def _copy_code(app: Path, environment: Path) -> None:
+    """The sample app and this package, so that the server runs the code of this command."""
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(environment / SAMPLE_APP, app, ignore=without, dirs_exist_ok=True)
+    package = Path(stroke_nets.__file__).parent
+    shutil.copytree(package, app / package.name, ignore=without, dirs_exist_ok=True)
+    if not any(environment.glob("lib/python*/site-packages/torchvision")):
+        stand_in = app / "torchvision"
+        stand_in.mkdir(exist_ok=True)
+        (stand_in / "__init__.py").write_text('__version__ = "0"\n')
+        shutil.copy(Path(__file__).with_name("image_grid.py"), stand_in / "utils.py")
+
+
+def in_url(host: str) -> str:
+    """A host as it stands in a URL: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def settings(server: Server) -> dict[str, str]:
+    """MONAI Label's settings, as environment variables."""
+    hosts = (in_url(server.host), "localhost", "127.0.0.1")
+    return {
+        "PYTHONPATH": str(server.app.absolute()),
+        "STROKE_NETS_LABEL_HOSTS": "*" if server.public else ",".join(hosts),
+        "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(["*.nii.gz", "*.nii"]),
+        "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"}),  # theirs is CT
+        "MONAI_LABEL_SESSION_PATH": str(server.app.absolute() / "sessions"),
+        "MONAI_LABEL_TRACKING_ENABLED": "false",
+    }
+
+
+def arguments(server: Server, names: Sequence[str]) -> list[str]:
+    """MONAI Label's arguments."""
+    found = ["-m", "monailabel.main", "start_server", "--app", str(server.app.absolute())]
+    found += ["--studies", server.studies, "--host", server.host, "--port", str(server.port)]
+    found += ["--uvicorn_app", "stroke_nets.monai_label.same_origin:app"]
+    for key, value in {"models": ",".join(names), "zoo_source": "local", "sam2": "false"}.items():
+        found += ["--conf", key, value]
+    return found
+
+
+def serve(server: Server) -> None:
+    """Become the server; does not return.
+
+    Raises:
+        UsageError: something that is asked for cannot be.
+    """
+    python = find_python(server.python)
+    require_address(server.host, server.port, server.public)
+    require_images(server.studies)
+    names = make_app(server, python)
+    url = f"http://{in_url(server.host)}:{server.port}"
+    print(f"bundles in {server.app}: {', '.join(names)}")
+    print(f"3D Slicer, MONAI Label module: {url}\nOHIF, for a DICOMweb server: {url}/ohif/")
+    print("starting; it is ready when it says so; Ctrl-C ends it", flush=True)
+    if server.public:
+        print(NO_AUTHENTICATION.format(host=server.host, port=server.port), file=sys.stderr)
+    os.execve(python, [str(python), *arguments(server, names)], dict(os.environ) | settings(server))

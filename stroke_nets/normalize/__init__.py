@@ -1,5 +1,0 @@
-"""Bring a native-space T1w scan with its skull to the MNI grid of ATLAS v2.0, and masks back."""
-
-from stroke_nets.normalize.pipeline import bring_back, normalize
-
-__all__ = ["bring_back", "normalize"]

@@ -1,0 +1,204 @@
+"""``stroke-nets reproduce``: the grid of some tables, run to its end, then tables and figures."""
+
+import datetime
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import write_whole
+from stroke_nets.inspection.consent import require_consent
+from stroke_nets.papers.figure_style import Source
+from stroke_nets.papers.figures import published_figures, write_figure
+from stroke_nets.papers.grid import LAYERS, Job, Places, all_tables, dataset_of, expand
+from stroke_nets.papers.settings import scale
+from stroke_nets.papers.snakemake import How, arguments, failures, run_grid
+from stroke_nets.papers.table_files import write_table
+from stroke_nets.papers.tables import build_table, published
+
+TINY = (
+    "Simulated patients, every {step}th voxel, tiny networks, {epochs} short epochs, {folds} "
+    "folds: it shows that the pipeline runs and says nothing about any method."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        tables: names of tables.
+        places: where everything is.
+        how: the grid is run.
+        out: folder of the tables and figures.
+    """
+
+    tables: Sequence[str]
+    places: Places
+    how: How
+    out: Path
+
+    @property
+    def note(self) -> str:
+        """What stands above each table and figure; empty on real data."""
+        chosen = scale(self.places.scale)
+        if self.places.scale != "demo":
+            return ""
+        epochs = chosen["options"]["max_epochs"]
+        return TINY.format(step=chosen["step"], folds=chosen["folds"], epochs=epochs)
+
+
+def places(
+    scale_name: str,
+    bundles: Path,
+    runs: Path | None,
+    datasets: Sequence[str],
+    trust: bool = False,
+) -> Places:
+    """Where a scale reads and writes, with what the user has put elsewhere.
+
+    Args:
+        scale_name: ``demo`` or ``full``.
+        bundles: the folder of all bundles.
+        runs: the folder of all runs; by default the scale's.
+        datasets: ``name=folder`` each.
+        trust: use bundles that are not this repository's own.
+
+    Raises:
+        UsageError: an unknown scale or data set, or bundles from elsewhere that are not trusted.
+        DataError: one of those is damaged.
+    """
+    for bundle in sorted(file.parents[1] for file in bundles.glob("*/configs/metadata.json")):
+        require_consent(bundle, trust)
+    chosen = scale(scale_name)
+    roots = dict(chosen["datasets"])
+    for given in datasets:
+        name, equals, folder = given.partition("=")
+        if name not in roots or not equals:
+            raise UsageError(
+                f"--dataset {given}: write NAME=FOLDER, NAME one of {', '.join(roots)}"
+            )
+        roots[name] = folder
+    found = {name: Path(root) for name, root in roots.items()}
+    return Places(scale_name, bundles, runs or Path(chosen["runs"]), found)
+
+
+def table_names(name: str) -> list[str]:
+    """The tables that a name means.
+
+    Raises:
+        UsageError: there is no such table.
+    """
+    known = all_tables()
+    if name == "all":
+        return known
+    if name not in known:
+        raise UsageError(f"table {name!r}: choose among {', '.join(known)}, or all")
+    return [name]
+
+
+def reproduce(request: Request, dry_run: bool = False) -> None:
+    """Run what is not done, then write tables and figures.
+
+    Raises:
+        UsageError: Snakemake or a data set is not there.
+        DataError: jobs failed; tables and figures of the others are written.
+    """
+    start = time.monotonic()
+    jobs = expand(request.tables, request.places)
+    todo = [job for job in jobs if not job.output.is_file()]
+    _announce(request, jobs, todo, dry_run)
+    grid = request.places.runs / "grid.json"
+    if dry_run:
+        print(*(job.line for job in todo), sep="\n")
+        print("snakemake", *arguments(grid, request.how))
+        return
+    _require_data(jobs, todo, request.places)
+    if todo:
+        run_grid(jobs, grid, request.how)
+    failed = failures(jobs)
+    _write_results(request, {job.run for job in jobs if job.run})
+    _write_readme(request, jobs, todo, failed, time.monotonic() - start)
+    if failed:
+        print(*(f"failed: {line}" for line in failed), sep="\n", file=sys.stderr)
+        raise DataError(
+            f"{len(failed)} of {len(jobs)} jobs are not done; mend what their logs say and give "
+            "the same command with --resume"
+        )
+
+
+def _announce(request: Request, jobs: Sequence[Job], todo: Sequence[Job], dry_run: bool) -> None:
+    """Say how much there is to do, and what it costs."""
+    print(f"{len(jobs)} jobs, {len(jobs) - len(todo)} of them done already")
+    if request.places.scale == "full" and todo:
+        from stroke_nets.papers.cost import report  # here, because it imports MONAI
+
+        print(*report(todo, request.places.scale, measure=not dry_run), sep="\n", flush=True)
+    elif todo:
+        budget = scale(request.places.scale)["seconds_per_run"]
+        minutes = budget * len(todo) / request.how.parallel / 60
+        print(f"about {budget} s each on one core: {minutes:.0f} min")
+
+
+def _require_data(jobs: Sequence[Job], todo: Sequence[Job], places: Places) -> None:
+    """Refuse to start a grid whose data sets nobody makes and that are not there."""
+    made = {job.output for job in jobs}
+    for job in todo:
+        for need in job.needs:
+            if need not in made and not need.is_file():
+                raise UsageError(
+                    f"{need}: no such manifest; run 'stroke-nets prepare', or name the data root "
+                    f"by --dataset ({', '.join(places.datasets)})"
+                )
+
+
+def _write_results(request: Request, runs: set[str]) -> None:
+    """The tables that were asked for, and the figures whose runs were."""
+    wanted = [name for name in request.tables if name != LAYERS]
+    if LAYERS in request.tables:
+        from stroke_nets.papers.layers import write_layers  # here, because it imports torch
+
+        print(f"wrote {write_layers(request.out)}")
+    for name, content in published(wanted).items() if wanted else ():
+        table = build_table(name, content, request.places.runs)
+        folds = scale(request.places.scale)["folds"] or content["folds"]
+        print(f"wrote {write_table(table, request.out, folds, request.note)[0]}")
+    for name, content in published_figures().items():
+        rows = [row["run"] for row in content.get("rows", [content])]
+        if not runs.issuperset(rows):
+            continue
+        root = request.places.datasets[str(dataset_of(rows[0]))]
+        source = Source(request.places.runs, root, note=request.note)
+        try:
+            print(f"wrote {write_figure(name, content, source, request.out)[0]}")
+        except UsageError as error:
+            print(f"not drawn: {name}: {error}")
+
+
+def _write_readme(
+    request: Request, jobs: Sequence[Job], todo: Sequence[Job], failed: Sequence[str], wall: float
+) -> None:
+    """What was run, when, how long it took and what failed: `README.md` beside the tables."""
+    trained = [job for job in jobs if job.run]
+    facts = {
+        "Command": f"`stroke-nets {' '.join(sys.argv[1:])}`",
+        "Date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        "Wall time": f"{wall / 60:.1f} min, {request.how.parallel} jobs at once on "
+        f"{os.cpu_count()} cores",
+        "Jobs": f"{len(jobs)}, of which {len(trained)} runs (method, overlay and fold); "
+        f"{len(jobs) - len(todo)} were done before",
+        "Failed": str(len(failed)),
+    }
+    if todo:
+        used = wall * request.how.parallel / len(todo)
+        facts["Seconds of one slot for each job"] = f"{used:.0f}, tables and figures included"
+    lines: list[Any] = [f"# {'Rehearsal' if request.note else 'Results'}", ""]
+    lines += [f"**{request.note}**", ""] if request.note else []
+    lines += [f"- {key}: {value}" for key, value in facts.items()]
+    lines += [f"- {line}" for line in failed]
+    request.out.mkdir(parents=True, exist_ok=True)
+    write_whole(request.out / "README.md", "\n".join([*lines, ""]))

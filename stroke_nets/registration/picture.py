@@ -1,0 +1,37 @@
+"""The picture by which a registration is judged: the template's edges over the scan."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from stroke_nets.registration.volume import Float32, Volume
+
+SLICES = (0.3, 0.42, 0.58, 0.7)  # of each axis
+
+
+def draw(path: Path, brain: Volume, registered: Float32, title: str) -> None:
+    """Write the picture.
+
+    Args:
+        path: PNG file.
+        brain: the template.
+        registered: the scan on the template's grid, (X, Y, Z).
+        title: above it.
+    """
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, len(SLICES), figsize=(12, 10), facecolor="black")
+    top = np.percentile(registered[brain.voxels > 0], 99.5)
+    for axis, row in enumerate(axes):
+        for share, panel in zip(SLICES, row, strict=True):
+            at = round(share * brain.voxels.shape[axis])
+            panel.imshow(registered.take(at, axis).T, origin="lower", cmap="gray", vmin=0, vmax=top)
+            edges = brain.voxels.take(at, axis).T
+            panel.contour(edges, [0.05, 0.45], colors=["red", "orange"], linewidths=0.6)
+            panel.axis("off")
+    figure.suptitle(title, color="white")
+    figure.tight_layout()
+    figure.savefig(path, dpi=75)
+    pyplot.close(figure)

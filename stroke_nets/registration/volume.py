@@ -1,0 +1,82 @@
+"""Volumes in world millimetres (RAS), as all of this package handles them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from stroke_nets.errors import DataError
+from stroke_nets.registration.template import template, uncrop
+from stroke_nets.scans.reader import open_scan
+
+Array = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+MOST_VOXELS = 2**26  # 400^3; the template has 8.7 million
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels and where they are; the axes run about right, anterior, superior."""
+
+    voxels: Float32  # (X, Y, Z)
+    affine: Array  # (4, 4), voxel to mm
+
+    def thinned(self, size: float) -> "Volume":
+        """The volume, smoothed, with voxels of about ``size`` mm or as they are if larger."""
+        sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
+        x, y, z = steps = np.maximum(np.rint(size / sizes).astype(int), 1)
+        smooth = ndimage.gaussian_filter(self.voxels, np.where(steps > 1, 0.4 * steps, 0))
+        affine = self.affine @ np.diag([x, y, z, 1])
+        return Volume(np.ascontiguousarray(smooth[::x, ::y, ::z]), affine)
+
+    def sample(self, points: Array, order: int = 1) -> Float32:
+        """Voxels at world ``points``, (3, ...); 0 outside of the volume."""
+        inverse = np.linalg.inv(self.affine)
+        index = np.tensordot(inverse[:3, :3], points, 1)
+        index += inverse[:3, 3].reshape(3, *[1] * (points.ndim - 1))
+        return np.asarray(ndimage.map_coordinates(self.voxels, index, order=order))
+
+
+def read(path: Path) -> Volume:
+    """A scan to normalise, shrunk if it has more than `MOST_VOXELS`.
+
+    Raises:
+        DataError: the file cannot be read, or is not one volume of finite, differing values.
+    """
+    image = nib.as_closest_canonical(open_scan(path))
+    if image.ndim != 3 or min(image.shape) < 16:
+        raise DataError(f"{path}: shape {image.shape}; give one 3D volume of a whole head")
+    voxels = np.asarray(image.get_fdata(dtype=np.float32))
+    if not np.isfinite(voxels).all() or voxels.min() == voxels.max():
+        raise DataError(f"{path}: holds NaN, infinity or one value only; export the scan again")
+    volume = Volume(voxels, image.affine)
+    if voxels.size > MOST_VOXELS:
+        logger.warning("%s: %s voxels; shrunk to be registered", path, voxels.shape)
+    while volume.voxels.size > MOST_VOXELS:
+        finest = np.linalg.norm(volume.affine[:3, :3], axis=0).min()
+        volume = volume.thinned(2 * finest)
+    return volume
+
+
+def brain() -> Volume:
+    """The template: T1w brain of ICBM 152, 0 outside of it, on the grid of ATLAS v2.0."""
+    healthy = template()
+    return Volume(uncrop(healthy.t1.astype(np.float32), healthy.box), healthy.affine)
+
+
+def dilated(volume: Volume, margin: float = 6.0) -> NDArray[np.bool_]:
+    """Where a brain-only volume is, and ``margin`` mm around it."""
+    size = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    outside = ndimage.binary_fill_holes(volume.voxels > 0.05)
+    return np.asarray(ndimage.distance_transform_edt(~outside, sampling=size) <= margin)
+
+
+def places(mask: NDArray[np.bool_], affine: Array) -> Array:
+    """World coordinates of a mask's voxels, (3, N)."""
+    return nib.affines.apply_affine(affine, np.argwhere(mask)).T

@@ -1,1 +1,0 @@
-"""Pages and tables made from result files."""

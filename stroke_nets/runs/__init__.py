@@ -1,0 +1,1 @@
+"""What every run of a bundle shares: its folder, options, requirements, signals and results."""

@@ -1,0 +1,117 @@
+"""Read what runs have left: ``<runs>/<bundle>/<overlay or default>/fold<k>/``.
+
+Everything that compares runs (tables, figures) reads them here, and asks whether one is done here.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.errors import EmptyDataError, ParserError
+
+from stroke_nets.errors import DataError
+from stroke_nets.evaluation.summary import DISTANCES
+
+Case = dict[str, Any]
+FILES = ("cases.csv", "summary.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """The evaluated folds of one method, pooled: each case is held out once.
+
+    Attributes:
+        name: ``<bundle>/<overlay>``.
+        folders: the fold's run folder, by fold.
+        cases: the rows of `cases.csv` of all folds, each with its ``fold``.
+        parameters: of the network; None if the run trained none.
+        connectivity: of a lesion's voxels.
+    """
+
+    name: str
+    folders: dict[int, Path]
+    cases: list[Case]
+    parameters: int | None
+    connectivity: int
+
+
+def evaluated_folds(runs: Path, name: str) -> dict[int, Path]:
+    """The folds of a run that have been evaluated, with their folders."""
+    found = {
+        int(folder.name.removeprefix("fold")): folder
+        for folder in (runs / name).glob("fold*")
+        if folder.name.removeprefix("fold").isdigit()
+        and all((folder / file).is_file() for file in FILES)
+    }
+    return dict(sorted(found.items()))
+
+
+def read_run(runs: Path, name: str) -> Run | None:
+    """Read a run; None if no fold of it has been evaluated.
+
+    Args:
+        runs: the folder of all runs.
+        name: ``<bundle>/<overlay>``.
+
+    Raises:
+        DataError: a file is damaged, a case stands in two folds, or the folds were evaluated or
+            built differently.
+    """
+    folders = evaluated_folds(runs, name)
+    if not folders:
+        return None
+    cases: dict[tuple[str, str], Case] = {}
+    for fold, folder in folders.items():
+        for case in _cases(folder / "cases.csv"):
+            if key(case) in cases:
+                raise DataError(
+                    f"{folder / 'cases.csv'}: {' '.join(key(case))} was also held out in fold "
+                    f"{cases[key(case)]['fold']}; evaluate folds of one manifest"
+                )
+            cases[key(case)] = case | {"fold": fold}
+    summaries = [_summary(folder / "summary.json") for folder in folders.values()]
+    return Run(
+        name,
+        folders,
+        list(cases.values()),
+        _common(summaries, "parameters", runs / name),
+        _common(summaries, "connectivity", runs / name),
+    )
+
+
+def key(case: Case) -> tuple[str, str]:
+    """What makes a case the same one in two runs."""
+    return str(case["subject"]), str(case["session"])
+
+
+def _cases(path: Path) -> list[Case]:
+    text = dict.fromkeys(("subject", "session", "image", "label", "prediction"), str)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"": []})
+    except (EmptyDataError, ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a table ({error}); run evaluating again") from error
+    lacks = {*text, *DISTANCES, "lesion_f1", "largest_lesion_voxels"} - set(table.columns)
+    if lacks or table.empty:
+        what = f"no column {', '.join(sorted(lacks))}" if lacks else "no case"
+        raise DataError(f"{path}: {what}; run evaluating again")
+    figures = [name for name in table.columns if name not in text]
+    table[figures] = table[figures].apply(pd.to_numeric, errors="coerce")
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); run evaluating again") from error
+    return summary
+
+
+def _common(summaries: list[dict[str, Any]], name: str, run: Path) -> Any:
+    """What all folds of a run must agree on."""
+    found = {summary.get(name) for summary in summaries}
+    if len(found) > 1:
+        raise DataError(f"{run}: its folds differ in {name} ({found}); run them alike")
+    return found.pop()

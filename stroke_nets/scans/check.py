@@ -1,0 +1,358 @@
+"""The one check that scans, masks and data sets are fit for use.
+
+Every file is opened by `stroke_nets.scans.reader`; all problems are found before any is reported.
+Rows: F files, G geometry, L intensities and labels, D data sets.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from tqdm import tqdm
+
+from stroke_nets.datasets import manifest
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import paths_below
+from stroke_nets.scans.finding import Finding, Refusal
+from stroke_nets.scans.geometry import Grid, compare_grids
+from stroke_nets.scans.reader import ENDINGS, is_nifti, read_scan, sha256
+from stroke_nets.scans.voxels import require_image, require_mask
+
+MASK = re.compile(r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT)(?:[._-]|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is let pass, and how it is read then.
+
+    Attributes:
+        empty_masks: masks without lesion are meant.
+        orientation: axis codes, such as RAS, for files that give none.
+        volume: which volume of 4D files is taken.
+        nonfinite: what takes the place of NaN and infinite voxels of scans; None refuses them.
+        binarize: every positive value of a mask is lesion.
+    """
+
+    empty_masks: bool = False
+    orientation: str | None = None
+    volume: int | None = None
+    nonfinite: float | None = None
+    binarize: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse axis codes that are none."""
+        codes = self.orientation
+        if codes is not None and not all(
+            len({*codes} & {*pair}) == 1 for pair in ("LR", "PA", "IS")
+        ):
+            raise UsageError(f"--orientation {codes}: give three axis codes, such as RAS")
+
+    @classmethod
+    def of(cls, reading: Mapping[str, Any]) -> "Rules":
+        """The rules that a configuration gives; a name that is none is a usage error."""
+        names = [f.name for f in fields(cls)]
+        for name in reading:
+            if name not in names:
+                raise UsageError(f"reading: no rule {name!r}; choose from {', '.join(names)}")
+        return cls(**reading)
+
+
+@dataclass
+class Seen:
+    """What a check keeps of a file: its grid, unless it was refused, and the findings."""
+
+    path: Path
+    grid: Grid | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+def require_same_grid(image: nib.Nifti1Image, label: nib.Nifti1Image, name: str) -> None:
+    """Refuse a mask on another grid than its scan's; another orientation is accepted.
+
+    Raises:
+        DataError: shapes differ, or affines by more than a rounding error.
+    """
+    grids = [Grid(volume.shape, volume.affine) for volume in (image, label)]
+    finding = compare_grids(name, *grids)
+    if finding is not None:
+        raise Refusal(finding)
+
+
+def require_fit(cases: Iterable[dict[str, Any]], reading: Mapping[str, Any] | None = None) -> None:
+    """Read every file of every case and report all problems at once.
+
+    Args:
+        cases: data dictionaries with ``image`` and perhaps ``label`` paths and ``record``.
+        reading: `Rules`, as a bundle's configuration gives them.
+
+    Raises:
+        DataError: one line for each problem.
+    """
+    cases = list(cases)
+    findings = shared_names([Path(case["image"]) for case in cases])
+    findings += check_cases(cases, Rules.of({"empty_masks": True, **(reading or {})}))
+    problems = [str(finding) for finding in findings if not finding.notice]
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def check(
+    path: Path,
+    *,
+    root: Path | None = None,
+    bids: bool = False,
+    rules: Rules | None = None,
+    workers: int = 2,
+) -> list[Finding]:
+    """Everything that is wrong with a scan, a folder of scans, a BIDS tree or a manifest.
+
+    Args:
+        path: a NIfTI file, a folder, or a manifest (``.json``); a folder with a ``manifest.json``
+            is checked by it.
+        root: the data root of a manifest; by default the folder that it lies in.
+        bids: the folder must be a BIDS tree.
+        rules: what passes.
+        workers: files that are read at once.
+
+    Raises:
+        UsageError: ``path`` does not exist.
+        DataError: the manifest is not JSON.
+    """
+    rules = rules or Rules()
+    if not path.exists() and not path.is_symlink():
+        raise UsageError(f"{path}: no such file or folder; give a scan, a folder or a manifest")
+    if path.is_dir() and (path / manifest.MANIFEST).is_file():
+        path = path / manifest.MANIFEST
+    if path.suffix == ".json":
+        return check_manifest(path, root or path.parent, rules, workers)
+    if path.is_dir():
+        return check_folder(path, bids, rules, workers)
+    return _see(rules, (path, "image", None)).findings
+
+
+def check_manifest(path: Path, root: Path, rules: Rules, workers: int = 2) -> list[Finding]:
+    """Check a manifest's records (rows D1 to D6), then every file that they name."""
+    content = manifest.load(path)
+    records = content.get("records") if isinstance(content, dict) else None
+    if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
+        raise DataError(f"{path}: not a manifest; write it again")
+    findings = [
+        Finding(str(path), "D5", f"{_name(r)} has no label", "name its mask")
+        for r in records
+        if "label" not in r and r.get("split") != "unlabelled"
+    ]
+    if not findings:
+        findings = [
+            Finding(str(path), "D5", f"at {where}: {what}", "write it again")
+            for where, what in manifest.errors(content)
+        ]
+    if findings:
+        return findings
+    findings = _record_findings(path, records)
+    cases = []
+    for record in records:
+        try:
+            cases.append(manifest.as_case(root, record, path))
+        except Refusal as error:
+            findings.append(error.finding)
+    return findings + check_cases(cases, rules, workers)
+
+
+def check_cases(cases: Sequence[dict[str, Any]], rules: Rules, workers: int = 2) -> list[Finding]:
+    """Read every file of every case and compare each case's grids.
+
+    Args:
+        cases: data dictionaries with ``image``, perhaps ``label`` and companions, and perhaps the
+            manifest's ``record``, whose checksums the files must have.
+        rules: what passes; a record that says 0 lesion voxels declares an empty mask.
+        workers: files that are read at once.
+    """
+    jobs, findings = [], []
+    for case in cases:
+        record = case.get("record", {})
+        sums = record.get("sha256", {})
+        for key in ("image", "label", *record.get("companions", {})):
+            if key in case:
+                empty = key == "label" and record.get("lesion_voxels") == 0
+                role = "declared" if empty else "label" if key == "label" else "image"
+                jobs.append((Path(case[key]), role, sums.get(key)))
+    seen = {s.path: s for s in _see_all(jobs, rules, workers)}
+    for case in cases:
+        scan = seen[Path(case["image"])]
+        for key in ("label", *case.get("record", {}).get("companions", {})):
+            if key in case:
+                findings += _compare(scan, seen[Path(case[key])])
+    return [f for s in seen.values() for f in s.findings] + findings
+
+
+def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list[Finding]:
+    """Check every NIfTI file below a folder; masks are told by their names.
+
+    A mask must lie on the grid of one of the scans of its subject and session, the one whose
+    name is most like its own first.
+    """
+    paths = [p for p in paths_below(root) if is_nifti(p)]
+    findings = _tree_findings(root) if bids else []
+    if not paths:
+        what = f"no file ends in {' or '.join(ENDINGS)}"
+        return [*findings, Finding(str(root), "D7", what, "give the folder that holds the scans")]
+    masks = {p for p in paths if MASK.search(_stem(p))}
+    jobs = [(p, "label" if p in masks else "image", None) for p in paths]
+    seen = {s.path: s for s in _see_all(jobs, rules, workers)}
+    findings += [f for s in seen.values() for f in s.findings]
+    findings += shared_names([p for p in paths if p not in masks])
+    findings += _twins(root, [p for p in paths if p not in masks])
+    scans = defaultdict(list)
+    for path in paths:
+        if path not in masks:
+            scans[manifest.identity(path.relative_to(root).as_posix())].append(seen[path])
+    for mask in sorted(masks):
+        near = scans[manifest.identity(mask.relative_to(root).as_posix())]
+        near = sorted(near, key=lambda s: (-_likeness(s.path, mask), s.path))
+        compared = [_compare(scan, seen[mask]) for scan in near]
+        if compared and all(compared):
+            findings += compared[0]
+    return findings
+
+
+def as_table(findings: Sequence[Finding]) -> str:
+    """The findings in aligned columns: file, row, what, how to mend."""
+    head = ("file", "row", "what", "how to mend")
+    rows = [head, *((f.file, f.row, f.what, f.mend) for f in findings)]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    lines = ["  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows]
+    return "\n".join(lines)
+
+
+def _see_all(jobs: Sequence[tuple], rules: Rules, workers: int) -> list[Seen]:
+    """Read files with a progress bar; decompression and hashing leave Python's lock free."""
+    with ThreadPoolExecutor(workers) as pool:
+        done = pool.map(partial(_see, rules), jobs)
+        return list(tqdm(done, desc="checking", total=len(jobs), unit="file", disable=None))
+
+
+def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
+    """Read one file as an ``image``, a ``label`` or a ``declared`` lesion-free label."""
+    path, role, checksum = job
+    seen = Seen(path)
+    try:
+        image, notices = read_scan(
+            path, sha256=checksum, volume=rules.volume, orientation=rules.orientation
+        )
+        seen.findings += notices
+        seen.grid = Grid(image.shape, image.affine)
+        voxels = np.asanyarray(image.dataobj)
+        if role == "image":
+            require_image(str(path), voxels, rules.nonfinite)
+        elif not require_mask(str(path), voxels, rules.binarize).any() and role == "label":
+            if not rules.empty_masks:
+                mend = "if it is meant, give --lesion-free or a manifest that says 0 voxels"
+                seen.findings.append(Finding(str(path), "L4", "an empty mask", mend))
+    except Refusal as error:
+        seen.findings.append(error.finding)
+    return seen
+
+
+def _compare(scan: Seen, mask: Seen) -> list[Finding]:
+    if scan.grid is None or mask.grid is None:
+        return []  # refused already
+    finding = compare_grids(str(mask.path), scan.grid, mask.grid)
+    return [] if finding is None else [finding]
+
+
+def _record_findings(path: Path, records: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Records that contradict each other (rows D1 to D4)."""
+    findings: list[Finding] = []
+    first: dict[tuple[str, str | None], str] = {}
+    bytes_of: dict[str, dict[str, Any]] = {}
+    parts: dict[str, dict[Any, str]] = defaultdict(dict)
+    for record in records:
+        subject, image = record["subject"], record["image"]
+        key = (subject, record.get("session"))
+        if key in first:
+            what = f"{_name(record)} stands for both {first[key]} and {image}"
+            findings.append(Finding(str(path), "D1", what, "give each person one subject id"))
+        first.setdefault(key, image)
+        known = bytes_of.setdefault(record["sha256"]["image"], record)
+        if known["subject"] != subject:
+            what = f"{known['image']} and {image} are the same bytes under two subject ids"
+            findings.append(Finding(str(path), "D3", what, "keep one of them"))
+        parts[subject][record.get("split", record.get("fold"))] = image
+    for subject, images in parts.items():
+        if len(images) > 1:
+            row = "D4" if {"train", "test"} <= images.keys() else "D2"
+            where = " and ".join(f"{image} in {part}" for part, image in images.items())
+            findings.append(Finding(str(path), row, f"{subject}: {where}", "keep them together"))
+    return findings
+
+
+def _tree_findings(root: Path) -> list[Finding]:
+    """What a BIDS tree lacks (row D7)."""
+    lacks = {
+        "dataset_description.json": (root / "dataset_description.json").is_file(),
+        "sub-*/ folders": any(root.glob("**/sub-*/")),
+    }
+    mend = "give the root of a BIDS tree"
+    return [
+        Finding(str(root), "D7", f"not a BIDS tree: no {part}", mend)
+        for part, found in lacks.items()
+        if not found
+    ]
+
+
+def shared_names(scans: Iterable[Path]) -> list[Finding]:
+    """Scans whose predictions would have one name (row D8)."""
+    findings: list[Finding] = []
+    taken: dict[Path, Path] = {}
+    for scan in scans:
+        other = taken.setdefault(scan.with_name(_stem(scan)), scan)
+        if other != scan:
+            what = f"its mask would have the name of {other.name}'s"
+            findings.append(Finding(str(scan), "D8", what, "rename or remove one of them"))
+    return findings
+
+
+def _twins(root: Path, scans: Iterable[Path]) -> list[Finding]:
+    """One subject in two folders (row D1), or the same bytes under two subjects (row D3)."""
+    findings, sizes = [], defaultdict(list)
+    named: dict[tuple[str, ...], Path] = {}
+    for scan in scans:
+        subject, session = manifest.identity(scan.relative_to(root).as_posix())
+        other = named.setdefault((subject, session or "", scan.name), scan)
+        if other != scan and scan.name.startswith("sub-"):
+            what = f"{subject} lies at {other.relative_to(root)} too"
+            findings.append(Finding(str(scan), "D1", what, "give each person one subject id"))
+        if scan.is_file() and os.path.getsize(scan):
+            sizes[os.path.getsize(scan)].append((subject, scan))
+    for group in (g for g in sizes.values() if len(g) > 1):
+        bytes_of: dict[str, tuple[str, Path]] = {}
+        for subject, scan in group:
+            other_subject, other = bytes_of.setdefault(sha256(scan), (subject, scan))
+            if other_subject != subject:
+                what = f"the same bytes as {other.relative_to(root)}, another subject's"
+                findings.append(Finding(str(scan), "D3", what, "keep one of them"))
+    return findings
+
+
+def _stem(path: Path) -> str:
+    ending = next((e for e in ENDINGS if path.name.endswith(e)), "")
+    return path.name.removesuffix(ending)
+
+
+def _likeness(scan: Path, mask: Path) -> int:
+    """How many letters two names begin with alike."""
+    alike = (a == b for a, b in zip(scan.name, mask.name, strict=False))
+    return sum(takewhile(bool, alike))
+
+
+def _name(record: dict[str, Any]) -> str:
+    return " ".join(str(record[k]) for k in ("subject", "session") if k in record) or "a record"

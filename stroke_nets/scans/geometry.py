@@ -1,0 +1,207 @@
+"""Where a scan's voxels lie, and whether two files lie on one grid: rows G1 to G16 of the checks.
+
+NIfTI-1, https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields: a form whose code is 0
+says nothing, and length is in mm unless the header says metre or micrometre.
+"""
+
+from itertools import product
+from typing import Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from stroke_nets.scans.finding import Finding, Refusal
+
+MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # one unit of length: unknown, metre, mm, micrometre
+UNITS = {1: "metre", 3: "micrometre"}
+AFFINE_TOLERANCE_MM = 1e-2  # headers store float32: a rounding error at 200 mm is 1e-5
+FORM_TOLERANCE_MM = 0.1  # at the volume's corners; float32 quaternions err by 1e-3 at 200 mm
+SHEAR_TOLERANCE = 1e-3  # cosine between two axes: 0.2 mm at 200 mm
+
+
+class Grid(NamedTuple):
+    """A volume's shape and its affine in mm."""
+
+    shape: tuple[int, ...]
+    affine: NDArray[Any]
+
+
+def unit_mm(header: Any) -> float:
+    """The header's unit of length, in mm."""
+    return MM.get(int(header["xyzt_units"]) & 7, 1.0)
+
+
+def select_volume(
+    name: str, voxels: NDArray[Any], volume: int | None
+) -> tuple[NDArray[Any], list[Finding]]:
+    """The 3D volume of a 3D or 4D array (rows G1, G2).
+
+    Raises:
+        Refusal: there are several volumes and none, or one that is not there, is asked for.
+    """
+    if voxels.ndim == 3:
+        return voxels, []
+    count = voxels.shape[3]
+    if volume is None and count > 1:
+        mend = "save one volume as a file of its own, or choose it with reading: {volume: 0}"
+        raise Refusal(Finding(name, "G2", f"4D, with {count} volumes", mend))
+    if not 0 <= (volume or 0) < count:
+        mend = f"choose one from 0 to {count - 1}"
+        raise Refusal(Finding(name, "G2", f"there is no volume {volume}", mend))
+    notice = Finding(
+        name, "G1", f"4D; volume {volume or 0} of {count} is used", "none needed", True
+    )
+    return voxels[..., volume or 0], [notice]
+
+
+def place(
+    name: str, header: Any, shape: tuple[int, ...], orientation: str | None
+) -> tuple[NDArray[Any], list[Finding]]:
+    """A volume's affine in mm (rows G9 to G16).
+
+    Its header's forms are brought to mm; the unit that it names is kept, so that a mask can be
+    written in it.
+
+    Args:
+        name: the file, for messages.
+        header: the NIfTI header; changed.
+        shape: the volume's shape, X x Y x Z.
+        orientation: axis codes for a header that gives none.
+
+    Raises:
+        Refusal: the header does not say where the voxels lie, or contradicts itself.
+    """
+    notices = _mend_sizes(name, header)
+    if header["scl_slope"] == 0 and header["scl_inter"] != 0:
+        what = f"scl_slope is 0, so scl_inter {header['scl_inter']:g} does not apply"
+        notices.append(Finding(name, "G16", what, "none needed if raw values are meant", True))
+    forms = _forms(name, header, shape, orientation)
+    for affine in forms.values():
+        _require_sound(name, affine)
+    scale = unit_mm(header)
+    if scale != 1:
+        what = f"in {UNITS[int(header['xyzt_units']) & 7]}s; converted to mm"
+        notices.append(Finding(name, "G15", what, "none needed if the unit is right", True))
+        for form, affine in forms.items():
+            affine[:3] *= scale
+            _set_form(header, form, affine)
+    first, *others = forms.values()
+    for other in others:
+        gap = _corner_gap(shape, first, other)
+        if gap > FORM_TOLERANCE_MM:
+            what = f"its sform and qform lie up to {gap:.3g} mm apart"
+            raise Refusal(
+                Finding(name, "G10", what, "keep the right one and set the other's code 0")
+            )
+    return first, notices
+
+
+def canonical(grid: Grid) -> Grid:
+    """The same voxels with axes in the order and direction nearest to RAS."""
+    turn = io_orientation(grid.affine)
+    shape = tuple(grid.shape[int(axis)] for axis in np.argsort(turn[:, 0]))
+    return Grid(shape, grid.affine @ inv_ornt_aff(turn, grid.shape))
+
+
+def compare_grids(name: str, scan: Grid, mask: Grid) -> Finding | None:
+    """What is wrong with a mask's grid; None if only its orientation differs (rows G4 to G8).
+
+    Args:
+        name: the mask's file, for the message.
+        scan: the scan's grid.
+        mask: the mask's grid.
+    """
+    mend = "resample the mask onto the scan"
+    a, b = canonical(scan), canonical(mask)
+    if a.shape != b.shape:
+        what = f"the mask's shape {mask.shape} is not the scan's {scan.shape}"
+        return Finding(name, "G4", what, mend)
+    gap = float(np.abs(a.affine - b.affine).max())
+    if gap <= AFFINE_TOLERANCE_MM:
+        return None
+    sizes = [nib.affines.voxel_sizes(grid.affine) for grid in (a, b)]
+    if np.abs(sizes[0] - sizes[1]).max() > AFFINE_TOLERANCE_MM:
+        what = f"the mask's voxels measure {sizes[1].round(3)} mm, the scan's {sizes[0].round(3)}"
+        return Finding(name, "G8", what, mend)
+    codes = ["".join(nib.aff2axcodes(grid.affine)) for grid in (scan, mask)]
+    what = f"the mask's affine differs from the scan's by {gap:.3g} mm"
+    if codes[0] != codes[1]:
+        return Finding(name, "G6", f"{what}; the mask is {codes[1]}, the scan {codes[0]}", mend)
+    return Finding(name, "G5", what, mend)
+
+
+def _mend_sizes(name: str, header: Any) -> list[Finding]:
+    """Make voxel sizes positive; 0 becomes what the sform says, or 1 (row G14)."""
+    notices = []
+    stored = header["pixdim"][1:4].copy()
+    for axis, size in enumerate(stored):
+        if not size > 0:
+            column = np.array([header[f"srow_{row}"][axis] for row in "xyz"])
+            length = float(np.linalg.norm(column)) if header["sform_code"] > 0 else abs(size)
+            used = length if np.isfinite(length) and length > 0 else 1.0
+            header["pixdim"][axis + 1] = used
+            what = f"pixdim[{axis + 1}] is {size:g}; {used:g} is used"
+            notices.append(Finding(name, "G14", what, "none needed if that is right", True))
+    if header["pixdim"][0] not in (-1, 1):
+        header["pixdim"][0] = 1  # as the standard reads 0
+    return notices
+
+
+def _forms(
+    name: str, header: Any, shape: tuple[int, ...], orientation: str | None
+) -> dict[str, NDArray[Any]]:
+    """The affines that the header gives, as stored, the sform first (row G9)."""
+    forms = {}
+    if header["sform_code"] > 0:
+        forms["sform"] = header.get_sform()
+    if header["qform_code"] > 0:
+        try:
+            forms["qform"] = header.get_qform()
+        except (HeaderDataError, ValueError) as error:
+            mend = "set its code to 0 or export the file again"
+            raise Refusal(Finding(name, "G12", f"unusable qform ({error})", mend)) from error
+    if not forms:
+        if orientation is None:
+            mend = "set one of them, or give the orientation, such as RAS"
+            raise Refusal(Finding(name, "G9", "neither a qform nor an sform", mend))
+        forms["sform"] = _told(orientation, shape, header["pixdim"][1:4])
+    return forms
+
+
+def _told(orientation: str, shape: tuple[int, ...], sizes: NDArray[Any]) -> NDArray[Any]:
+    """The affine of a volume that is said to lie so, with the world's origin in its middle."""
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
+    for axis, (world, sign) in enumerate(axcodes2ornt(orientation).astype(int)):
+        affine[world, axis] = sign * sizes[axis]
+        affine[world, 3] = -sign * sizes[axis] * (shape[axis] - 1) / 2
+    return affine
+
+
+def _require_sound(name: str, affine: NDArray[Any]) -> None:
+    """Refuse an affine that is not a rotation with voxel sizes (rows G11 to G13)."""
+    mend = "export the file again"
+    if not np.isfinite(affine).all():
+        raise Refusal(Finding(name, "G12", "its affine holds NaN or Inf", mend))
+    sizes = nib.affines.voxel_sizes(affine)
+    if not np.all(sizes > 0) or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
+        raise Refusal(Finding(name, "G11", "its affine is singular", mend))
+    axes = affine[:3, :3] / sizes
+    shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
+    if shear > SHEAR_TOLERANCE:
+        what = f"its affine has shear: the cosine between two axes is {shear:.3g}"
+        raise Refusal(Finding(name, "G13", what, "resample it onto a grid with right angles"))
+
+
+def _set_form(header: Any, form: str, affine: NDArray[Any]) -> None:
+    """Store an affine with the code that the form has."""
+    code = int(header[f"{form}_code"])
+    (header.set_sform if form == "sform" else header.set_qform)(affine, code)
+
+
+def _corner_gap(shape: tuple[int, ...], a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The largest distance, in mm, between a corner voxel's two places."""
+    corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in shape))])
+    return float(np.linalg.norm(corners @ (a - b).T[:, :3], axis=1).max())

@@ -1,0 +1,276 @@
+"""The one strict way to open a scan: whatever fails names the file and how to mend it.
+
+The whole gzip stream is read, its checksum and length are verified, and the bytes are compared
+with what the header announces before anything of that size is allocated. Rows F1 to F21 of the
+checks are decided here; where the voxels lie (rows G) in `stroke_nets.scans.geometry`.
+NIfTI-1 and NIfTI-2: https://nifti.nimh.nih.gov.
+"""
+
+import getpass
+import hashlib
+import logging
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.nifti1 import data_type_codes
+from nibabel.spatialimages import HeaderDataError
+from nibabel.volumeutils import apply_read_scaling
+from numpy.typing import NDArray
+
+from stroke_nets.scans.finding import Finding, Refusal
+from stroke_nets.scans.geometry import place, select_volume
+
+ENDINGS = (".nii.gz", ".nii")
+GZIP = b"\x1f\x8b"
+HEAD = 544  # bytes of the longer header, NIfTI-2, with its extension flag
+DENSEST = 1032  # deflate cannot pack more bytes than this into one
+PADDING = 1 << 16  # zero bytes that some programs write after the voxels
+CHUNK = 1 << 18  # bytes given to zlib at once
+DTYPES = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
+DTYPES |= {"float32", "float64"}
+AGAIN = "copy or download it again"
+
+logger = logging.getLogger(__name__)
+
+
+def is_nifti(path: Path | str) -> bool:
+    """Whether the file's name ends as a NIfTI file's does."""
+    return str(path).endswith(ENDINGS)
+
+
+def open_scan(path: Path | str, **options: Any) -> Any:
+    """Open a NIfTI file, decode its voxels and log what is odd about it.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        options: those of `read_scan`.
+
+    Returns:
+        The `nibabel.Nifti1Image`, X x Y x Z, with its voxels in memory and its affine in mm. The
+        header keeps the file's own codes and unit of length.
+
+    Raises:
+        DataError: the file is missing, is not NIfTI, is cut short or damaged, or does not say
+            where its voxels lie.
+    """
+    image, notices = read_scan(path, **options)
+    for notice in notices:
+        logger.warning("%s", notice)
+    return image
+
+
+def read_scan(
+    path: Path | str,
+    *,
+    sha256: str | None = None,
+    volume: int | None = None,
+    orientation: str | None = None,
+) -> tuple[Any, list[Finding]]:
+    """Open a NIfTI file as `open_scan` does and return what is odd about it.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        sha256: the checksum that the stored bytes must have.
+        volume: which volume of a 4D file to take.
+        orientation: axis codes, such as ``RAS``, for a file that gives none.
+
+    Returns:
+        The image, and notices.
+
+    Raises:
+        Refusal: the file is not fit for use.
+    """
+    path = Path(path)
+    stored = _stored(path)
+    header = _header(path, _head(path, stored))
+    shape, dtype, offset = _layout(path, header)
+    need = offset + math.prod(shape) * dtype.itemsize
+    if need > len(stored) * DENSEST:
+        what = f"its header announces {shape} voxels, {need} bytes; the file has {len(stored)}"
+        raise _refusal(path, "F14", what, "export it again")
+    content = _inflate(path, stored, need) if path.name.endswith(".gz") else stored
+    _compare_size(path, content, need, offset)
+    voxels = np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F")
+    voxels = _scaled(path, header, np.require(voxels, dtype.newbyteorder("="), ["A", "W"]))
+    if sha256 is not None and hashlib.sha256(stored.data).hexdigest() != sha256:
+        mend = "restore the file, or write the manifest again"
+        raise _refusal(path, "D9", "its SHA-256 is not the manifest's: the file changed", mend)
+    voxels, notices = select_volume(str(path), voxels, volume)
+    affine, more = place(str(path), header, voxels.shape, orientation)
+    kind = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
+    return kind(voxels, affine, header), notices + more
+
+
+def announced_shape(path: Path | str) -> tuple[int, ...]:
+    """The shape that a file's header announces; nothing of that size is allocated.
+
+    Raises:
+        Refusal: the file is missing or has no usable header.
+    """
+    path = Path(path)
+    return _layout(path, _header(path, _head(path, _stored(path))))[0]
+
+
+def sha256(path: Path | str) -> str:
+    """The SHA-256 checksum of a file, in hex."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _refusal(path: Path, row: str, what: str, mend: str) -> Refusal:
+    return Refusal(Finding(str(path), row, what, mend))
+
+
+def _stored(path: Path) -> NDArray[np.uint8]:
+    """The file's bytes, as stored (rows F8, F9, F12, F13, F21)."""
+    try:
+        if path.is_dir():
+            raise _refusal(path, "F12", "a folder, not a file", "give the scan inside it")
+        stored = np.fromfile(path, np.uint8)  # twice as fast as bytes, and writable
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            to = path.readlink()
+            annex = ".git/annex/objects" in to.as_posix()
+            mend = f"run 'datalad get {path.name}'" if annex else "restore what it points to"
+            row = "F9" if annex else "F12"
+            raise _refusal(path, row, f"a link to {to}, which is not there", mend) from error
+        mend = "check the path or the manifest"
+        raise _refusal(path, "F12", "no such file", mend) from error
+    except PermissionError as error:
+        what = f"permission denied for user {getpass.getuser()}"
+        raise _refusal(path, "F21", what, "give the user read access") from error
+    except OSError as error:
+        raise _refusal(path, "F12", f"cannot be read ({error.strerror})", AGAIN) from error
+    if not is_nifti(path):
+        mend = f"give a file that ends in {' or '.join(ENDINGS)}"
+        raise _refusal(path, "F13", "not named as a NIfTI file", mend)
+    if not stored.size:
+        raise _refusal(path, "F8", "0 bytes", AGAIN)
+    return stored
+
+
+def _head(path: Path, stored: NDArray[np.uint8]) -> bytes:
+    """The first bytes of the uncompressed file (rows F5, F9 to F11)."""
+    zipped, start = path.name.endswith(".gz"), stored[:HEAD].tobytes()
+    if not zipped and start.startswith(GZIP):
+        raise _refusal(path, "F11", "compressed with gzip", f"rename it to {path.name}.gz")
+    if zipped and _is_header(start):
+        mend = f"rename it to {path.name.removesuffix('.gz')}"
+        raise _refusal(path, "F10", "plain NIfTI, not compressed", mend)
+    if not (start.startswith(GZIP) if zipped else _is_header(start)):
+        raise _stand_in(path, start)
+    try:
+        return zlib.decompressobj(wbits=31).decompress(stored.data, HEAD) if zipped else start
+    except zlib.error as error:
+        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+
+
+def _is_header(head: bytes) -> bool:
+    """Whether bytes start with the size of a NIfTI header, in either byte order."""
+    return any(int.from_bytes(head[:4], order) in (348, 540) for order in ("little", "big"))
+
+
+def _stand_in(path: Path, start: bytes) -> Refusal:
+    """What lies there in place of a scan (row F9), or that it is none (row F17)."""
+    start = start.lstrip()
+    if start.startswith(b"version https://git-lfs"):
+        return _refusal(path, "F9", "a git-lfs pointer, not the scan", "run 'git lfs pull'")
+    if b"annex/objects/" in start:
+        mend = f"run 'datalad get {path.name}'"
+        return _refusal(path, "F9", "a git-annex pointer, not the scan", mend)
+    if start[:1] == b"<":
+        return _refusal(path, "F9", "a web page, not a NIfTI scan", "log in and download it again")
+    return _refusal(path, "F17", "not a NIfTI file", "export it as NIfTI again")
+
+
+def _inflate(path: Path, stored: NDArray[np.uint8], need: int) -> NDArray[np.uint8]:
+    """Decompress a gzip file of one or more members to its end (rows F1, F3 to F5, F7).
+
+    No more than ``need`` bytes and some padding are taken from it.
+    """
+    content, start, total = np.empty(need + PADDING, np.uint8), 0, 0
+    while stored[start : start + 2].tobytes() == GZIP:
+        member = zlib.decompressobj(wbits=31)
+        while start < len(stored) and not member.eof:
+            try:
+                piece = member.decompress(
+                    stored.data[start : start + CHUNK], len(content) + 1 - total
+                )
+            except zlib.error as error:
+                row = "F5" if "check" not in str(error) or "header" in str(error) else "F4"
+                raise _refusal(path, row, f"damaged ({error})", AGAIN) from error
+            if total + len(piece) > len(content):
+                what = f"it holds more than the {need} bytes that its header announces"
+                raise _refusal(path, "F7", what, "export it again")
+            content[total : total + len(piece)] = np.frombuffer(piece, np.uint8)
+            start, total = min(start + CHUNK, len(stored)), total + len(piece)
+        start -= len(member.unused_data)
+        if not member.eof:
+            row = "F1" if total < need else "F3"
+            what = f"cut short: it has {total} of {need} bytes and lacks the end of the stream"
+            raise _refusal(path, row, what, AGAIN)
+    if stored[start:].any():
+        what = f"{len(stored) - start} bytes after the compressed scan that are no part of it"
+        raise _refusal(path, "F7", what, AGAIN)
+    return content[:total]
+
+
+def _compare_size(path: Path, content: NDArray[np.uint8], need: int, offset: int) -> None:
+    """Refuse another number of bytes than the header announces (rows F1, F2, F7, F16)."""
+    have = len(content)
+    if have < offset:
+        what = f"its voxels would start at byte {offset}, past its end at {have}"
+        raise _refusal(path, "F16", what, "export it again")
+    if have < need:
+        row = "F1" if path.name.endswith(".gz") else "F2"
+        raise _refusal(path, row, f"cut short: it has {have} of {need} bytes", AGAIN)
+    if content[need:].any():
+        what = f"{have - need} bytes after its voxels that its header does not announce"
+        raise _refusal(path, "F7", what, "export it again")
+
+
+def _scaled(path: Path, header: Any, voxels: NDArray[Any]) -> NDArray[Any]:
+    """The voxels, scaled as the header says."""
+    try:
+        slope, inter = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise _refusal(path, "F17", f"unusable scaling ({error})", "export it again") from error
+    return apply_read_scaling(voxels, slope, inter) if slope is not None else voxels
+
+
+def _header(path: Path, head: bytes) -> Any:
+    """The header, as stored (row F17)."""
+    first = int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")
+    if 348 in first and head[344:348] == b"n+1\0":
+        return nib.Nifti1Header(head[:348], check=False)
+    if 540 in first and head[4:12] == b"n+2\0\r\n\x1a\n" and len(head) >= 540:
+        return nib.Nifti2Header(head[:540], check=False)
+    if head[344:348] == b"ni1\0":
+        what = "the header of a .hdr/.img pair"
+        raise _refusal(path, "F17", what, "export the scan as one NIfTI file")
+    raise _refusal(path, "F17", "not a NIfTI file: bad magic", "export it as NIfTI again")
+
+
+def _layout(path: Path, header: Any) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Shape, type and first byte of the voxels (rows F15, F16, F18, G3)."""
+    ndim = int(header["dim"][0])
+    shape = tuple(int(n) for n in header["dim"][1 : ndim + 1])
+    if not 1 <= ndim <= 7 or min(shape) < 1:
+        what = f"impossible dimensions {[int(n) for n in header['dim']]}"
+        raise _refusal(path, "F15", what, "export it again")
+    if ndim not in (3, 4):
+        raise _refusal(path, "G3", f"{ndim}D, of shape {shape}", "save it as a 3D volume")
+    code = int(header["datatype"])
+    name = data_type_codes.label[code] if code in data_type_codes.label else f"code {code}"
+    if name not in DTYPES:
+        mend = "export one real number per voxel"
+        raise _refusal(path, "F18", f"its voxels are of type {name}", mend)
+    offset = float(header["vox_offset"])
+    if not math.isfinite(offset) or offset < header.single_vox_offset:
+        what = f"its voxels would start at byte {offset:g}, inside the header"
+        raise _refusal(path, "F16", what, "export it again")
+    return shape, header.get_data_dtype(), int(offset)

@@ -1,0 +1,56 @@
+"""Write a mask as the scan's own twin: same grid, affine, form codes and units."""
+
+import gzip
+import os
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.data import NibabelWriter
+
+from stroke_nets.scans.geometry import unit_mm
+from stroke_nets.scans.reader import ENDINGS
+
+
+def mask_path(folder: Path, scan: str, postfix: str = "pred") -> Path:
+    """Where MONAI's ``SaveImaged`` puts the mask of a scan, whose path is relative to the data."""
+    ending = next(e for e in ENDINGS if scan.endswith(e))
+    return folder / f"{scan.removesuffix(ending)}_{postfix}.nii.gz"
+
+
+class HeaderWriter(NibabelWriter):
+    """MONAI's NIfTI writer, which would set both form codes to 1 and drop the units.
+
+    A file appears under its name whole or not at all.
+    """
+
+    def set_metadata(
+        self, meta_dict: Mapping | None, resample: bool = True, **options: Any
+    ) -> None:
+        """Take the affine as MONAI does, and the codes and units of the scan's header."""
+        super().set_metadata(meta_dict, resample=resample, **options)
+        self.header = dict(meta_dict or {})
+
+    def write(self, filename: PathLike | str, verbose: bool = False, **obj_kwargs: Any) -> None:
+        """Write the mask to ``filename``, through a temporary file beside it."""
+        image = self.create_backend_obj(
+            self.data_obj, affine=self.affine, dtype=self.output_dtype, **obj_kwargs
+        )
+        affine = np.asarray(self.affine).astype(float)
+        affine[:3] /= unit_mm({"xyzt_units": self.header.get("xyzt_units", 2)})
+        image.set_sform(affine, code=int(self.header.get("sform_code", 1)))
+        image.set_qform(affine, code=int(self.header.get("qform_code", 1)))
+        image.header["xyzt_units"] = int(self.header.get("xyzt_units", 2))
+        path = Path(filename)
+        content = image.to_bytes()
+        if path.name.endswith(".gz"):
+            content = gzip.compress(content, compresslevel=1, mtime=0)  # equal masks, equal bytes
+        # Not named as a scan: what a killed process leaves is no mask to anyone.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)

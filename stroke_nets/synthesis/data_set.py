@@ -1,0 +1,200 @@
+"""Write simulated patients to a folder, laid out as ATLAS v2.0's training derivatives."""
+
+import functools
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+import stroke_nets
+from stroke_nets.datasets import manifest
+from stroke_nets.datasets.folds import size_balanced
+from stroke_nets.errors import UsageError
+from stroke_nets.files import whole, write_whole
+from stroke_nets.registration.template import TEMPLATE, template
+from stroke_nets.synthesis.masks import mask_files
+from stroke_nets.synthesis.patient import Design, lesion_source, simulate_patient
+
+RECIPE = 2  # raise it when a change alters any patient's voxels: old folders are then refused
+NAME = "Simulated chronic-stroke patients"
+LICENCE = (
+    "Derived from the ICBM 152 template, Copyright (C) 1993-2009 Louis Collins, McConnell Brain "
+    "Imaging Centre, Montreal Neurological Institute, McGill University: use, copy, modify and "
+    "distribute for any purpose and without fee, keeping this notice"
+)
+MNI152 = 4  # NIfTI-1 sform and qform code of MNI space
+
+
+def simulate(
+    out: Path,
+    subjects: int,
+    seed: int,
+    workers: int = 2,
+    folds: int = 5,
+    design: Design | None = None,
+) -> Path:
+    """Write a data set laid out as ATLAS v2.0's training derivatives.
+
+    Patients that ``out`` already holds whole are kept, so a stopped run is taken up again and a
+    data set is extended by asking for more.
+
+    Args:
+        out: folder to write; made if it does not exist.
+        subjects: number of patients.
+        seed: of the data set.
+        workers: processes, 1 for none beside this one; the result is the same for any number.
+        folds: cross-validation folds, balanced by lesion volume; patients whose lesions come from
+            one real mask share a fold.
+        design: the kind of patients; ``Design()`` if None.
+
+    Returns:
+        The manifest, ``out/manifest.json``.
+
+    Raises:
+        UsageError: if a number is out of range, or ``out`` holds anything but a simulated data set
+            of the same seed, design and recipe with at most ``subjects`` patients.
+    """
+    asked = {"subjects": subjects, "seed": seed, "workers": workers, "folds": folds}
+    for name, least in {"subjects": 1, "seed": 0, "workers": 1, "folds": 2}.items():
+        if asked[name] < least:
+            raise UsageError(f"{name} is {asked[name]}: give {least} or more")
+    design = design or Design()
+    if design.masks is not None:
+        mask_files(design.masks)
+    _claim(out, _generator(subjects, seed, design))
+    records = _make_all(out, subjects, seed, workers, design)
+    deal_by_source(records, folds, seed)
+    write_whole(out / "participants.tsv", _participants(records))
+    provenance = {
+        "command": f"stroke-nets simulate OUT --subjects {subjects} --seed {seed} --folds {folds}"
+        + _options(design),
+        "template": TEMPLATE,
+        "recipe": RECIPE,
+        "version": stroke_nets.__version__,
+    }
+    path = out / manifest.MANIFEST
+    manifest.write(path, name="simulated", licence=LICENCE, records=records, provenance=provenance)
+    return path
+
+
+def _claim(out: Path, wanted: dict[str, Any]) -> None:
+    """Write ``dataset_description.json``, or refuse a folder that holds something else."""
+    description = out / "dataset_description.json"
+    advice = "choose another folder or delete it"
+    if description.exists():
+        held = _recipe(description)
+        same = ("Seed", "Recipe", "Design")
+        if held is None or [held[k] for k in same] != [wanted[k] for k in same]:
+            asked = f"seed {wanted['Seed']}, {wanted['Design'] or 'default'} design"
+            raise UsageError(f"{out} holds another data set than {asked}: {advice}")
+        if held["Subjects"] > wanted["Subjects"]:
+            found = f"{held['Subjects']} patients, not {wanted['Subjects']}"
+            raise UsageError(f"{out} holds {found}: {advice}")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} holds something other than a simulated data set: {advice}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(description, json.dumps(_description(wanted), indent=2) + "\n")
+
+
+def _recipe(description: Path) -> dict[str, Any] | None:
+    """What ``_description`` recorded; None if another program wrote the file."""
+    try:
+        recipe = json.loads(description.read_text(encoding="utf-8"))["GeneratedBy"][0]
+        return recipe if {"Seed", "Recipe", "Design", "Subjects"} <= recipe.keys() else None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _options(design: Design) -> str:
+    """The command's options that ask for a design; empty for the default one."""
+    chosen = {
+        " --plain": design.plain,
+        " --no-skull": not design.skull,
+        f" --contrast {design.contrast}": design.contrast != "t1w",
+        f" --masks {design.masks and design.masks.name}": design.masks is not None,
+        f" --bend {design.bend}": design.bend != 1,
+    }
+    return "".join(option for option, asked in chosen.items() if asked)
+
+
+def _generator(subjects: int, seed: int, design: Design) -> dict[str, Any]:
+    """What made a data set; the same but for ``Subjects`` when it can be extended."""
+    return {
+        "Name": "stroke-nets simulate",
+        "Version": stroke_nets.__version__,
+        "Recipe": RECIPE,
+        "Seed": seed,
+        "Design": _options(design).strip(),
+        "Subjects": subjects,
+    }
+
+
+def _description(generator: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "Name": NAME,
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "License": LICENCE,
+        "GeneratedBy": [generator],
+    }
+
+
+def _participants(records: list[dict[str, Any]]) -> str:
+    """The text of ``participants.tsv``."""
+    rows = [f"{record['subject']}\t{record['lesion_voxels']}" for record in records]
+    return "\n".join(["participant_id\tlesion_voxels", *rows]) + "\n"
+
+
+def _make_all(
+    out: Path, subjects: int, seed: int, workers: int, design: Design
+) -> list[dict[str, Any]]:
+    """The manifest records of patients 1 to ``subjects``, in order."""
+    make = functools.partial(_make, out, seed, design)
+    patients = range(1, subjects + 1)
+    progress = functools.partial(tqdm, total=subjects, desc="simulate", unit="patient")
+    if workers == 1:
+        return list(progress(map(make, patients)))
+    spawn = multiprocessing.get_context("spawn")  # fork is unsafe once torch has started threads
+    with ProcessPoolExecutor(min(workers, subjects), mp_context=spawn) as pool:
+        return list(progress(pool.map(make, patients)))
+
+
+def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
+    """Write one patient, unless it is there, and return its manifest record."""
+    subject = f"sub-sim{index:04d}"
+    stem = f"{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
+    image, label = f"{stem}_T1w.nii.gz", f"{stem}_label-L_desc-T1lesion_mask.nii.gz"
+    if not ((out / image).exists() and (out / label).exists()):
+        (out / image).parent.mkdir(parents=True, exist_ok=True)
+        t1, mask = simulate_patient(seed, index, design)
+        _write_volume(out / image, t1)
+        _write_volume(out / label, mask)
+    record = manifest.describe(out, subject=subject, session="ses-1", image=image, label=label)
+    source = lesion_source(seed, index, design)
+    return record | ({} if source is None else {"lesion_source": source})
+
+
+def deal_by_source(records: list[dict[str, Any]], folds: int, seed: int) -> None:
+    """Give each record its fold, one for all that have the same ``lesion_source``."""
+    groups = [record.get("lesion_source", record["subject"]) for record in records]
+    volumes = dict.fromkeys(groups, 0)
+    for group, record in zip(groups, records, strict=True):
+        volumes[group] += record["lesion_voxels"]
+    dealt = dict(zip(volumes, size_balanced(list(volumes.values()), folds, seed), strict=True))
+    for group, record in zip(groups, records, strict=True):
+        record["fold"] = dealt[group]
+
+
+def _write_volume(path: Path, voxels: NDArray[Any]) -> None:
+    """Write a NIfTI file whole or not at all; its bytes hold no name and no time."""
+    volume = nib.Nifti1Image(voxels, template().affine)
+    volume.set_sform(template().affine, MNI152)
+    volume.set_qform(template().affine, MNI152)
+    volume.header.set_xyzt_units("mm")
+    with whole(path) as partial:
+        nib.save(volume, partial)

@@ -1,0 +1,159 @@
+"""One simulated patient, from the choice of a design to the scan and its mask."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from stroke_nets.registration.template import Box, uncrop
+from stroke_nets.synthesis.anatomy import bend_head, paint_head, sample_head
+from stroke_nets.synthesis.appearance import draw_contrast, paint_lesion
+from stroke_nets.synthesis.head import VENTRICLE, Float32, head
+from stroke_nets.synthesis.lesions import draw_volumes, lesion_weight
+from stroke_nets.synthesis.masks import bend_mask, bring_mask, mask_files
+from stroke_nets.synthesis.plain import plain_patient
+from stroke_nets.synthesis.scanner import scan
+from stroke_nets.synthesis.territories import LEFT, RIGHT, draw_territory
+
+
+@dataclass(frozen=True)
+class Design:
+    """What kind of patients to draw.
+
+    Args:
+        plain: the template's own voxels, brain only, dark lesions: quick to learn; every other
+            choice is then void.
+        skull: dura, skull and scalp around the brain; without, all but the brain is 0.
+        contrast: ``t1w``, or ``random`` intensities of all tissues.
+        masks: folder of real lesion masks in MNI space to take lesions from; None to draw them.
+        bend: strength of the deformation; 0 leaves the anatomy on the template.
+    """
+
+    plain: bool = False
+    skull: bool = True
+    contrast: Literal["t1w", "random"] = "t1w"
+    masks: Path | None = None
+    bend: float = 1.0
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """What one patient has suffered; every lesion of a patient has the same age."""
+
+    volumes: list[int]  # of the lesions, in voxels
+    sides: list[int]  # LEFT or RIGHT, of each
+    chronic: bool  # else subacute
+    mask: Path | None = None  # the real mask that is the lesion
+    mirrored: bool = False  # whether it is turned left to right
+
+
+def draw_stroke(rng: np.random.Generator, masks: Path | None = None) -> Stroke:
+    """The lesions of one patient, before they have shape and place.
+
+    Args:
+        rng: source of the draw.
+        masks: folder of real masks; None for lesions of log-normal volume.
+
+    Raises:
+        UsageError: ``masks`` holds no mask.
+    """
+    chronic = bool(rng.random() < 0.75)
+    volumes = draw_volumes(rng)
+    sides = rng.choice([LEFT, RIGHT], len(volumes)).tolist()
+    if masks is None or not volumes:
+        return Stroke(volumes, sides, chronic)
+    files = mask_files(masks)
+    mask = files[rng.integers(len(files))]
+    return Stroke(volumes, sides, chronic, mask, mirrored=bool(rng.random() < 0.5))
+
+
+def lesion_source(seed: int, index: int, design: Design) -> str | None:
+    """The real mask that one patient's lesion is taken from; None if it was drawn.
+
+    Patients with the same source have lesions of the same shape: they belong into one fold.
+    """
+    if design.plain:
+        return None
+    mask = draw_stroke(np.random.default_rng([seed, index, 1]), design.masks).mask
+    return mask.name if mask else None
+
+
+def simulate_patient(
+    seed: int, index: int, design: Design | None = None
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """One patient; the affine of both volumes is ``template().affine``.
+
+    Args:
+        seed: of the data set, not negative.
+        index: of the patient, not negative.
+        design: the kind of patient; ``Design()`` if None.
+
+    Returns:
+        T1w image (X, Y, Z), not negative, and lesion mask (X, Y, Z), 0 or 1.
+
+    Raises:
+        UsageError: ``design.masks`` holds no mask.
+        DataError: a mask cannot be read or does not meet the brain.
+    """
+    design = design or Design()
+    if design.plain:
+        return plain_patient(seed, index)
+    rng = np.random.default_rng([seed, index, 1])  # 1: not the stream of the plain patient
+    stroke, real = _with_mask(draw_stroke(rng, design.masks))
+    contrast = draw_contrast(rng, design.contrast)
+    source = bend_head(rng, design.bend, _swelling(rng, stroke))
+    image, label = sample_head(paint_head(rng, contrast, design.skull), source)
+    mask = np.zeros(image.shape, np.uint8)
+    for box, weight in _lesions(rng, stroke, real, source, label):
+        paint_lesion(rng, image, box, weight, contrast, stroke.chronic)
+        mask[box] |= weight > 0.5
+    voxels = scan(rng, image)
+    if not design.skull:
+        voxels[label < VENTRICLE] = 0
+    return uncrop(voxels, head().box), uncrop(mask, head().box)
+
+
+def _with_mask(stroke: Stroke) -> tuple[Stroke, NDArray[np.bool_] | None]:
+    """The stroke with volume and side of its real mask, and the mask in the template's space."""
+    if stroke.mask is None:
+        return stroke, None
+    real = bring_mask(stroke.mask, stroke.mirrored)
+    right = int(real[round(head().middle) :].sum()) > int(real.sum()) / 2
+    return replace(stroke, volumes=[int(real.sum())], sides=[RIGHT if right else LEFT]), real
+
+
+def _swelling(rng: np.random.Generator, stroke: Stroke) -> tuple[float, float]:
+    """By how many mm the left and right ventricles' walls move outwards for the lesions.
+
+    A chronic lesion leaves room that the ventricle fills; a subacute one presses on it.
+    """
+    moved = {LEFT: 0.0, RIGHT: 0.0}
+    for voxels, side in zip(stroke.volumes, stroke.sides, strict=True):
+        pull = rng.uniform(0.02, 0.07) if stroke.chronic else rng.uniform(-0.04, 0)
+        moved[side] += float(pull * voxels ** (1 / 3))
+    return moved[LEFT], moved[RIGHT]
+
+
+def _lesions(
+    rng: np.random.Generator,
+    stroke: Stroke,
+    real: NDArray[np.bool_] | None,
+    source: Float32,
+    label: NDArray[np.uint8],
+) -> Iterator[tuple[Box, NDArray[np.floating]]]:
+    """The box and weights of each lesion, outside the ventricles and the lesions before it."""
+    if real is not None:
+        bent = bend_mask(real, source) * (label >= VENTRICLE)
+        box = ndimage.find_objects((bent > 0).astype(np.int8))[0]
+        yield box, bent[box]
+        return
+    free = label >= LEFT
+    for voxels, side in zip(stroke.volumes, stroke.sides, strict=True):
+        here = free & ((label >= RIGHT) == (side == RIGHT))
+        box, weight = lesion_weight(rng, voxels, here, home=label == side + draw_territory(rng))
+        free[box] &= weight <= 0.5
+        yield box, weight

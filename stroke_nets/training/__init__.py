@@ -1,0 +1,1 @@
+"""The Ignite pieces of a training: its data, checkpoints, progress, processes and numerics."""

@@ -1,0 +1,199 @@
+"""Decoded volumes kept on disk, memory-mapped, and never trusted further than their checksums.
+
+An entry is a folder, named by what its arrays were made from: the bytes of the source files, the
+transform's settings, the code that decodes, and the versions of this package and MONAI. It holds
+one ``.npy`` for each array and ``entry.json`` with their SHA-256. Whatever is not exactly that is
+made again. An entry is made under a temporary name and renamed, so several processes may share a
+cache. Nothing in it is ever unpickled.
+"""
+
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+
+import stroke_nets
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.scans.reader import sha256
+
+Arrays = dict[str, np.ndarray]
+ENTRY = "entry.json"
+DAY = 86400  # seconds; what an interrupted process left is swept when it is older
+CODE = (
+    "training/cache.py",
+    "scans/geometry.py",
+    "scans/reader.py",
+    "scans/voxels.py",
+    "transforms/*.py",
+)
+
+
+class VolumeCache:
+    """Arrays made from source files by one transform.
+
+    Args:
+        folder: made if need be; for this user only (mode 0700).
+        transform: deterministic; its settings are part of every key.
+
+    Raises:
+        UsageError: the folder belongs to another user.
+    """
+
+    def __init__(self, folder: Path, transform: Callable) -> None:
+        """Open the folder and sweep what interrupted processes left there."""
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.chmod(0o700)
+        except PermissionError as error:
+            what = "belongs to another user; give another --cache_dir"
+            raise UsageError(f"cache_dir {folder}: {what}") from error
+        self.recipe = (
+            f"{stroke_nets.__version__} {monai.__version__} {_code()} {settings(transform)}"
+        )
+        for left in folder.glob(".*.tmp"):
+            with contextlib.suppress(FileNotFoundError):  # another process has finished it
+                if time.time() - left.stat().st_mtime > DAY:
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def get(
+        self, sources: Sequence[Path], make: Callable[[], Mapping[str, np.ndarray]], about: str = ""
+    ) -> Arrays:
+        """The memory-mapped arrays of some files, made if they are not there or not sound.
+
+        Args:
+            sources: the files that they are made from.
+            make: makes them; whatever it raises about an unfit source passes through.
+            about: whatever else they depend on.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        key = hashlib.sha256(f"{self.recipe} {about} {[*map(_digest, sources)]}".encode())
+        entry = self.folder / key.hexdigest()[:40]
+        return _sound(entry) or self._write(entry, make())
+
+    def _write(self, entry: Path, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        """Put an entry into its place, whole; its arrays, mapped wherever their files end up."""
+        temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=self.folder))
+        try:
+            files = {name: temporary / f"{name}.npy" for name in arrays}
+            for name, file in files.items():
+                np.save(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+            sums = {name: sha256(file) for name, file in files.items()}
+            (temporary / ENTRY).write_text(json.dumps(sums))
+            written = _mapped(files)
+            _put(temporary, entry)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            need = sum(array.nbytes for array in arrays.values()) / 1e6
+            free = shutil.disk_usage(self.folder).free / 1e6
+            raise DataError(
+                f"cache_dir {self.folder}: the disk is full: {need:.0f} MB are needed for this "
+                f"scan, {free:.0f} MB are free; make room or give another --cache_dir"
+            ) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return written
+
+
+def _put(temporary: Path, entry: Path) -> None:
+    """Rename a finished entry into its place, unless another process was faster."""
+    if entry.exists() and _sound(entry) is None:
+        aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=entry.parent))
+        with contextlib.suppress(FileNotFoundError):  # another process did it
+            os.replace(entry, aside)
+        shutil.rmtree(aside)
+    try:
+        os.replace(temporary, entry)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def _sound(entry: Path) -> Arrays | None:
+    """An entry's arrays, if every byte is as it was written."""
+    try:
+        sums = json.loads((entry / ENTRY).read_text())
+        files = {name: entry / f"{name}.npy" for name in sums}
+        if any(sha256(file) != sums[name] for name, file in files.items()):
+            return None
+        return _mapped(files)
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None  # missing, or damaged in any way: it is made again
+
+
+def _mapped(files: Mapping[str, Path]) -> Arrays:
+    return {n: np.load(file, mmap_mode="r", allow_pickle=False) for n, file in files.items()}
+
+
+def _digest(source: Path) -> str:
+    try:
+        return sha256(source)
+    except OSError as error:
+        return str(error)  # whoever reads it says what is wrong
+
+
+def _code() -> str:
+    """Checksum of the code that decodes: a changed transform is another one."""
+    root = Path(stroke_nets.__file__).parent
+    files = sorted(file for pattern in CODE for file in root.glob(pattern))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _references(function: types.FunctionType) -> dict[str, Any]:
+    """What ``@`` stands for in a configuration's lambda: MONAI keeps it among the globals."""
+    known = function.__globals__.get("__local_refs", {})
+    return {name: known[name] for name in function.__code__.co_consts if name in known}
+
+
+def settings(thing: Any) -> str:
+    """Everything that decides what a transform does, as text that no run or seed changes.
+
+    MONAI's ``pickle_hashing`` takes in the random state of every ``Compose``, which differs in
+    each process.
+
+    Args:
+        thing: a transform, and whatever it holds.
+    """
+    if isinstance(thing, np.random.RandomState | np.random.Generator):
+        return "random"
+    if isinstance(thing, Mapping):  # a thread's notes (MONAI's _tracing) appear when it is used
+        kept = {k: value for k, value in thing.items() if not isinstance(value, threading.local)}
+        return str(sorted((str(key), settings(value)) for key, value in kept.items()))
+    if isinstance(thing, set | frozenset):
+        return str(sorted(map(settings, thing)))
+    if isinstance(thing, list | tuple):
+        return str([*map(settings, thing)])
+    if isinstance(thing, functools.partial):
+        return settings([thing.func, thing.args, thing.keywords])
+    if isinstance(thing, types.MethodType):
+        return settings([thing.__func__, thing.__self__])
+    if isinstance(thing, types.FunctionType):  # what it computes, not where it lies in memory
+        closed = [cell.cell_contents for cell in thing.__closure__ or ()]
+        given = [thing.__defaults__, thing.__kwdefaults__]
+        return settings([thing.__code__, closed, given, _references(thing)])
+    if isinstance(thing, types.CodeType):
+        return settings([thing.co_code.hex(), thing.co_names, thing.co_consts])
+    if hasattr(thing, "__qualname__"):  # a class or a built-in function
+        return f"{thing.__module__}.{thing.__qualname__}"
+    if hasattr(thing, "__array__"):
+        array = np.asarray(thing)
+        return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    state = getattr(thing, "__dict__", None)
+    told = repr(thing) if state is None else settings(state)
+    return f"{type(thing).__module__}.{type(thing).__qualname__} {told}"

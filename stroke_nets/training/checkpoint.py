@@ -1,0 +1,233 @@
+"""Checkpoints of a training: the one reader of weights, and the handler that saves and resumes."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.runs.interruption import stop_on_signals
+from stroke_nets.training import checkpoint_file
+from stroke_nets.training.nnunet_weights import from_nnunet
+from stroke_nets.training.randomness import random_state, set_random_state
+
+
+def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
+    """A checkpoint's weights, if they are this network's. Nothing in the file is executed.
+
+    Args:
+        path: a checkpoint of a run, a bare state dict, published ``.safetensors`` (halves become
+            float32), or nnU-Net v2's ``checkpoint_final.pth``.
+        network: may be on the meta device.
+
+    Raises:
+        UsageError: no such file.
+        DataError: it is damaged, cannot be read, or holds the weights of another network.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
+    saved = checkpoint_file.read(Path(path))
+    if not isinstance(saved, dict):
+        raise DataError(f"checkpoint {path}: holds no weights; give one of a training")
+    if "network_weights" in saved:
+        return from_nnunet(saved["network_weights"], network, str(path))
+    weights = saved.get("network", saved)
+    wanted, found = _shapes(network.state_dict()), _shapes(weights)
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            raise DataError(
+                f"checkpoint {path}: of another network: {name} is {found.get(name, 'missing')}, "
+                f"wanted {wanted.get(name, 'none')}; give the overlay and widths of its training"
+            )
+    return dict(weights)
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+
+
+def load_network(network: nn.Module, path: str | Path) -> nn.Module:
+    """A copy of a network with a checkpoint's weights, in evaluation mode.
+
+    Args:
+        network: on the meta device, where it takes no memory.
+        path: a checkpoint of a run.
+
+    Raises:
+        UsageError: no such file.
+        DataError: it cannot be read, or holds the weights of another network.
+    """
+    loaded = copy.deepcopy(network)
+    loaded.load_state_dict(load_weights(path, network), assign=True)
+    return loaded.eval()
+
+
+class AtomicCheckpoint:
+    """Save the whole state after every epoch; go on from it, bit for bit on a CPU.
+
+    ``epoch_<k>.pt`` are the last epochs' states and the best one's; ``last.pt`` and ``best.pt``
+    name two of them. An epoch that was interrupted is done again from its start: its randomness is
+    a function of the seed and its number (`randomness.SeedEachEpoch`), the sampler's order too.
+
+    Args:
+        save_dir: the run's ``checkpoints`` folder.
+        save_dict: what to save, by name: network, optimizer, lr_scheduler.
+        evaluator: validation engine; ``best.pt`` follows its key metric (higher is better).
+        resume: go on from the newest whole checkpoint, if there is one.
+        config_hash: of the configuration, which must be that of the checkpoint.
+        keep: how many epochs' states are kept.
+    """
+
+    def __init__(
+        self,
+        save_dir: str,
+        save_dict: Mapping[str, Any],
+        evaluator: Engine | None = None,
+        *,
+        resume: bool = False,
+        config_hash: str = "",
+        keep: int = 2,
+    ) -> None:
+        """Store the options; nothing is read or written yet."""
+        self.save_dir, self.save_dict, self.evaluator = Path(save_dir), dict(save_dict), evaluator
+        self.resume, self.config_hash, self.keep = resume, config_hash, keep
+        self.saved_epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self._say(f"saved {self._saved()}"))
+
+    def _start(self, engine: Engine) -> None:
+        if idist.get_rank() == 0:
+            checkpoint_file.sweep(self.save_dir)
+        if self.resume:
+            self._restore(engine)
+        stop_on_signals(
+            lambda: f"{self._saved()}; epoch {engine.state.epoch} is done again by --resume true"
+        )
+
+    def _save(self, engine: Engine) -> None:
+        if idist.get_rank() != 0:
+            return
+        self._require_finite(engine.state.epoch)
+        state = {name: _plain(part).state_dict() for name, part in self.save_dict.items()}
+        state |= {"trainer": _progress(engine), "random": random_state()}
+        state |= {"config_hash": self.config_hash}
+        if self.evaluator is not None:
+            state["evaluator"] = _progress(self.evaluator)
+        if getattr(engine, "scaler", None) is not None:  # MONAI's trainer has one under AMP
+            state["scaler"] = engine.scaler.state_dict()  # type: ignore[attr-defined]
+        checkpoint_file.save(checkpoint_file.epoch_file(self.save_dir, engine.state.epoch), state)
+        self._name(engine.state.epoch)
+
+    def _restore(self, engine: Engine) -> None:
+        found = self._newest_whole()
+        if found is None:
+            return
+        path, saved = found
+        for name in [*self.save_dict, "trainer", "random", "config_hash"]:
+            if name not in saved:
+                raise UsageError(
+                    f"checkpoint {path}: holds no {name}, so that training cannot go on from it; "
+                    "it can predict (--checkpoint); train again with --overwrite true"
+                )
+        if saved["config_hash"] != self.config_hash:
+            raise UsageError(
+                f"checkpoint {path}: of another configuration; give the options of its training"
+            )
+        for name, part in self.save_dict.items():
+            _plain(part).load_state_dict(saved[name])
+        _advance(engine, saved["trainer"])
+        if self.evaluator is not None:
+            _advance(self.evaluator, saved["evaluator"])
+        if getattr(engine, "scaler", None) is not None:
+            engine.scaler.load_state_dict(saved["scaler"])  # type: ignore[attr-defined]
+        set_random_state(saved["random"])
+        self._say(f"resuming after epoch {engine.state.epoch} ({path})")
+        if idist.get_rank() == 0:
+            self._name(engine.state.epoch)
+
+    def _newest_whole(self) -> tuple[Path, dict[str, Any]] | None:
+        paths = checkpoint_file.newest_first(self.save_dir)
+        for path in paths:
+            try:
+                return path, checkpoint_file.read(path)
+            except DataError as error:
+                self._say(f"{error}; falling back to the checkpoint before it")
+        if paths:
+            raise DataError(
+                f"checkpoints in {self.save_dir}: none is whole; train again with --overwrite true"
+            )
+        return None
+
+    def _name(self, epoch: int) -> None:
+        """Give the last and the best state their names, and delete the older ones."""
+        last = checkpoint_file.epoch_file(self.save_dir, epoch)
+        best = checkpoint_file.epoch_file(self.save_dir, self._best_epoch())
+        if best.is_file():
+            checkpoint_file.point(self.save_dir / checkpoint_file.BEST, best)
+        if last.is_file():
+            checkpoint_file.point(self.save_dir / checkpoint_file.LAST, last)
+        for path in checkpoint_file.newest_first(self.save_dir)[self.keep :]:
+            if path not in (last, best):
+                checkpoint_file.remove(path)
+        self.saved_epoch = epoch
+
+    def _best_epoch(self) -> int:
+        state: Any = self.evaluator and self.evaluator.state
+        return -1 if state is None else int(state.best_metric_epoch)
+
+    def _require_finite(self, epoch: int) -> None:
+        for name, value in _plain(self.save_dict["network"]).state_dict().items():
+            if not torch.isfinite(value).all():
+                raise DataError(
+                    f"checkpoint of epoch {epoch}: not saved, for {name} is no longer finite; "
+                    "lower --learning_rate; the one before is kept"
+                )
+
+    def _saved(self) -> str:
+        if self.saved_epoch == 0:
+            return "nothing yet"
+        text = f"{self.save_dir / checkpoint_file.LAST} (epoch {self.saved_epoch})"
+        if self._best_epoch() > 0 and self.evaluator is not None:
+            state: Any = self.evaluator.state  # MONAI adds its attributes at run time
+            text += (
+                f" and {self.save_dir / checkpoint_file.BEST} (epoch {state.best_metric_epoch}, "
+                f"{state.key_metric_name} {state.best_metric:.3f})"
+            )
+        return text
+
+    def _say(self, text: str) -> None:
+        if idist.get_rank() == 0:
+            print(text, flush=True)
+
+
+def _plain(part: Any) -> Any:
+    """A network out of its wrapper for many devices; anything else as it is."""
+    return part.module if isinstance(part, nn.parallel.DistributedDataParallel) else part
+
+
+def _progress(engine: Engine) -> dict[str, Any]:
+    """How far an engine has come, in plain numbers."""
+    state: Any = engine.state
+    return {
+        "epoch": state.epoch,
+        "iteration": state.iteration,
+        "epoch_length": state.epoch_length,
+        "max_epochs": state.max_epochs,
+        "best_metric": float(state.best_metric),
+        "best_metric_epoch": state.best_metric_epoch,
+    }
+
+
+def _advance(engine: Engine, progress: Mapping[str, Any]) -> None:
+    """Bring an engine as far; for how many epochs it runs is its own option."""
+    for name in ("epoch", "iteration", "best_metric", "best_metric_epoch"):
+        setattr(engine.state, name, progress[name])

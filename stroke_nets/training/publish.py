@@ -1,0 +1,52 @@
+"""Publish weights: ``models/<overlay>.safetensors``, described in ``weights.json``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from stroke_nets.bundle_folders import LISTED, published
+from stroke_nets.files import whole
+from stroke_nets.scans.reader import sha256
+from stroke_nets.training.checkpoint import load_weights
+
+
+def publish(
+    checkpoint: Path, network: nn.Module, models: Path, overlay: str, **about: Any
+) -> dict[str, Any]:
+    """Write a checkpoint's weights in half precision and enter them in the list beside them.
+
+    The same checkpoint gives the same bytes.
+
+    Args:
+        checkpoint: of a training.
+        network: whose weights they are; may be on the meta device.
+        models: the bundle's ``models`` folder.
+        overlay: that the training lay over the bundle; names the file.
+        about: ``trained_on``, ``date``, ``dice_simulated`` and, if tried, ``dice_real``.
+
+    Returns:
+        The entry of the list.
+
+    Raises:
+        UsageError: no such checkpoint.
+        DataError: it holds the weights of another network.
+    """
+    weights = load_weights(checkpoint, network)
+    halves = {k: v.half() if v.dtype == torch.float32 else v for k, v in weights.items()}
+    file = models / f"{overlay}.safetensors"
+    _write(file, save({name: halves[name].contiguous() for name in sorted(halves)}))
+    entry = {"file": file.name, "overlay": overlay, "sha256": sha256(file), **about}
+    others = [e for e in published(models.parent) if e["file"] != file.name]
+    entries = sorted([*others, entry], key=lambda e: str(e["file"]))
+    _write(models.parent / LISTED, (json.dumps(entries, indent=2) + "\n").encode())
+    return entry
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        partial.write_bytes(content)

@@ -1,0 +1,163 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from stroke_nets.errors import UsageError
+from stroke_nets.inference import backend
+from stroke_nets.inference.backend import BackendInferer, compiled, fingerprint, with_backend
+from stroke_nets.inference.ensemble import EnsembleInferer
+from stroke_nets.inference.sliding_patch import PatchInferer
+from stroke_nets.networks.ensemble import Ensemble
+
+SHAPE = (2, 1, 8, 8, 8)
+
+
+class Tiny(nn.Module):
+    """The layers of a U-Net's stage."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.convs = nn.Sequential(
+            nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True), nn.LeakyReLU()
+        )
+        self.head = nn.Conv3d(4, 2, 1)
+
+    def forward(self, image):
+        return self.head(self.convs(image))
+
+
+@pytest.fixture
+def network():
+    return Tiny().eval()
+
+
+@pytest.fixture
+def batch():
+    return torch.rand(3, *SHAPE[1:], generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=["compile", "openvino"])
+def compiling(request):
+    if request.param == "openvino":
+        pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    elif shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    return request.param
+
+
+def test_compiled_networks_agree_and_are_kept(network, batch, tmp_path, compiling, monkeypatch):
+    run = compiled(network, SHAPE, compiling, tmp_path, precision="float32")
+    with torch.no_grad():
+        expected = network(batch)
+    # three samples by batches of two; float32 sums in another order
+    torch.testing.assert_close(run(batch), expected, rtol=1e-4, atol=1e-5)
+    (kept,) = tmp_path.iterdir()
+    assert kept.suffix == f".{compiling}"
+    monkeypatch.setattr(torch.export, "export", None)  # not to be compiled again
+    monkeypatch.setattr(torch.compiler, "save_cache_artifacts", None)
+    again = compiled(network, SHAPE, compiling, tmp_path, precision="float32")
+    torch.testing.assert_close(again(batch), run(batch))
+    assert [*tmp_path.iterdir()] == [kept]
+    assert not sys.modules.get("openvino_telemetry")
+
+
+def test_a_damaged_file_is_made_again(network, batch, tmp_path, caplog):
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    file = tmp_path / f"{fingerprint(network, SHAPE, False)}.openvino"
+    file.write_bytes(b"no model")
+    run = compiled(network, SHAPE, "openvino", tmp_path, precision="float32")
+    assert run(batch).shape == (3, 2, 8, 8, 8)
+    assert "compiling again" in caplog.text
+    assert file.stat().st_size > 1000
+
+
+def test_torch_is_the_network_itself(network, batch):
+    run = compiled(network.train(), SHAPE, "torch", precision="float32")
+    with torch.no_grad():
+        assert torch.equal(run(batch), network.eval()(batch))
+
+
+def test_bfloat16_is_near_and_returns_float32(network, batch):
+    run = compiled(network, SHAPE, "torch", precision="bfloat16")
+    with torch.no_grad():
+        expected = Tiny().eval()(batch)
+    found = run(batch)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, expected)
+    # 8 bits of mantissa: 2^-8 of values up to about 2
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.03)
+
+
+def test_the_fingerprint_follows_weights_code_shape_and_precision(network):
+    first = fingerprint(network, SHAPE, False)
+    assert fingerprint(Tiny().eval(), SHAPE, False) == first
+    assert fingerprint(network, SHAPE, True) != first
+    assert fingerprint(network, (1, *SHAPE[1:]), False) != first
+    network.convs[2].negative_slope = 0.2
+    other = fingerprint(network, SHAPE, False)
+    network.head.bias.data += 1
+    assert len({first, other, fingerprint(network, SHAPE, False)}) == 3
+
+
+def test_choices_are_checked(network, monkeypatch):
+    with pytest.raises(UsageError, match="did you mean openvino"):
+        compiled(network, SHAPE, "openvion")
+    with pytest.raises(UsageError, match="precision 'half'"):
+        compiled(network, SHAPE, "torch", precision="half")
+    with pytest.raises(UsageError, match="not on cuda"):
+        backend.choose_backend("openvino", torch.device("cuda"))
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"stroke-nets\[fast\]"):
+        with_backend(PatchInferer((8, 8, 8)), "openvino", "auto")
+    assert backend.choose_backend("auto", torch.device("cpu")) == "torch"
+
+
+def test_auto_precision_asks_the_processor(monkeypatch):
+    cpu = torch.device("cpu")
+    for able in ({"amx_bf16": True}, {"avx512_bf16": True}, {}, {"avx2": True}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: able)
+        assert backend.choose_bfloat16("auto", cpu) == ("avx2" not in able and bool(able))
+
+
+def test_an_inferer_runs_by_a_backend(network):
+    volume, plain = torch.rand(1, 1, 8, 9, 10), PatchInferer((8, 8, 8))
+    assert with_backend(plain, "torch", "float32") is plain
+    swept = BackendInferer(plain, "torch", "float32")(volume, network)
+    with torch.no_grad():
+        assert torch.equal(swept, plain(volume, network))
+
+
+def test_each_network_of_an_ensemble_runs_by_a_backend(monkeypatch):
+    built = []
+    monkeypatch.setattr(
+        backend, "compiled", lambda network, *_, **__: built.append(network) or network
+    )
+    inferer = with_backend(EnsembleInferer(PatchInferer((8, 8, 8))), "torch", "auto")
+    inferer(torch.rand(1, 1, 8, 9, 8), Ensemble([lambda: Tiny().eval()] * 3))
+    assert len({id(network) for network in built}) == len(built) == 3
+
+
+def test_signals_are_still_handled_when_compiled_networks_are_given_up():
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    program = """
+import os, signal
+import torch
+from stroke_nets.inference.backend import compiled
+networks = [torch.nn.Conv3d(1, count, 3).eval() for count in (1, 2)]
+first, second = (compiled(network, (1, 1, 4, 4, 4), "openvino") for network in networks)
+del first, second  # in this order: each core of OpenVINO would put back what it found
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

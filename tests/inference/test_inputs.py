@@ -1,0 +1,72 @@
+import pytest
+
+from stroke_nets.errors import UsageError
+from stroke_nets.inference.inputs import find_scans
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def test_a_bids_tree_gives_its_t1w_scans(tmp_path):
+    root = touch(
+        tmp_path / "raw",
+        "dataset_description.json",
+        "sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w.nii.gz",
+        "sub-1/ses-2/anat/sub-1_ses-2_FLAIR.nii.gz",
+        "sub-1/ses-2/anat/sub-1_ses-2_mask.nii.gz",
+        "sub-2/anat/sub-2_T1w.nii",
+        "derivatives/other/sub-2/anat/sub-2_T1w.nii.gz",
+    )
+    first, second = find_scans(root, root / "derivatives" / "ours")
+    assert first.stem == "sub-1_ses-2_acq-x"
+    assert first.folder.as_posix() == "sub-1/ses-2/anat"
+    assert first.source == "sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w.nii.gz"
+    assert second.stem == "sub-2"
+    assert second.folder.as_posix() == "sub-2/anat"
+
+
+def test_any_other_folder_gives_what_is_no_mask(tmp_path):
+    root = touch(tmp_path / "in", "scan 1.nii.gz", "scan 1_mask.nii.gz", "._scan 1.nii.gz", "a.txt")
+    touch(root / "out", "sub-scan1/anat/sub-scan1_desc-x_probseg.nii.gz")
+    (scan,) = find_scans(root, root / "out")
+    assert (scan.stem, scan.source) == ("sub-scan1", "scan 1.nii.gz")
+
+
+def test_files_of_one_name_take_the_names_of_their_folders(tmp_path):
+    root = touch(tmp_path / "in", "p1/T1.nii.gz", "p2/T1.nii.gz", "b.nii.gz")
+    stems = [scan.stem for scan in find_scans(root, tmp_path / "out")]
+    assert stems == ["sub-b", "sub-p1T1", "sub-p2T1"]
+
+
+def test_two_scans_with_outputs_of_one_name_are_refused(tmp_path):
+    root = touch(tmp_path / "in", "a/sub-1_T1w.nii.gz", "b/sub-1_T1w.nii.gz")
+    with pytest.raises(UsageError, match=r"b/sub-1_T1w.nii.gz: .* have the names of .*a/sub-1"):
+        find_scans(root, tmp_path / "out")
+
+
+def test_two_scans_with_one_name_on_the_template_are_refused(tmp_path):
+    names = ("sub-1_desc-x_T1w.nii.gz", "sub-1_space-MNI152NLin6Asym_desc-x_T1w.nii.gz")
+    with pytest.raises(UsageError, match="give each an OUT of its own"):
+        find_scans(touch(tmp_path / "in", *names), tmp_path / "out")
+
+
+def test_a_linked_subject_is_not_left_out(tmp_path):
+    touch(tmp_path, "store/sub-2_T1w.nii.gz", "in/sub-1/sub-1_T1w.nii.gz")
+    (tmp_path / "in" / "sub-2").symlink_to(tmp_path / "store")
+    scans = find_scans(tmp_path / "in", tmp_path / "out")
+    assert [scan.source for scan in scans] == ["sub-1/sub-1_T1w.nii.gz", "sub-2/sub-2_T1w.nii.gz"]
+
+
+def test_nothing_to_predict_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no such file or folder"):
+        find_scans(tmp_path / "no", tmp_path / "out")
+    with pytest.raises(UsageError, match="no file that ends in"):
+        find_scans(touch(tmp_path / "in", "a.txt"), tmp_path / "out")
+    with pytest.raises(UsageError, match=r"no sub-\*_T1w.nii.gz"):
+        find_scans(touch(tmp_path / "bids", "sub-1/sub-1_FLAIR.nii.gz"), tmp_path / "out")
+    with pytest.raises(UsageError, match="is or holds the input"):
+        find_scans(tmp_path / "in", tmp_path)

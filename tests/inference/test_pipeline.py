@@ -1,0 +1,280 @@
+"""The whole of ``predict`` on thinned simulated scans, which lie in MNI space."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import stroke_nets
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inference import outputs, pipeline, space
+from stroke_nets.inference.inputs import Scan
+from stroke_nets.inference.outputs import Names, staged
+from stroke_nets.inference.pipeline import find_device, spread
+from stroke_nets.registration.pipeline import Files
+from stroke_nets.registration.transform import Transform, save
+from stroke_nets.registration.volume import brain
+
+NAMES = ("mask.json", "mask.nii.gz", "probseg.nii.gz", "lesions.csv")
+
+
+def voxels(path):
+    return np.asanyarray(nib.load(path).dataobj)
+
+
+@pytest.fixture(scope="module")
+def done(runs, simulated, tmp_path_factory):
+    """Three simulated scans and a broken one, with flips; the error that this raises."""
+    root = tmp_path_factory.mktemp("predict")
+    scans = root / "in"
+    scans.mkdir()
+    for number in (1, 2):
+        image = nib.load(next(simulated.glob(f"sub-{number}/**/*_T1w.nii.gz")))
+        image.set_sform(image.affine, 2)
+        image.set_qform(image.affine, 0)
+        image.header.set_xyzt_units("mm", "sec")
+        nib.save(image, scans / f"patient {number}.nii.gz")
+    (scans / "broken.nii.gz").write_bytes(b"\x1f\x8b no scan")
+    options = {"checkpoint": runs["agmr_net"], "method": "agmr_net", "skip_registration": True}
+    with pytest.raises(DataError) as error:
+        stroke_nets.predict(scans, root / "out", tta=True, **options)
+    return scans, root / "out", options, error.value
+
+
+def test_one_bad_scan_does_not_stop_the_others(done):
+    _, out, _, error = done
+    assert error.exit_code == 3
+    first, second = str(error).splitlines()
+    assert first == f"1 of 3 scans failed; what could be done is in {out}"
+    assert second.startswith("broken.nii.gz: damaged")
+    summary = json.loads((out / "summary.json").read_text())
+    assert [case["subject"] for case in summary["cases"]] == ["sub-patient1", "sub-patient2"]
+    assert summary["failed"][0]["input"] == "broken.nii.gz"
+    assert not (out / "sub-broken").exists()
+
+
+def test_other_programs_files_are_passed_over(tmp_path):
+    anat = tmp_path / "sub-01[2]" / "anat"
+    (anat / ".partial_x").mkdir(parents=True)
+    for name in ("sub-01[2]_desc-brain_mask.json", ".partial_x/sub-01[2]_desc-y_mask.json"):
+        (anat / name).write_text("{}")
+    assert outputs.write_summary(tmp_path, [])["cases"] == []
+    (anat / "sub-01[2]_desc-z_mask.json").write_text("{")  # damaged: it may be ours
+    with pytest.raises(DataError, match="not a sidecar"):
+        outputs.write_summary(tmp_path, [])
+    scan = Scan(tmp_path / "x", "sub-01[2]/anat/x", "sub-01[2]")
+    names = outputs.Names(tmp_path, scan, "z", mni=False)
+    assert [path.name for path in names.present()] == ["sub-01[2]_desc-z_mask.json"]
+
+
+def test_a_case_has_the_agreed_files_and_nothing_else(done):
+    _, out, _, _ = done
+    description = json.loads((out / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    folder = out / "sub-patient1" / "anat"
+    wanted = [f"sub-patient1_desc-agmrnet_{name}" for name in (*NAMES, "uncertainty.nii.gz")]
+    pages = [f"sub-patient1_desc-agmrnet_{kind}.html" for kind in ("report", "viewer")]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*wanted, *pages])
+    assert pages[0] in (out / "index.html").read_text()
+    sidecar = json.loads((folder / wanted[0]).read_text())
+    assert sorted([*sidecar["Files"].values(), wanted[0]]) == sorted(wanted)
+    assert sidecar["GeneratedBy"] == [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
+    assert sidecar["Sources"] == ["patient 1.nii.gz"]
+    assert len(sidecar["Weights"][0]["sha256"]) == 64
+    assert str(out) not in json.dumps(sidecar)
+
+
+def test_masks_are_their_scans_twins_and_follow_the_probabilities(done):
+    scans, out, _, _ = done
+    folder = out / "sub-patient1" / "anat"
+    scan = nib.load(scans / "patient 1.nii.gz")
+    for name in ("mask", "probseg", "uncertainty"):
+        image = nib.load(folder / f"sub-patient1_desc-agmrnet_{name}.nii.gz")
+        np.testing.assert_allclose(image.affine, scan.affine)
+        assert image.shape == scan.shape
+        for field in ("sform_code", "qform_code"):
+            assert image.header[field] == scan.header[field]
+        assert image.header.get_xyzt_units()[0] == "mm"
+    mask = voxels(folder / "sub-patient1_desc-agmrnet_mask.nii.gz")
+    chance = voxels(folder / "sub-patient1_desc-agmrnet_probseg.nii.gz")
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, chance >= 0.5)
+    assert 0 < mask.mean() < 1  # random weights: somewhere
+    sidecar = json.loads((folder / "sub-patient1_desc-agmrnet_mask.json").read_text())
+    table = pd.read_csv(folder / "sub-patient1_desc-agmrnet_lesions.csv")
+    assert table["voxels"].sum() == mask.sum()
+    assert sidecar["Lesions"]["count"] == len(table)
+    # 4 x 4 x 16 mm; rows are rounded to 1e-4 ml
+    assert sidecar["Lesions"]["total_ml"] == pytest.approx(
+        mask.sum() * 0.256, abs=1e-4 * len(table)
+    )
+
+
+def test_what_is_there_is_kept_and_nothing_else_put_over_it(done, runs, capsys):
+    scans, out, options, _ = done
+    scan = scans / "patient 1.nii.gz"
+    sidecar = out / "sub-patient1" / "anat" / "sub-patient1_desc-agmrnet_mask.json"
+    before = sidecar.stat().st_mtime_ns
+    stroke_nets.predict(scan, out, tta=True, **options)
+    assert sidecar.stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="is there already; give --overwrite or another OUT"):
+        stroke_nets.predict(scan, out, **options)
+    assert sidecar.stat().st_mtime_ns == before
+    assert str(out) not in (out / "summary.json").read_text()  # it may be passed on
+    stroke_nets.predict(scan, out, overwrite=True, quiet=False, **options)
+    assert sidecar.stat().st_mtime_ns > before
+    assert not list(sidecar.parent.glob("*_uncertainty.nii.gz"))  # of the one that was replaced
+    assert "expected: " in capsys.readouterr().out
+
+
+def test_several_methods_are_averaged(runs, done, tmp_path):
+    scan = done[0] / "patient 2.nii.gz"
+    for name, file in runs.items():
+        stroke_nets.predict(scan, tmp_path, method=name, checkpoint=file, skip_registration=True)
+    both = list(runs)
+    options = {"method": both, "checkpoint": list(runs.values()), "skip_registration": True}
+    stroke_nets.predict(scan, tmp_path, **options)
+    stem = str(tmp_path / "sub-patient2" / "anat" / "sub-patient2_desc-")
+    one, two, mean, deviation = (
+        voxels(f"{stem}{name}.nii.gz")
+        for name in (
+            "agmrnet_probseg",
+            "mscsadefault_probseg",
+            "ensemble_probseg",
+            "ensemble_uncertainty",
+        )
+    )
+    # Each file is rounded to 0.001.
+    np.testing.assert_allclose(mean, (one + two) / 2, atol=0.0011)
+    np.testing.assert_allclose(deviation, abs(one - two) / 2, atol=0.0011)
+
+
+def registered(template, scan, out, stem):
+    """In place of a registration: the scan lies 20 mm to the left, 10 % smaller."""
+    files = Files.of(scan, out, stem)
+    out.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(template.voxels, template.affine), files.image)
+    matrix = np.diag([0.9, 0.9, 0.9, 1])
+    matrix[0, 3] = -20
+    good = {"correlation": 0.9, "disagreement_mm": 0.1}
+    save(files.transform, Transform(matrix), nib.load(scan), good, space.sha256(scan))
+
+
+@pytest.mark.parametrize("where", ["native", "mni"])
+def test_a_native_scan_gets_its_mask_back_in_place(where, runs, tmp_path, monkeypatch):
+    template = brain()
+    centre = np.array([30.0, -20, 10])  # of a ball of 12 mm, in MNI
+    grid = np.moveaxis(np.indices(template.voxels.shape), 0, -1) + template.affine[:3, 3]
+    ball = torch.from_numpy((np.linalg.norm(grid - centre, axis=-1) < 12).astype(np.float32))
+    monkeypatch.setattr(pipeline, "segment", lambda image, methods: (ball, None))
+    monkeypatch.setattr(space, "normalize", lambda *a, **k: registered(template, *a, **k))
+    affine = np.diag([-3.0, 3, 3, 1])
+    affine[:3, 3] = (60, -80, -60)
+    path = tmp_path / "sub-9_ses-2_T1w.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((50, 50, 45)), affine), path)
+    out = tmp_path / "out"
+    options = {"checkpoint": runs["agmr_net"], "method": "agmr_net", "space": where}
+    stroke_nets.predict(path, out, **options)
+    stem = str(out / "sub-9" / "ses-2" / "anat" / "sub-9_ses-2_")
+    mni = f"{stem}space-MNI152NLin2009aSym_desc-agmrnet_"
+    found = np.argwhere(voxels(f"{mni}mask.nii.gz")) + template.affine[:3, 3]
+    np.testing.assert_allclose(found.mean(axis=0), centre, atol=1e-6)  # a symmetric ball
+    own = f"{stem}desc-agmrnet_" if where == "native" else mni
+    (row,) = pd.read_csv(f"{own}lesions.csv").to_dict("records")
+    # Voxels of 3 mm: the ball of 10.8 mm has its centre to a few tenths, its volume to a few %.
+    np.testing.assert_allclose([row[f"{axis}_mm"] for axis in "xyz"], centre, atol=0.5)
+    assert row["volume_ml"] == pytest.approx(4 / 3 * np.pi * 1.08**3, rel=0.05)
+    assert row["hemisphere"] == "right"
+    sidecar = json.loads(Path(f"{own}mask.json").read_text())
+    assert sidecar["Space"] == ("native" if where == "native" else "MNI152NLin2009aSym")
+    assert sidecar["Registration"]["correlation"] == 0.9
+    folder = out / "sub-9" / "ses-2" / "anat"
+    assert all(
+        (folder / name).is_file() for key, name in sidecar["Files"].items() if "picture" not in key
+    )
+    if where == "native":
+        mask = nib.load(f"{own}mask.nii.gz")
+        np.testing.assert_allclose(mask.affine, affine)
+        back = nib.affines.apply_affine(affine, np.argwhere(voxels(f"{own}mask.nii.gz")))
+        np.testing.assert_allclose(back.mean(axis=0), 0.9 * centre + [-20, 0, 0], atol=0.5)
+    monkeypatch.setattr(space, "normalize", None)  # the registration is used again
+    stroke_nets.predict(path, out, overwrite=True, **options)
+
+
+def test_wrong_options_are_usage_errors(runs, done, tmp_path):
+    scans, _, options, _ = done
+    for wrong, message in {
+        ("space", "moon"): "choose native or mni",
+        ("device", "toaster"): "choose auto, cpu, cuda",
+        ("device", "cuda:99"): "no such GPU here",
+        ("fast", True): "exclude each other",
+    }.items():
+        with pytest.raises(UsageError, match=message):
+            stroke_nets.predict(
+                scans, tmp_path, **options | {wrong[0]: wrong[1], "tta": wrong[0] == "fast"}
+            )
+    with pytest.raises(UsageError, match="--fast: runs one method"):
+        stroke_nets.predict(
+            scans, tmp_path, method=list(runs), checkpoint=list(runs.values()), fast=True
+        )
+    (tmp_path / "dataset_description.json").write_text('{"Name": "raw data"}')
+    with pytest.raises(UsageError, match="a raw BIDS data set; give a folder of its own"):
+        stroke_nets.predict(scans, tmp_path, **options)
+
+
+def fail_while_writing(folder):
+    with staged(folder) as place:
+        (place / "a.nii.gz").touch()
+        raise RuntimeError
+
+
+def test_files_appear_together_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError):
+        fail_while_writing(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with staged(tmp_path) as folder:
+        (folder / "a.nii.gz").touch()
+        (folder / "a.json").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.nii.gz"]
+
+
+def test_the_gpus_memory_may_not_suffice(runs, monkeypatch, done):
+    seen = []
+
+    def full_then_not(image, methods):
+        seen.append(str(methods[0].device))
+        if len(seen) == 1:
+            raise torch.cuda.OutOfMemoryError
+        return torch.zeros(2, 2, 2), None
+
+    monkeypatch.setattr(pipeline, "segment", full_then_not)
+    weights = pipeline.choose(["agmr_net"], [runs["agmr_net"]])
+    method = pipeline.Method(weights[0], find_device("cpu"))
+    method.device = torch.device("cuda")  # as if
+    warnings: list[str] = []
+    job = pipeline.Prediction(done[1], [method], pipeline.Options())
+    job._segment(done[0], warnings)
+    assert seen == ["cuda", "cpu"]
+    assert warnings == ["the GPU's memory did not suffice; segmented on the CPU"]
+
+
+def test_spread_is_numpys():
+    samples = torch.rand(5, 3, 4, 2, generator=torch.Generator().manual_seed(0))
+    mean, deviation = spread(iter(samples))
+    torch.testing.assert_close(mean, samples.mean(0))
+    torch.testing.assert_close(deviation, samples.std(0, correction=0))
+    assert spread(iter(samples[:1]))[1] is None
+
+
+def test_names_tell_one_method_from_another(tmp_path):
+    scan = pipeline.Scan(tmp_path / "sub-1_T1w.nii.gz", "", "sub-1")
+    names = Names(tmp_path, scan, "agmrnet", mni=False)
+    names.folder.mkdir(parents=True)
+    (names.folder / "sub-1_desc-agmrnetnarrow_mask.nii.gz").touch()
+    assert names.present() == []
+    there = pipeline.Scan(tmp_path / "x", "", "sub-1_space-MNI152NLin2009aSym")
+    assert Names(tmp_path, there, "agmrnet", mni=True).stem == f"{there.stem}_desc-agmrnet"

@@ -1,0 +1,235 @@
+import re
+
+import pandas as pd
+import pytest
+
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.papers.table_files import write_table
+from stroke_nets.papers.tables import build_table, in_subset, published
+from stroke_nets.runs.results import evaluated_folds, read_run
+
+TABLE = {
+    "title": "A paper, Table 1: methods",
+    "dataset": "atlas_r12",
+    "folds": 2,
+    "metrics": ["dice", "dice_global", "asd", "hd95", "lesion_f1"],
+    "reference": "best/default",
+    "tests": ["dice"],
+    "rows": [
+        {"label": "Good", "run": "good/default", "published": {"dice": [0.5, 0.1]}, "note": "odd"},
+        {"label": "Absent_one", "run": "absent/x", "published": {"dice": [0.9, 0.2]}},
+        {
+            "label": "Best",
+            "run": "best/default",
+            "published": {"dice_p": [0.002, None], "parameters": [1000, None]},
+        },
+    ],
+}
+
+
+def written(table, tmp_path, runs, note="", policy="paper"):
+    """The three files of a table, the CSV as a data frame."""
+    built = build_table("made_up", table, runs, policy)
+    md, tex, csv = write_table(built, tmp_path / "out", table["folds"], note)
+    return md.read_text(), tex.read_text(), pd.read_csv(csv)
+
+
+def lines_of(markdown, label):
+    """The cells of a method's three lines."""
+    rows = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line.startswith("|")]
+    start = next(i for i, cells in enumerate(rows) if cells[0] == label)
+    return [[cell.strip(" |") for cell in cells] for cells in rows[start : start + 3]]
+
+
+def test_ours_stands_beside_the_papers(tmp_path, runs):
+    runs("good/default", 2)
+    root = runs("best/default", 0)
+    markdown, _, table = written(TABLE, tmp_path, root)
+    ours, paper, difference = lines_of(markdown, "Good")
+    dice = table.query("method == 'Good' and metric == 'dice'").iloc[0]
+    cases = pd.read_csv(root / "good/default/fold0/cases.csv")["dice"]
+    assert ours[2] == f"{cases.mean():.3f} ± {cases.std():.3f}"
+    assert paper[0] == "paper"
+    assert paper[1] == "0.500 ± 0.100"
+    assert difference[1] == f"{cases.mean() - 0.5:+.3f}"
+    assert dice["difference"] == pytest.approx(cases.mean() - 0.5)
+    assert dice["ci95_low"] < dice["ours"] < dice["ci95_high"]
+    assert "1,234" in ours
+    assert lines_of(markdown, "Best")[2][5 + 1] == "+234"
+
+
+def test_a_row_that_was_not_run_says_so_and_takes_nothing_from_the_paper(tmp_path, runs):
+    markdown, tex, table = written(TABLE, tmp_path, runs("good/default", 2))
+    ours, paper, difference = lines_of(markdown, "Absent_one")
+    assert set(ours[2:8]) == {"not run"}
+    assert "0 of 2" in ours
+    assert "0.900 ± 0.200" in paper
+    assert set(difference[1:7]) == {"-"}
+    absent = table[table["method"] == "Absent_one"]
+    assert set(absent["status"]) == {"not run"}
+    assert absent["ours"].isna().all()
+    assert r"Absent\_one & ours & not run" in tex
+
+
+def test_empty_masks_are_counted_under_both_policies(tmp_path, runs):
+    """Of six patients one has no lesion and none predicted, and one is missed."""
+    root = runs("good/default", 2)
+    paper, _, table = written(TABLE, tmp_path, root)
+    penalty, _, penalised = written(TABLE, tmp_path, root, policy="penalty")
+    assert "policy 'paper'" in paper
+    assert "policy 'penalty'" in penalty
+    for markdown, excluded in ((paper, "2"), (penalty, "0")):
+        ours = lines_of(markdown, "Good")[0]
+        assert "1 / 0 / 1" in ours
+        assert ours[-2:] == [excluded, excluded]
+
+    def asd(frame):
+        return frame.query("method == 'Good' and metric == 'asd'")["ours"].item()
+
+    assert asd(penalised) > asd(table)
+
+
+def test_folds_are_pooled_and_counted(tmp_path, runs):
+    runs("good/default", 2, [1, 2, 3])
+    root = runs("good/default", 0, [4, 5, 6], fold=1)
+    markdown, _, table = written(TABLE, tmp_path, root)
+    ours = lines_of(markdown, "Good")[0]
+    assert "2 of 2" in ours
+    assert table.query("method == 'Good'")["n_cases"].eq(6).all()
+    assert table.query("method == 'Good'")["folds"].eq("0 1").all()
+
+
+def test_paired_tests_are_corrected_over_the_rows(tmp_path, runs):
+    runs("good/default", 1)
+    runs("absent/x", 2)
+    root = runs("best/default", 0)
+    markdown, _, table = written(TABLE, tmp_path, root)
+    found = table[table["metric"].str.contains("wilcoxon")].set_index(["method", "metric"])["ours"]
+    # five patients with a lesion all differ in one direction: 2 / 2^5, doubled for two rows
+    for method in ("Good", "Absent_one"):
+        assert found[method, "dice_paired_wilcoxon"] == pytest.approx(2 / 2**5)
+        assert found[method, "dice_paired_wilcoxon_holm"] == pytest.approx(4 / 2**5)
+    assert "Best" not in found.index.get_level_values(0)  # is not compared with itself
+    assert "0.062 (0.12)" in lines_of(markdown, "Good")[0]
+    assert "0.002" in lines_of(markdown, "Best")[1]
+
+
+def test_reference_minus_row(tmp_path, runs):
+    table = TABLE | {"metrics": ["asd"], "minus_row": True}
+    runs("good/default", 2, [2, 3])
+    root = runs("best/default", 0, [2, 3])
+    _, _, frame = written(table, tmp_path, root)
+    asd = pd.read_csv(root / "good/default/fold0/cases.csv")["asd"].mean()
+    found = frame.query("method == 'Good' and metric == 'asd'")["ours"].item()
+    assert found == pytest.approx(0 - asd)
+
+
+def test_a_missing_reference_is_named(tmp_path, runs):
+    table = TABLE | {"metrics": ["asd"], "minus_row": True, "rows": TABLE["rows"][:1]}
+    markdown, _, frame = written(table, tmp_path, runs("good/default", 2))
+    assert "Not run: best/default, with which the rows are compared." in markdown
+    assert frame.query("metric == 'asd'")["ours"].isna().all()
+
+
+def test_subsets_of_small_lesions():
+    def case(voxels, largest):
+        return {"tp": voxels // 2, "fn": voxels - voxels // 2, "largest_lesion_voxels": largest}
+
+    cases = [case(999, 999), case(1000, 1000), case(1500, 800), case(2000, 1001), case(0, 0)]
+    assert in_subset(cases, "entire") == cases
+    assert in_subset(cases, "small") == cases[:1]
+    assert in_subset(cases, "small_components") == cases[:3]
+
+
+def test_files_carry_the_note_and_all_notes(tmp_path, runs):
+    markdown, tex, _ = written(TABLE, tmp_path, runs("good/default", 2), note="simulated & tiny")
+    assert "**simulated & tiny**" in markdown
+    assert r"simulated \& tiny" in tex
+    for text in (markdown, tex):
+        assert "Good: odd." in text
+        assert "Lesions are connected by 6 neighbours" in text
+    columns = tex.split(r"\toprule")[1].split(r"\\")[0].count("&") + 1
+    assert re.search(r"\\begin\{tabular\}\{(l+r+)\}", tex)[1] == "ll" + "r" * (columns - 2)
+
+
+def test_a_case_in_two_folds_is_refused(tmp_path, runs):
+    runs("good/default", 2, [1, 2])
+    root = runs("good/default", 2, [2, 3], fold=1)
+    with pytest.raises(DataError, match=r"sub-2 .*was also held out in fold 0"):
+        read_run(root, "good/default")
+
+
+def test_folds_of_different_networks_are_refused(runs):
+    runs("good/default", 2, [1, 2], parameters=5)
+    root = runs("good/default", 2, [3], fold=1)
+    with pytest.raises(DataError, match="differ in parameters"):
+        read_run(root, "good/default")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("summary.json", "{", "not JSON"),
+        ("cases.csv", "", "not a table"),
+        ("cases.csv", "subject,session\na,b\n", "no column asd"),
+    ],
+)
+def test_damaged_files_are_named(runs, file, text, message):
+    root = runs("good/default", 2)
+    path = root / "good/default/fold0" / file
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"{path}: {message}"):
+        read_run(root, "good/default")
+
+
+def test_a_fold_counts_once_it_is_evaluated(runs):
+    root = runs("good/default", 2)
+    (root / "good/default/fold1/checkpoints").mkdir(parents=True)
+    assert list(evaluated_folds(root, "good/default")) == [0]
+    assert read_run(root, "other/default") is None
+
+
+def test_unknown_names():
+    with pytest.raises(UsageError, match="agmr_table03"):
+        published(["agmr_table02"])
+    with pytest.raises(UsageError, match="paper, penalty"):
+        build_table("x", TABLE, None, policy="kind")
+
+
+# ---- the papers' tables as shipped
+
+
+@pytest.mark.parametrize("name", published())
+def test_published_tables_can_be_built(name, tmp_path):
+    content = published([name])[name]
+    markdown, _, table = written(content, tmp_path, tmp_path / "no runs")
+    assert markdown.count("not run") >= len(content["rows"])
+    assert table["ours"].isna().all()
+    runs = [row["run"] for row in content["rows"]]
+    assert len(set(runs)) == len(runs)
+    for row in content["rows"]:
+        for metric, (mean, _) in row["published"].items():
+            if metric not in ("asd", "hd95", "parameters"):
+                assert 0 <= mean <= 1
+
+
+def test_published_tables_agree_with_each_other():
+    """Table 4 is the difference of means that stand in Table 5; full model everywhere alike."""
+    tables = published()
+    five = {row["run"]: row["published"] for row in tables["agmr_table05"]["rows"]}
+    full, d_unet = five["agmr_net/default"], five["agmr_net/table05_baseline"]
+    four = {row["run"]: row["published"] for row in tables["agmr_table04"]["rows"]}
+    asd, hd95 = (four["d_unet/default"][name][0] for name in ("asd", "hd95"))
+    assert asd == pytest.approx(full["asd"][0] - d_unet["asd"][0], abs=5e-4)
+    assert hd95 == pytest.approx(full["hd95"][0] - d_unet["hd95"][0], abs=4e-3)  # a known slip
+    for number in ("03", "07", "09", "10"):
+        rows = {r["run"]: r["published"] for r in tables[f"agmr_table{number}"]["rows"]}
+        assert rows["agmr_net/default"]["dice"] == full["dice"]
+
+
+def test_published_schemes_have_their_pair():
+    content = published(["mscsa_table1_entire"])["mscsa_table1_entire"]
+    with_module = [row for row in content["rows"] if "reference" in row]
+    assert len(with_module) == 5
+    known = {row["run"] for row in content["rows"]}
+    assert {row["reference"] for row in with_module} == known - {r["run"] for r in with_module}
