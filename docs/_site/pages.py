@@ -33,6 +33,7 @@ NAVIGATION = {
     "MONAI": ["monai_label.md", "monai.md", "federated.md"],
     "Faults": "faults.md",
     "Performance": "performance.md",
+    "Architecture": "architecture.md",
     "Add a method": "add_a_method.md",
     "More": "*.md",  # whatever is in no other place
 }
