@@ -9,7 +9,7 @@ Three parts, each of cases that can be stopped and taken up again:
 - ``arc``: one real patient (ARC, OpenNeuro ds004884, sub-M2051; give the folder that holds
   arc/sub-M2051) with ten false headers: how far apart are the places found? And a mask, there
   and back.
-- ``wrong``: what no registration can mend must be refused.
+- ``wrong``: what no registration can fix must be refused.
 
 Run: python benchmarks/normalize.py --real FOLDER
 """

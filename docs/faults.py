@@ -17,7 +17,7 @@ HEAD = """# Bad input and faults
 
 What must happen, and the test that shows it. Made by `python docs/faults.py` from
 `docs/faults.json` and the tests' names; do not edit. The rule for every row: one line that names
-the file, what is wrong and how to mend it; an exit code that is not 0; nothing overwritten,
+the file, what is wrong and how to fix it; an exit code that is not 0; nothing overwritten,
 nothing lost.
 
 """

@@ -23,7 +23,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command; errors that a user can mend are one line, not a traceback."""
+    """Run the command; errors that a user can fix are one line, not a traceback."""
     try:
         app()
     except StrokeNetsError as error:
@@ -141,7 +141,7 @@ def predict(
 def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
     """Look whether everything is in place: versions, device, memory, weights, seconds per scan.
 
-    Exit code 3 if something is wrong; each problem is printed with its mend.
+    Exit code 3 if something is wrong; each problem is listed with its fix.
 
     Example: stroke-nets doctor
     """

@@ -38,13 +38,13 @@ class Finding:
         name: what.
         value: as found.
         problem: whether something does not work because of it.
-        mend: what to do, or what it would be good for.
+        fix: what to do, or what it would be good for.
     """
 
     name: str
     value: str
     problem: bool = False
-    mend: str = ""
+    fix: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -61,9 +61,9 @@ def as_text(findings: list[Finding]) -> str:
     width = max(len(one.name) for one in findings)
     lines = []
     for one in findings:
-        mark = "PROBLEM" if one.problem else "ok" if not one.mend else "note"
-        mend = f"; {one.mend}" if one.mend else ""
-        lines.append(f"{mark:8}{one.name:{width}}  {one.value}{mend}")
+        mark = "PROBLEM" if one.problem else "ok" if not one.fix else "note"
+        fix = f"; {one.fix}" if one.fix else ""
+        lines.append(f"{mark:8}{one.name:{width}}  {one.value}{fix}")
     return "\n".join([*lines, f"{sum(one.problem for one in findings)} problems"])
 
 
@@ -75,8 +75,8 @@ def versions() -> Iterator[Finding]:
         old = name == "torch" and tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH
         if found is None or old:
             wanted = f">={'.'.join(map(str, LEAST_TORCH))}" if name == "torch" else ""
-            mend = f"pip install '{name}{wanted}'"
-            yield Finding(name, found or "not installed", True, mend)
+            fix = f"pip install '{name}{wanted}'"
+            yield Finding(name, found or "not installed", True, fix)
         else:
             yield Finding(name, found)
 
@@ -86,7 +86,7 @@ def machine() -> Iterator[Finding]:
     if torch.cuda.is_available():
         yield Finding("device", f"cuda: {torch.cuda.get_device_name(0)}")
     else:
-        yield Finding("device", "cpu", mend="a GPU would be used if PyTorch saw one")
+        yield Finding("device", "cpu", fix="a GPU would be used if PyTorch saw one")
     yield Finding("processor", f"{os.cpu_count()} cores; {' '.join(cpu_features()) or 'unknown'}")
     yield _enough("free memory", free_memory(), LEAST_MEMORY, "close programs, or use a GPU")
     disk = shutil.disk_usage(Path.cwd()).free
@@ -106,7 +106,7 @@ def extras() -> Iterator[Finding]:
     """Packages that only some commands need."""
     for name, use in OPTIONAL.items():
         found = version(name)
-        yield Finding(name, found or "not installed", mend="" if found else f"for {use}")
+        yield Finding(name, found or "not installed", fix="" if found else f"for {use}")
 
 
 def bundles() -> Iterator[Finding]:
@@ -114,9 +114,9 @@ def bundles() -> Iterator[Finding]:
     try:
         yield Finding("bundles", f"{len(bundle_names())} in {bundles_root()}")
         weights = with_weights()
-        mend = "restore bundles/*/models, or train and give predict --checkpoint"
+        fix = "restore bundles/*/models, or train and give predict --checkpoint"
         value = ", ".join(weights) or "none"
-        yield Finding("published weights", value, not weights, "" if weights else mend)
+        yield Finding("published weights", value, not weights, "" if weights else fix)
     except StrokeNetsError as error:
         yield Finding("bundles", str(error), True, "see the line")
 
@@ -126,7 +126,7 @@ def speed() -> Iterator[Finding]:
     try:
         method = Method(choose(())[0], find_device("auto"))
     except StrokeNetsError as error:
-        yield Finding("seconds per scan", "not measured", mend=str(error))
+        yield Finding("seconds per scan", "not measured", fix=str(error))
         return
     expected = expect([method], 1, skip_registration=True).per_scan
     title = f"{method.weights.bundle.name} on {method.device}"
@@ -144,8 +144,8 @@ def version(package: str) -> str | None:
         return None
 
 
-def _enough(name: str, found: float, least: float, mend: str) -> Finding:
+def _enough(name: str, found: float, least: float, fix: str) -> Finding:
     value = f"{found / 1e9:.1f} GB"
     if found >= least:
         return Finding(name, value)
-    return Finding(name, value, True, f"{least / 1e9:.0f} GB are needed; {mend}")
+    return Finding(name, value, True, f"{least / 1e9:.0f} GB are needed; {fix}")

@@ -1,4 +1,4 @@
-"""Errors that a user can mend; each carries the exit code of the command that meets it."""
+"""Errors that a user can fix; each carries the exit code of the command that meets it."""
 
 import difflib
 from collections.abc import Iterable

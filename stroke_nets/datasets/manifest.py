@@ -108,7 +108,7 @@ def from_folder(
     ending = image.rpartition("*")[2]
     scans = sorted(path.relative_to(root).as_posix() for path in root.glob(image))
     if not scans:
-        raise UsageError(f"--image {image!r}: no file in {root} matches; mend the glob")
+        raise UsageError(f"--image {image!r}: no file in {root} matches; fix the glob")
     records = []
     for scan in scans:
         subject, session = identity(scan)

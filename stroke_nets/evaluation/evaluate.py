@@ -275,7 +275,7 @@ def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Ni
 def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:
     width = max(len(title) for title, _ in problems)
     rows = [f"{title:<{width}}  {problem}" for title, problem in problems]
-    head = f"{folder}: {len(problems)} problems, so nothing was written; mend them and repeat"
+    head = f"{folder}: {len(problems)} problems, so nothing was written; fix them and repeat"
     return "\n".join([head, *rows])
 
 

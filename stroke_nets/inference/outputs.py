@@ -219,7 +219,7 @@ def describe_folder(out: Path) -> None:
         }
         write_json(path, content)
     except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: cannot be read or written ({error}); mend the folder") from error
+        raise UsageError(f"{path}: cannot be read or written ({error}); fix the folder") from error
 
 
 def image_of(names: Names, scan: Scan) -> Path:

@@ -85,7 +85,7 @@ def place(
         image=scan.path,
         grid=Grid(image.shape, image.affine),
         codes={name: int(image.header[name]) for name in CODES},
-        warnings=[f"{notice.what}; {notice.mend}" for notice in notices],
+        warnings=[f"{notice.what}; {notice.fix}" for notice in notices],
     )
     at_home = compare_grids("", Grid(template.voxels.shape, template.affine), placed.grid) is None
     if skip or at_home:

@@ -126,7 +126,7 @@ def reproduce(request: Request, dry_run: bool = False) -> None:
     if failed:
         print(*(f"failed: {line}" for line in failed), sep="\n", file=sys.stderr)
         raise DataError(
-            f"{len(failed)} of {len(jobs)} jobs are not done; mend what their logs say and give "
+            f"{len(failed)} of {len(jobs)} jobs are not done; fix what their logs say and give "
             "the same command with --resume"
         )
 

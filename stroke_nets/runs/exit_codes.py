@@ -1,4 +1,4 @@
-"""Errors a user can mend end a command with one line and its exit code, not a traceback."""
+"""Errors a user can fix end a command with one line and its exit code, not a traceback."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ DEAD_WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpect
 
 
 def find_error(error: BaseException | None) -> StrokeNetsError | Interrupted | None:
-    """What a user can mend, inside a chain of exceptions, if there is such a thing."""
+    """What a user can fix, inside a chain of exceptions, if there is such a thing."""
     while error is not None:
         if (known := _known(error)) is not None:
             return known
@@ -24,7 +24,7 @@ def find_error(error: BaseException | None) -> StrokeNetsError | Interrupted | N
 
 
 def _known(error: BaseException) -> StrokeNetsError | None:
-    """PyTorch's errors that a user can mend, in this package's words."""
+    """PyTorch's errors that a user can fix, in this package's words."""
     text = str(error)
     if "in DataLoader worker process" in text and (said := WORKERS_ERROR.search(text)):
         return (DataError if said[1] == "DataError" else UsageError)(said[2])
@@ -43,7 +43,7 @@ def _known(error: BaseException) -> StrokeNetsError | None:
 
 
 def one_line_errors() -> None:
-    """Make the interpreter report in one line what nobody caught and a user can mend.
+    """Make the interpreter report in one line what nobody caught and a user can fix.
 
     MONAI wraps what its transforms and config parser raise; the cause is what the user needs.
     """

@@ -225,9 +225,9 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
 
 
 def as_table(findings: Sequence[Finding]) -> str:
-    """The findings in aligned columns: file, row, what, how to mend."""
-    head = ("file", "row", "what", "how to mend")
-    rows = [head, *((f.file, f.row, f.what, f.mend) for f in findings)]
+    """The findings in aligned columns: file, row, what, how to fix."""
+    head = ("file", "row", "what", "how to fix")
+    rows = [head, *((f.file, f.row, f.what, f.fix) for f in findings)]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = ["  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows]
     return "\n".join(lines)
@@ -255,8 +255,8 @@ def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
             require_image(str(path), voxels, rules.nonfinite)
         elif not require_mask(str(path), voxels, rules.binarize).any() and role == "label":
             if not rules.empty_masks:
-                mend = "if it is meant, give --lesion-free or a manifest that says 0 voxels"
-                seen.findings.append(Finding(str(path), "L4", "an empty mask", mend))
+                fix = "if it is meant, give --lesion-free or a manifest that says 0 voxels"
+                seen.findings.append(Finding(str(path), "L4", "an empty mask", fix))
     except Refusal as error:
         seen.findings.append(error.finding)
     return seen
@@ -301,9 +301,9 @@ def _tree_findings(root: Path) -> list[Finding]:
         "dataset_description.json": (root / "dataset_description.json").is_file(),
         "sub-*/ folders": any(root.glob("**/sub-*/")),
     }
-    mend = "give the root of a BIDS tree"
+    fix = "give the root of a BIDS tree"
     return [
-        Finding(str(root), "D7", f"not a BIDS tree: no {part}", mend)
+        Finding(str(root), "D7", f"not a BIDS tree: no {part}", fix)
         for part, found in lacks.items()
         if not found
     ]

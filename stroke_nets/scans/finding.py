@@ -1,4 +1,4 @@
-"""What a check finds in a file: where, which rule, what is wrong and how to mend it.
+"""What a check finds in a file: where, which rule, what is wrong and how to fix it.
 
 Rules are named by their row: F files, G geometry, L intensities and labels, D data sets, P personal
 data.
@@ -17,12 +17,12 @@ class Finding:
     file: str
     row: str
     what: str
-    mend: str
+    fix: str
     notice: bool = False
 
     def __str__(self) -> str:
         """One line that names the file, what is wrong and what to do."""
-        return f"{self.file}: {self.what}; {self.mend}"
+        return f"{self.file}: {self.what}; {self.fix}"
 
     def as_json(self) -> dict[str, Any]:
         """The finding as plain data."""

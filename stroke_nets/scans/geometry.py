@@ -46,11 +46,11 @@ def select_volume(
         return voxels, []
     count = voxels.shape[3]
     if volume is None and count > 1:
-        mend = "save one volume as a file of its own, or choose it with reading: {volume: 0}"
-        raise Refusal(Finding(name, "G2", f"4D, with {count} volumes", mend))
+        fix = "save one volume as a file of its own, or choose it with reading: {volume: 0}"
+        raise Refusal(Finding(name, "G2", f"4D, with {count} volumes", fix))
     if not 0 <= (volume or 0) < count:
-        mend = f"choose one from 0 to {count - 1}"
-        raise Refusal(Finding(name, "G2", f"there is no volume {volume}", mend))
+        fix = f"choose one from 0 to {count - 1}"
+        raise Refusal(Finding(name, "G2", f"there is no volume {volume}", fix))
     notice = Finding(
         name, "G1", f"4D; volume {volume or 0} of {count} is used", "none needed", True
     )
@@ -114,23 +114,23 @@ def compare_grids(name: str, scan: Grid, mask: Grid) -> Finding | None:
         scan: the scan's grid.
         mask: the mask's grid.
     """
-    mend = "resample the mask onto the scan"
+    fix = "resample the mask onto the scan"
     a, b = canonical(scan), canonical(mask)
     if a.shape != b.shape:
         what = f"the mask's shape {mask.shape} is not the scan's {scan.shape}"
-        return Finding(name, "G4", what, mend)
+        return Finding(name, "G4", what, fix)
     gap = float(np.abs(a.affine - b.affine).max())
     if gap <= AFFINE_TOLERANCE_MM:
         return None
     sizes = [nib.affines.voxel_sizes(grid.affine) for grid in (a, b)]
     if np.abs(sizes[0] - sizes[1]).max() > AFFINE_TOLERANCE_MM:
         what = f"the mask's voxels measure {sizes[1].round(3)} mm, the scan's {sizes[0].round(3)}"
-        return Finding(name, "G8", what, mend)
+        return Finding(name, "G8", what, fix)
     codes = ["".join(nib.aff2axcodes(grid.affine)) for grid in (scan, mask)]
     what = f"the mask's affine differs from the scan's by {gap:.3g} mm"
     if codes[0] != codes[1]:
-        return Finding(name, "G6", f"{what}; the mask is {codes[1]}, the scan {codes[0]}", mend)
-    return Finding(name, "G5", what, mend)
+        return Finding(name, "G6", f"{what}; the mask is {codes[1]}, the scan {codes[0]}", fix)
+    return Finding(name, "G5", what, fix)
 
 
 def _mend_sizes(name: str, header: Any) -> list[Finding]:
@@ -161,12 +161,12 @@ def _forms(
         try:
             forms["qform"] = header.get_qform()
         except (HeaderDataError, ValueError) as error:
-            mend = "set its code to 0 or export the file again"
-            raise Refusal(Finding(name, "G12", f"unusable qform ({error})", mend)) from error
+            fix = "set its code to 0 or export the file again"
+            raise Refusal(Finding(name, "G12", f"unusable qform ({error})", fix)) from error
     if not forms:
         if orientation is None:
-            mend = "set one of them, or give the orientation, such as RAS"
-            raise Refusal(Finding(name, "G9", "neither a qform nor an sform", mend))
+            fix = "set one of them, or give the orientation, such as RAS"
+            raise Refusal(Finding(name, "G9", "neither a qform nor an sform", fix))
         forms["sform"] = _told(orientation, shape, header["pixdim"][1:4])
     return forms
 
@@ -182,12 +182,12 @@ def _told(orientation: str, shape: tuple[int, ...], sizes: NDArray[Any]) -> NDAr
 
 def _require_sound(name: str, affine: NDArray[Any]) -> None:
     """Refuse an affine that is not a rotation with voxel sizes (rows G11 to G13)."""
-    mend = "export the file again"
+    fix = "export the file again"
     if not np.isfinite(affine).all():
-        raise Refusal(Finding(name, "G12", "its affine holds NaN or Inf", mend))
+        raise Refusal(Finding(name, "G12", "its affine holds NaN or Inf", fix))
     sizes = nib.affines.voxel_sizes(affine)
     if not np.all(sizes > 0) or abs(np.linalg.det(affine[:3, :3] / sizes)) < 1e-6:
-        raise Refusal(Finding(name, "G11", "its affine is singular", mend))
+        raise Refusal(Finding(name, "G11", "its affine is singular", fix))
     axes = affine[:3, :3] / sizes
     shear = float(np.abs(axes.T @ axes - np.eye(3)).max())
     if shear > SHEAR_TOLERANCE:

@@ -1,4 +1,4 @@
-"""The one strict way to open a scan: whatever fails names the file and how to mend it.
+"""The one strict way to open a scan: whatever fails names the file and how to fix it.
 
 The whole gzip stream is read, its checksum and length are verified, and the bytes are compared
 with what the header announces before anything of that size is allocated. Rows F1 to F21 of the
@@ -97,8 +97,8 @@ def read_scan(
     voxels = np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F")
     voxels = _scaled(path, header, np.require(voxels, dtype.newbyteorder("="), ["A", "W"]))
     if sha256 is not None and hashlib.sha256(stored.data).hexdigest() != sha256:
-        mend = "restore the file, or write the manifest again"
-        raise _refusal(path, "D9", "its SHA-256 is not the manifest's: the file changed", mend)
+        fix = "restore the file, or write the manifest again"
+        raise _refusal(path, "D9", "its SHA-256 is not the manifest's: the file changed", fix)
     voxels, notices = select_volume(str(path), voxels, volume)
     affine, more = place(str(path), header, voxels.shape, orientation)
     kind = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
@@ -121,8 +121,8 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _refusal(path: Path, row: str, what: str, mend: str) -> Refusal:
-    return Refusal(Finding(str(path), row, what, mend))
+def _refusal(path: Path, row: str, what: str, fix: str) -> Refusal:
+    return Refusal(Finding(str(path), row, what, fix))
 
 
 def _stored(path: Path) -> NDArray[np.uint8]:
@@ -135,19 +135,19 @@ def _stored(path: Path) -> NDArray[np.uint8]:
         if path.is_symlink():
             to = path.readlink()
             annex = ".git/annex/objects" in to.as_posix()
-            mend = f"run 'datalad get {path.name}'" if annex else "restore what it points to"
+            fix = f"run 'datalad get {path.name}'" if annex else "restore what it points to"
             row = "F9" if annex else "F12"
-            raise _refusal(path, row, f"a link to {to}, which is not there", mend) from error
-        mend = "check the path or the manifest"
-        raise _refusal(path, "F12", "no such file", mend) from error
+            raise _refusal(path, row, f"a link to {to}, which is not there", fix) from error
+        fix = "check the path or the manifest"
+        raise _refusal(path, "F12", "no such file", fix) from error
     except PermissionError as error:
         what = f"permission denied for user {getpass.getuser()}"
         raise _refusal(path, "F21", what, "give the user read access") from error
     except OSError as error:
         raise _refusal(path, "F12", f"cannot be read ({error.strerror})", AGAIN) from error
     if not is_nifti(path):
-        mend = f"give a file that ends in {' or '.join(ENDINGS)}"
-        raise _refusal(path, "F13", "not named as a NIfTI file", mend)
+        fix = f"give a file that ends in {' or '.join(ENDINGS)}"
+        raise _refusal(path, "F13", "not named as a NIfTI file", fix)
     if not stored.size:
         raise _refusal(path, "F8", "0 bytes", AGAIN)
     return stored
@@ -159,8 +159,8 @@ def _head(path: Path, stored: NDArray[np.uint8]) -> bytes:
     if not zipped and start.startswith(GZIP):
         raise _refusal(path, "F11", "compressed with gzip", f"rename it to {path.name}.gz")
     if zipped and _is_header(start):
-        mend = f"rename it to {path.name.removesuffix('.gz')}"
-        raise _refusal(path, "F10", "plain NIfTI, not compressed", mend)
+        fix = f"rename it to {path.name.removesuffix('.gz')}"
+        raise _refusal(path, "F10", "plain NIfTI, not compressed", fix)
     if not (start.startswith(GZIP) if zipped else _is_header(start)):
         raise _stand_in(path, start)
     try:
@@ -180,8 +180,8 @@ def _stand_in(path: Path, start: bytes) -> Refusal:
     if start.startswith(b"version https://git-lfs"):
         return _refusal(path, "F9", "a git-lfs pointer, not the scan", "run 'git lfs pull'")
     if b"annex/objects/" in start:
-        mend = f"run 'datalad get {path.name}'"
-        return _refusal(path, "F9", "a git-annex pointer, not the scan", mend)
+        fix = f"run 'datalad get {path.name}'"
+        return _refusal(path, "F9", "a git-annex pointer, not the scan", fix)
     if start[:1] == b"<":
         return _refusal(path, "F9", "a web page, not a NIfTI scan", "log in and download it again")
     return _refusal(path, "F17", "not a NIfTI file", "export it as NIfTI again")
@@ -267,8 +267,8 @@ def _layout(path: Path, header: Any) -> tuple[tuple[int, ...], np.dtype, int]:
     code = int(header["datatype"])
     name = data_type_codes.label[code] if code in data_type_codes.label else f"code {code}"
     if name not in DTYPES:
-        mend = "export one real number per voxel"
-        raise _refusal(path, "F18", f"its voxels are of type {name}", mend)
+        fix = "export one real number per voxel"
+        raise _refusal(path, "F18", f"its voxels are of type {name}", fix)
     offset = float(header["vox_offset"])
     if not math.isfinite(offset) or offset < header.single_vox_offset:
         what = f"its voxels would start at byte {offset:g}, inside the header"

@@ -30,8 +30,8 @@ def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = Non
             kinds = {"L1": np.isnan(voxels).any(), "L2": np.isinf(voxels).any()}
             row = next(row for row, found in kinds.items() if found)
             what = f"{bad} voxels are {'NaN' if row == 'L1' else 'infinite'}"
-            mend = "export it again, or replace them with reading: {nonfinite: 0}"
-            raise Refusal(Finding(name, row, what, mend))
+            fix = "export it again, or replace them with reading: {nonfinite: 0}"
+            raise Refusal(Finding(name, row, what, fix))
         if bad:
             voxels = np.where(finite, voxels, voxels.dtype.type(nonfinite))
     low, high = voxels.min(), voxels.max()
@@ -55,8 +55,8 @@ def require_mask(name: str, voxels: NDArray[Any], binarize: bool = False) -> NDA
     if ((voxels == 0) | (voxels == 1)).all():
         return voxels.astype(np.uint8)
     if voxels.dtype.kind == "f" and not np.isfinite(voxels).all():
-        mend = "export the mask again"
-        raise Refusal(Finding(name, "L8", "a mask with NaN or infinite voxels", mend))
+        fix = "export the mask again"
+        raise Refusal(Finding(name, "L8", "a mask with NaN or infinite voxels", fix))
     if binarize and voxels.min() >= 0:
         return (voxels > 0).astype(np.uint8)
     values = np.unique(voxels) + 0  # -0 is 0
@@ -65,8 +65,8 @@ def require_mask(name: str, voxels: NDArray[Any], binarize: bool = False) -> NDA
         raise Refusal(Finding(name, "L9", what, "check which file is the mask"))
     shown = ", ".join(f"{value:g}" for value in values)
     if list(values) == [0, 255]:
-        mend = "set 255 to 1, or read it with reading: {binarize: true}"
-        raise Refusal(Finding(name, "L5", "a mask with values 0 and 255", mend))
+        fix = "set 255 to 1, or read it with reading: {binarize: true}"
+        raise Refusal(Finding(name, "L5", "a mask with values 0 and 255", fix))
     row = "L6" if np.any(values % 1 != 0) else "L7"
-    mend = "set what is lesion to 1 and the rest to 0"
-    raise Refusal(Finding(name, row, f"a mask with values {shown}, not 0 and 1", mend))
+    fix = "set what is lesion to 1 and the rest to 0"
+    raise Refusal(Finding(name, row, f"a mask with values {shown}, not 0 and 1", fix))

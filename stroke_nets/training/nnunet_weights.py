@@ -25,7 +25,7 @@ RENAMES = (
     (re.compile(r"\.conv\.(weight|bias)$"), r".0.\1"),
     (re.compile(r"\.norm\.(weight|bias)$"), r".1.\1"),
 )
-MEND = "build it with the plan's widths, blocks and classes"
+FIX = "build it with the plan's widths, blocks and classes"
 # nnU-Net logs NumPy scalars beside the weights; reading these types runs no code of the file.
 # The second name is the one that NumPy 1 wrote.
 SCALAR: Any = np.float64().__reduce__()[0]
@@ -54,16 +54,16 @@ def from_nnunet(
     ours = network.state_dict()
     for name, own in ours.items():
         if name not in theirs:
-            raise DataError(f"{source}: {name} of the network is missing; {MEND}")
+            raise DataError(f"{source}: {name} of the network is missing; {FIX}")
         shape = tuple(state_dict[theirs[name]].shape)
         if shape != tuple(own.shape):
             raise DataError(
                 f"{source}: {theirs[name]} has shape {shape}, "
-                f"{name} of the network {tuple(own.shape)}; {MEND}"
+                f"{name} of the network {tuple(own.shape)}; {FIX}"
             )
     for name, original in theirs.items():
         if name not in ours:
-            raise DataError(f"{source}: {original} has no place in the network; {MEND}")
+            raise DataError(f"{source}: {original} has no place in the network; {FIX}")
     return {name: state_dict[theirs[name]] for name in ours}
 
 

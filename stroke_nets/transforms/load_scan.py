@@ -100,12 +100,12 @@ class LoadScand(MapTransform):
         """The volume, its values verified; a prediction may hold any."""
         voxels = volume.numpy()
         if key == "label":
-            mended = require_mask(name, voxels, self.rules.binarize)
+            fixed = require_mask(name, voxels, self.rules.binarize)
         elif key == "pred":
             return volume
         else:
-            mended = require_image(name, voxels, self.rules.nonfinite)
-        return MetaTensor(mended.astype(np.float32, copy=False), meta=volume.meta)
+            fixed = require_image(name, voxels, self.rules.nonfinite)
+        return MetaTensor(fixed.astype(np.float32, copy=False), meta=volume.meta)
 
 
 def _turned(volume: MetaTensor, axes: tuple[str, ...]) -> MetaTensor:

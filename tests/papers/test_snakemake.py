@@ -39,13 +39,13 @@ def test_a_failed_run_is_listed_and_the_rest_goes_on(tmp_path, monkeypatch):
         "b: error: no more memory (b/summary.log)",
         "c: waits for b",
     ]
-    mended = [jobs[0], job("b", needs=["a"]), *jobs[2:]]
+    fixed = [jobs[0], job("b", needs=["a"]), *jobs[2:]]
     again = snakemake.How(program=Path(PROGRAM), parallel=1, resume=True)
-    assert snakemake.run_grid(mended, Path("grid.json"), again) == 0
+    assert snakemake.run_grid(fixed, Path("grid.json"), again) == 0
     assert sorted(Path("order").read_text().split()) == sorted(
         f"{name}/summary.json" for name in "adbc"
     )
-    assert snakemake.failures(mended) == []
+    assert snakemake.failures(fixed) == []
 
 
 def test_without_snakemake_there_is_one_line(tmp_path, monkeypatch):

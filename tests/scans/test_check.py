@@ -194,8 +194,8 @@ def test_all_problems_are_reported_at_once(tree):
     findings = check(tree)
     assert sorted(f.row for f in findings) == ["F8", "L9"]
     head, *lines = as_table(findings).splitlines()
-    assert head.split() == ["file", "row", "what", "how", "to", "mend"]
-    assert all(f.mend in "\n".join(lines) and f.file in "\n".join(lines) for f in findings)
+    assert head.split() == ["file", "row", "what", "how", "to", "fix"]
+    assert all(f.fix in "\n".join(lines) and f.file in "\n".join(lines) for f in findings)
 
 
 def test_no_such_path_is_usage(tmp_path):
