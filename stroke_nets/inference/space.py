@@ -15,7 +15,8 @@ from stroke_nets.registration.quality import measure
 from stroke_nets.registration.transform import Transform, load
 from stroke_nets.registration.volume import MOST_VOXELS, Array, Float32, Volume, dilated, places
 from stroke_nets.scans.geometry import Grid, compare_grids
-from stroke_nets.scans.reader import announced_shape, read_scan, sha256
+from stroke_nets.scans.reader import Scan as OpenScan
+from stroke_nets.scans.reader import read_scan, sha256
 from stroke_nets.scans.voxels import require_image
 
 FAIR_CORRELATION = 0.75  # below 0.7 a registration is refused; a right one, of ARC, has 0.797
@@ -78,7 +79,8 @@ def place(
         UsageError: ``folder`` has a registration of another file.
     """
     require_memory(scan.path, registered=not skip)
-    image, notices = read_scan(scan.path)
+    opened = read_scan(scan.path)
+    image, notices = opened.image, opened.notices
     voxels = np.asanyarray(image.dataobj)
     require_image(str(scan.path), voxels)
     placed = Placed(
@@ -93,9 +95,9 @@ def place(
         quality = measure(template, seen, Transform(np.eye(4)), [np.eye(4)])
         placed.quality = {"correlation": round(quality.correlation, 4)}
     else:
-        del image, voxels  # a large scan is read again, shrunk
+        del opened, image, voxels  # a large scan is read again, shrunk
         _register(scan, folder, placed, overwrite)
-        aligned = read_scan(placed.image)[0]
+        aligned = read_scan(placed.image).image
         seen = Volume(np.asarray(aligned.dataobj, np.float32), aligned.affine)
     placed.warnings += oddities(template, seen, placed.quality)
     return placed
@@ -159,7 +161,7 @@ def require_memory(path: Path, registered: bool) -> None:
     Raises:
         DataError: the scan is too large, or has no usable header.
     """
-    voxels = int(np.prod(announced_shape(path), dtype=object))
+    voxels = int(np.prod(OpenScan(path).announced, dtype=object))
     need, free = voxels * (BYTES if registered else BYTES_AS_IT_IS), free_memory()
     if need > free:
         raise DataError(

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 from tqdm import tqdm
 
 from stroke_nets.datasets import manifest
@@ -245,12 +244,9 @@ def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
     path, role, checksum = job
     seen = Seen(path)
     try:
-        image, notices = read_scan(
-            path, sha256=checksum, volume=rules.volume, orientation=rules.orientation
-        )
-        seen.findings += notices
-        seen.grid = Grid(image.shape, image.affine)
-        voxels = np.asanyarray(image.dataobj)
+        scan = read_scan(path, sha256=checksum, volume=rules.volume, orientation=rules.orientation)
+        seen.findings += scan.notices
+        seen.grid, voxels = scan.grid, scan.voxels
         if role == "image":
             require_image(str(path), voxels, rules.nonfinite)
         elif not require_mask(str(path), voxels, rules.binarize).any() and role == "label":

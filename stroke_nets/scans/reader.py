@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.geometry import place, select_volume
+from stroke_nets.scans.geometry import Grid, place, select_volume
 
 ENDINGS = (".nii.gz", ".nii")
 GZIP = b"\x1f\x8b"
@@ -42,6 +43,104 @@ def is_nifti(path: Path | str) -> bool:
     return str(path).endswith(ENDINGS)
 
 
+class Scan:
+    """A NIfTI file that is opened, hashed and decoded once.
+
+    The bytes are read when the object is made; the voxels are decoded when ``image`` is first
+    asked for, and the bytes are then released.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        volume: which volume of a 4D file to take.
+        orientation: axis codes, such as ``RAS``, for a file that gives none.
+
+    Attributes:
+        announced: the shape that the header announces; nothing of that size is allocated yet.
+        digest: SHA-256 of the stored bytes, in hex.
+
+    Raises:
+        Refusal: the file is missing or has no usable header.
+    """
+
+    def __init__(
+        self, path: Path | str, *, volume: int | None = None, orientation: str | None = None
+    ) -> None:
+        """Read the bytes."""
+        self.path, self.volume, self.orientation = Path(path), volume, orientation
+        self._stored = _stored(self.path)
+        self.digest = hashlib.sha256(self._stored.data).hexdigest()
+        self._header = _header(self.path, _head(self.path, self._stored))
+        self.announced, self._dtype, self._offset = _layout(self.path, self._header)
+
+    @property
+    def image(self) -> Any:
+        """The `nibabel.Nifti1Image`, X x Y x Z, with its voxels in memory and its affine in mm.
+
+        The header keeps the file's own codes and unit of length.
+
+        Raises:
+            Refusal: the file is cut short or damaged, or does not say where its voxels lie.
+        """
+        return self._decoded[0]
+
+    @property
+    def notices(self) -> list[Finding]:
+        """What is odd about the file."""
+        return self._decoded[1]
+
+    @property
+    def voxels(self) -> NDArray[Any]:
+        """The image's array, X x Y x Z."""
+        return np.asanyarray(self.image.dataobj)
+
+    @property
+    def grid(self) -> Grid:
+        """Shape and affine, in mm."""
+        return Grid(self.image.shape, self.image.affine)
+
+    @cached_property
+    def _decoded(self) -> tuple[Any, list[Finding]]:
+        path, stored, header, dtype = self.path, self._stored, self._header, self._dtype
+        count = math.prod(self.announced)
+        need = self._offset + count * dtype.itemsize
+        if need > len(stored) * DENSEST:
+            what = f"its header announces {self.announced} voxels, {need} bytes; "
+            raise _refusal(path, "F14", f"{what}the file has {len(stored)}", "export it again")
+        content = _inflate(path, stored, need) if path.name.endswith(".gz") else stored
+        _compare_size(path, content, need, self._offset)
+        flat = np.frombuffer(content, dtype, count, self._offset)
+        voxels = flat.reshape(self.announced, order="F")
+        voxels = _scaled(path, header, np.require(voxels, dtype.newbyteorder("="), ["A", "W"]))
+        voxels, notices = select_volume(str(path), voxels, self.volume)
+        affine, more = place(str(path), header, voxels.shape, self.orientation)
+        kind = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
+        self._stored = stored[:0]
+        return kind(voxels, affine, header), notices + more
+
+
+def read_scan(path: Path | str, *, sha256: str | None = None, **options: Any) -> Scan:
+    """Open and decode a NIfTI file.
+
+    Args:
+        path: a ``.nii`` or ``.nii.gz`` file.
+        sha256: the checksum that the stored bytes must have.
+        options: those of `Scan`.
+
+    Returns:
+        The scan, decoded.
+
+    Raises:
+        Refusal: the file is not fit for use.
+    """
+    scan = Scan(path, **options)
+    scan.image  # noqa: B018  damage is reported before a changed checksum
+    if sha256 is not None and scan.digest != sha256:
+        fix = "restore the file, or write the manifest again"
+        what = "its SHA-256 is not the manifest's: the file changed"
+        raise _refusal(scan.path, "D9", what, fix)
+    return scan
+
+
 def open_scan(path: Path | str, **options: Any) -> Any:
     """Open a NIfTI file, decode its voxels and log what is odd about it.
 
@@ -50,69 +149,20 @@ def open_scan(path: Path | str, **options: Any) -> Any:
         options: those of `read_scan`.
 
     Returns:
-        The `nibabel.Nifti1Image`, X x Y x Z, with its voxels in memory and its affine in mm. The
-        header keeps the file's own codes and unit of length.
+        The `Scan.image`.
 
     Raises:
         DataError: the file is missing, is not NIfTI, is cut short or damaged, or does not say
             where its voxels lie.
     """
-    image, notices = read_scan(path, **options)
-    for notice in notices:
+    return logged(read_scan(path, **options)).image
+
+
+def logged(scan: Scan) -> Scan:
+    """The scan, after what is odd about it was logged."""
+    for notice in scan.notices:
         logger.warning("%s", notice)
-    return image
-
-
-def read_scan(
-    path: Path | str,
-    *,
-    sha256: str | None = None,
-    volume: int | None = None,
-    orientation: str | None = None,
-) -> tuple[Any, list[Finding]]:
-    """Open a NIfTI file as `open_scan` does and return what is odd about it.
-
-    Args:
-        path: a ``.nii`` or ``.nii.gz`` file.
-        sha256: the checksum that the stored bytes must have.
-        volume: which volume of a 4D file to take.
-        orientation: axis codes, such as ``RAS``, for a file that gives none.
-
-    Returns:
-        The image, and notices.
-
-    Raises:
-        Refusal: the file is not fit for use.
-    """
-    path = Path(path)
-    stored = _stored(path)
-    header = _header(path, _head(path, stored))
-    shape, dtype, offset = _layout(path, header)
-    need = offset + math.prod(shape) * dtype.itemsize
-    if need > len(stored) * DENSEST:
-        what = f"its header announces {shape} voxels, {need} bytes; the file has {len(stored)}"
-        raise _refusal(path, "F14", what, "export it again")
-    content = _inflate(path, stored, need) if path.name.endswith(".gz") else stored
-    _compare_size(path, content, need, offset)
-    voxels = np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape, order="F")
-    voxels = _scaled(path, header, np.require(voxels, dtype.newbyteorder("="), ["A", "W"]))
-    if sha256 is not None and hashlib.sha256(stored.data).hexdigest() != sha256:
-        fix = "restore the file, or write the manifest again"
-        raise _refusal(path, "D9", "its SHA-256 is not the manifest's: the file changed", fix)
-    voxels, notices = select_volume(str(path), voxels, volume)
-    affine, more = place(str(path), header, voxels.shape, orientation)
-    kind = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
-    return kind(voxels, affine, header), notices + more
-
-
-def announced_shape(path: Path | str) -> tuple[int, ...]:
-    """The shape that a file's header announces; nothing of that size is allocated.
-
-    Raises:
-        Refusal: the file is missing or has no usable header.
-    """
-    path = Path(path)
-    return _layout(path, _header(path, _head(path, _stored(path))))[0]
+    return scan
 
 
 def sha256(path: Path | str) -> str:

@@ -12,34 +12,29 @@ from monai.transforms import LoadImage, MapTransform, Orientation
 from monai.utils import ensure_tuple
 
 from stroke_nets.scans.check import Rules, require_same_grid
-from stroke_nets.scans.reader import open_scan
+from stroke_nets.scans.reader import Scan, logged, read_scan
 from stroke_nets.scans.voxels import require_image, require_mask
 
 
-class StrictReader(NibabelReader):
-    """MONAI's NIfTI reader, opening every file through `open_scan`.
+class ScanReader(NibabelReader):
+    """MONAI's NIfTI reader, given a scan that is open already.
 
     The header's sform and qform codes and units travel in the metadata, so that a mask can be
     written with them (`stroke_nets.scans.writer.HeaderWriter`).
 
     Args:
-        options: those of `open_scan`.
+        scan: the one that is read, whatever name is asked for.
     """
 
-    def __init__(self, **options: Any) -> None:
-        """Store the options."""
+    def __init__(self, scan: Scan) -> None:
+        """Store the scan."""
         super().__init__()
-        self.options = options
+        self.scan = scan
 
     def read(self, data: Sequence[PathLike | str] | PathLike | str, **kwargs: Any) -> Any:
-        """Open one file or several of one shape.
-
-        Raises:
-            DataError: a file cannot be read.
-        """
+        """The scan's image."""
         self.filenames = ensure_tuple(data)
-        images = [open_scan(str(name), **self.options) for name in self.filenames]
-        return images if len(images) > 1 else images[0]
+        return self.scan.image
 
 
 def as_nifti(volume: MetaTensor) -> nib.Nifti1Image:
@@ -51,11 +46,13 @@ class LoadScand(MapTransform):
     """Load NIfTI files as 1 x X x Y x Z float32 tensors on their own grid.
 
     MONAI's ``LoadImaged`` hides a reader's error; here it arrives as it was raised. A file whose
-    SHA-256 stands in the case's manifest record is compared with it.
+    SHA-256 stands in the case's manifest record is compared with it. The digest of each file is in
+    its metadata, as ``sha256``.
 
     Args:
-        keys: dictionary keys that hold paths; the first is the scan, the others lie on its grid
-            and are brought to its orientation. What ``label`` holds must be 0 or 1.
+        keys: dictionary keys that hold paths, or a `Scan` that is open already; the first is the
+            scan, the others lie on its grid and are brought to its orientation. What ``label``
+            holds must be 0 or 1.
         allow_missing_keys: skip keys that are not there.
         reading: fields of `stroke_nets.scans.check.Rules`: which odd files are read; default none.
     """
@@ -82,19 +79,23 @@ class LoadScand(MapTransform):
         sums = data.get("record", {}).get("sha256", {})
         scan = None
         for key in self.key_iterator(result):
-            reader = StrictReader(
-                sha256=sums.get(key),
-                volume=self.rules.volume,
-                orientation=self.rules.orientation,
-            )
-            volume = self._fit(key, str(data[key]), self.load(data[key], reader=reader))
+            opened = self._open(data[key], sums.get(key))
+            volume = self.load(opened.path, reader=ScanReader(opened))
+            volume = self._fit(key, str(opened.path), volume)
+            volume.meta["sha256"] = opened.digest
             if scan is None:
                 scan = as_nifti(volume)
             else:
-                require_same_grid(scan, as_nifti(volume), str(data[key]))
+                require_same_grid(scan, as_nifti(volume), str(opened.path))
                 volume = _turned(volume, nib.aff2axcodes(scan.affine))
             result[key] = volume
         return result
+
+    def _open(self, given: Any, sha256: str | None) -> Scan:
+        if isinstance(given, Scan):
+            return given
+        options = {"volume": self.rules.volume, "orientation": self.rules.orientation}
+        return logged(read_scan(str(given), sha256=sha256, **options))
 
     def _fit(self, key: Hashable, name: str, volume: MetaTensor) -> MetaTensor:
         """The volume, its values verified; a prediction may hold any."""

@@ -28,12 +28,13 @@ def refused(path, row, *words):
 
 def noticed(path, row, *words):
     """The file is read, with one notice of the row; a check of it passes."""
-    image, (notice,) = read_scan(path)
+    scan = read_scan(path)
+    (notice,) = scan.notices
     assert (notice.row, notice.notice) == (row, True)
     for word in words:
         assert word in str(notice)
     assert [f.row for f in check(path) if not f.notice] == []
-    return image
+    return scan.image
 
 
 def pair(folder, label=None, matrix=None):
@@ -122,8 +123,9 @@ def test_G9_no_orientation(tmp_path):
 @pytest.mark.parametrize(("qform", "sform"), [(0, 2), (1, 0)])
 def test_G9_one_form_is_enough(tmp_path, qform, sform):
     path = save(tmp_path / "a.nii", qform_code=qform, sform_code=sform, qoffset_x=-10)
-    image, notices = read_scan(path)
-    assert notices == []
+    scan = read_scan(path)
+    assert scan.notices == []
+    image = scan.image
     np.testing.assert_allclose(image.affine[:3, :3], np.eye(3))
 
 
@@ -176,9 +178,9 @@ def test_G15_units(tmp_path, code, name, mm):
 
 
 def test_G15_unknown_unit_is_mm(tmp_path):
-    image, notices = read_scan(save(tmp_path / "a.nii", xyzt_units=0))
-    assert notices == []
-    np.testing.assert_array_equal(image.affine, affine())
+    scan = read_scan(save(tmp_path / "a.nii", xyzt_units=0))
+    assert scan.notices == []
+    np.testing.assert_array_equal(scan.grid.affine, affine())
 
 
 def test_G16_zero_slope_means_no_scaling(tmp_path):
