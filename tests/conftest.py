@@ -1,6 +1,13 @@
-"""What tests share: a simulated data set of a few thousand voxels, and a table's cells to fill."""
+"""What tests share: simulated patients, bundles' workflows, processes, and a disk that is full."""
 
+import contextlib
+import fcntl
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -8,6 +15,7 @@ import numpy as np
 import pytest
 
 from stroke_nets import synthesis as simulate
+from stroke_nets.bundle_folders import find_bundle
 from stroke_nets.datasets import manifest
 
 PLAIN = simulate.Design(plain=True)  # quick to make, brain only
@@ -17,8 +25,19 @@ STEP = (4, 4, 16)  # keeps every 4th, 4th and 16th voxel: 50 x 59 x 12 voxels of
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory) -> Path:
-    """Four simulated patients as BIDS, with a manifest of two folds."""
-    root = tmp_path_factory.mktemp("simulated")
+    """Four simulated patients as BIDS, with a manifest of two folds; made once for all workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / "simulated"
+    with open(shared / "simulated.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "manifest.json").is_file():
+            simulate_thinned(root)
+    return root
+
+
+def simulate_thinned(root):
     affine = simulate.template().affine @ np.diag([*STEP, 1])
     thin = tuple(slice(None, None, step) for step in STEP)
     for index in range(1, 5):
@@ -30,7 +49,118 @@ def simulated(tmp_path_factory) -> Path:
     manifest.from_folder(
         root, image="**/*_T1w.nii.gz", label="_mask.nii.gz", out=root / "manifest.json", folds=2
     )
-    return root
+
+
+@pytest.fixture(scope="session")
+def volume_cache(tmp_path_factory):
+    """A ``cache_dir`` for all trainings of a worker: the same volumes are decoded once."""
+    return tmp_path_factory.mktemp("volumes")
+
+
+@pytest.fixture(scope="session")
+def bundle_config():
+    """A function: the parser of a bundle's configuration files, with settings over them."""
+    from monai.bundle import ConfigParser
+
+    def parse(bundle, *names, **settings):
+        parser = ConfigParser()
+        parser.read_config(
+            [str(find_bundle(bundle) / "configs" / f"{name}.yaml") for name in names]
+        )
+        parser.update(settings)
+        return parser
+
+    return parse
+
+
+@pytest.fixture(scope="session")
+def workflow():
+    """A function: an initialised workflow of a bundle's configuration files, in this process."""
+    from monai.bundle import ConfigWorkflow
+
+    def start(bundle, *names, kind=None, **options):
+        files = [str(find_bundle(bundle) / "configs" / f"{name}.yaml") for name in names]
+        flow = ConfigWorkflow(files, workflow_type=kind, logging_file=False, **options)
+        flow.initialize()
+        return flow
+
+    return start
+
+
+class Processes:
+    """Commands in processes of their own, one after another, that share their imports: `forks.py`.
+
+    Args:
+        folder: for what they print.
+    """
+
+    def __init__(self, folder):
+        self.streams = {name: folder / name for name in ("out", "err")}
+        self.server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("forks.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def start(self, *command, **environment):
+        """Begin ``-m MODULE ...`` or ``-c CODE ...``; returns the process's id."""
+        self.command = list(map(str, command))
+        job = {"command": self.command, "environment": os.environ | environment}
+        job |= {"folder": os.getcwd(), **{name: str(file) for name, file in self.streams.items()}}
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        return int(self.server.stdout.readline())
+
+    @staticmethod
+    def runs(pid):
+        """Whether a process has not ended."""
+        return Path(f"/proc/{pid}").exists()
+
+    def wait(self):
+        """The end of what was begun, as `subprocess.run` returns it."""
+        code = int(self.server.stdout.readline())
+        printed = [self.streams[name].read_text() for name in ("out", "err")]
+        return subprocess.CompletedProcess(self.command, code, *printed)
+
+    def run(self, *command, **environment):
+        """Begin a command and wait for its end."""
+        self.start(*command, **environment)
+        return self.wait()
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory):
+    """Runs commands as a user does; see `Processes`."""
+    processes = Processes(tmp_path_factory.mktemp("processes"))
+    with processes.server:  # which closes its input: that ends it
+        yield processes
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """A training takes SIGTERM and Ctrl-C over; the tests after it get them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def full_disk():
+    """A block in which no file can grow beyond some bytes, as on a disk that fills up."""
+
+    @contextlib.contextmanager
+    def limited(size):
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    return limited
 
 
 def pytest_addoption(parser):

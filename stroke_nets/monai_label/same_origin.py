@@ -1,36 +1,33 @@
-"""MONAI Label's application, closed to web pages of other sites; imported in its environment only.
+"""A check that an ASGI application is called by its own pages only.
 
-MONAI Label 0.8.5 allows every origin, and ends at the start if ``MONAI_LABEL_CORS_ORIGINS`` names
-some. Its own pages, OHIF among them, and 3D Slicer need none.
+ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/www.html: header names arrive in lower case.
 """
 
-import os
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from monailabel.app import app
-from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import PlainTextResponse
-
-__all__ = ["app"]
+REFUSAL = b"pages of other sites are refused"
 
 
-class SameOrigin(BaseHTTPMiddleware):
-    """Refuse what a page of another site sends, even where it could not read the answer."""
+class SameOrigin:
+    """Refuse requests that a page of another site sends, even if it could not read the answer.
 
-    async def dispatch(self, request: Any, call_next: Any) -> Any:
+    Args:
+        app: the application that answers all other requests.
+    """
+
+    def __init__(self, app: Callable) -> None:
+        """Wrap the application."""
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
         """Answer 403 to a foreign ``Origin``."""
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            return PlainTextResponse("pages of other sites are refused", status_code=403)
-        return await call_next(request)
-
-
-app.user_middleware = [one for one in app.user_middleware if one.cls is not CORSMiddleware]
-app.add_middleware(SameOrigin)
-# a page cannot get past the check above by a name of its own that leads to this machine
-app.add_middleware(
-    TrustedHostMiddleware, allowed_hosts=os.environ["STROKE_NETS_LABEL_HOSTS"].split(",")
-)
+        headers = dict(scope.get("headers", ()))
+        origin = headers.get(b"origin")
+        if origin is None or urlsplit(origin).netloc == headers.get(b"host"):
+            await self.app(scope, receive, send)
+            return
+        kind = [(b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 403, "headers": kind})
+        await send({"type": "http.response.body", "body": REFUSAL})

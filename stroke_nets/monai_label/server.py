@@ -200,7 +200,7 @@ def arguments(server: Server, names: Sequence[str]) -> list[str]:
     """MONAI Label's arguments."""
     found = ["-m", "monailabel.main", "start_server", "--app", str(server.app.absolute())]
     found += ["--studies", server.studies, "--host", server.host, "--port", str(server.port)]
-    found += ["--uvicorn_app", "stroke_nets.monai_label.same_origin:app"]
+    found += ["--uvicorn_app", "stroke_nets.monai_label.application:app"]
     for key, value in {"models": ",".join(names), "zoo_source": "local", "sam2": "false"}.items():
         found += ["--conf", key, value]
     return found

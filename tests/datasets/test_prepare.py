@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.datasets import manifest
+from stroke_nets.datasets.convert import Case, bring_other
 from stroke_nets.datasets.folds import grouped_split
 from stroke_nets.datasets.prepare import DATASETS, prepare, read_recipe
 from stroke_nets.errors import DataError, UsageError
@@ -114,6 +115,30 @@ def test_companions_lie_on_the_scans_grid(prepared):
             assert scan.shape == other.shape
             a, b = scan.get_fdata(), other.get_fdata()
             assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.8  # the same head
+
+
+@pytest.fixture
+def session(tmp_path):
+    """A scan in a prepared folder, and another contrast of noise half a voxel beside it."""
+    rng = np.random.default_rng(0)
+    grids = {"T1w": np.eye(4), "T2w": nib.affines.from_matvec(np.eye(3), (0.5, 0, 0))}
+    for name, affine in grids.items():
+        image = nib.Nifti1Image(rng.random((8, 8, 8), np.float32), affine)
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    return Case("sub-1", tmp_path / "T1w.nii.gz", others={"t2w": tmp_path / "T2w.nii.gz"})
+
+
+def test_a_companion_is_interpolated_linearly(session, tmp_path):
+    name = bring_other(session, tmp_path, "T1w.nii.gz", "t2w", "T2w")
+    voxels = nib.load(session.others["t2w"]).get_fdata()
+    middles = (voxels[1:] + voxels[:-1]) / 2
+    np.testing.assert_allclose(nib.load(tmp_path / name).get_fdata()[1:], middles, rtol=1e-6)
+
+
+def test_a_full_disk_leaves_no_half_file(session, full_disk, tmp_path):
+    with full_disk(1000), pytest.raises(OSError, match="File too large"):
+        bring_other(session, tmp_path, "T1w.nii.gz", "t2w", "T2w")
+    assert not any(path.is_file() for path in (tmp_path / "sub-1").rglob("*"))
 
 
 def test_people_stay_together(prepared):

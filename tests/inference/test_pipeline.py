@@ -1,6 +1,7 @@
 """The whole of ``predict`` on thinned simulated scans, which lie in MNI space."""
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -131,6 +132,16 @@ def test_what_is_there_is_kept_and_nothing_else_put_over_it(done, runs, capsys):
     assert "expected: " in capsys.readouterr().out
 
 
+def test_weights_in_another_configuration_are_another_prediction(done, tmp_path):
+    scans, out, options, _ = done
+    run = shutil.copytree(options["checkpoint"].parents[1], tmp_path / "run")
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("size: 48", "size: 96"))
+    other = options | {"checkpoint": run / "checkpoints" / "last.pt"}
+    with pytest.raises(DataError, match="is there already; give --overwrite or another OUT"):
+        stroke_nets.predict(scans / "patient 1.nii.gz", out, tta=True, **other)
+
+
 def test_several_methods_are_averaged(runs, done, tmp_path):
     scan = done[0] / "patient 2.nii.gz"
     for name, file in runs.items():
@@ -240,6 +251,19 @@ def test_files_appear_together_or_not_at_all(tmp_path):
         (folder / "a.nii.gz").touch()
         (folder / "a.json").touch()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.nii.gz"]
+
+
+def write_a_sidecar_and_a_mask(folder):
+    with staged(folder) as place:
+        (place / "a_mask.json").touch()
+        (place / "b_mask.nii.gz").touch()
+
+
+def test_the_sidecar_is_written_last(tmp_path):
+    (tmp_path / "b_mask.nii.gz").mkdir()  # which no file can replace
+    with pytest.raises(IsADirectoryError):
+        write_a_sidecar_and_a_mask(tmp_path)
+    assert not (tmp_path / "a_mask.json").exists()
 
 
 def test_the_gpus_memory_may_not_suffice(runs, monkeypatch, done):

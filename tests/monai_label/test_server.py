@@ -63,7 +63,7 @@ def test_server_is_started_with_safe_settings(label, tmp_path, capsys):
     words = " ".join(arguments)
     assert "--host 127.0.0.1 --port 8765" in words
     assert "--conf models unet --conf zoo_source local --conf sam2 false" in words
-    assert "--uvicorn_app stroke_nets.monai_label.same_origin:app" in words
+    assert "--uvicorn_app stroke_nets.monai_label.application:app" in words
     assert environment["STROKE_NETS_LABEL_HOSTS"] == "127.0.0.1,localhost,127.0.0.1"
     assert json.loads(environment["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"]) == {"Modality": "MR"}
     folder = tmp_path / "app"

@@ -87,6 +87,14 @@ def test_G5_shifted_by_40_mm(tmp_path):
     pair_refused(pair(tmp_path, matrix=matrix), "G5", "40 mm")
 
 
+def test_G5_a_hundredth_of_a_mm_is_the_headers_rounding(tmp_path):
+    matrix = affine()
+    matrix[0, 3] += 0.005
+    require_fit([pair(tmp_path, matrix=matrix)])
+    matrix[0, 3] += 0.015
+    pair_refused(pair(tmp_path, matrix=matrix), "G5", "0.02 mm")
+
+
 def test_G6_mirrored_label(tmp_path):
     pair_refused(pair(tmp_path, matrix=affine(-1, 1, 1)), "G6", "LAS", "RAS")
 
@@ -132,7 +140,7 @@ def test_G9_one_form_is_enough(tmp_path, qform, sform):
 def test_G10_forms_disagree(tmp_path):
     image = nib.Nifti1Image(voxels(), affine())
     image.set_qform(affine(), 1)
-    for shift, fits in ((0.05, True), (3, False)):
+    for shift, fits in ((0.05, True), (0.15, False), (3, False)):
         moved = affine()
         moved[0, 3] += shift
         image.set_sform(moved, 4)
@@ -140,7 +148,7 @@ def test_G10_forms_disagree(tmp_path):
         if fits:
             np.testing.assert_allclose(open_scan(tmp_path / "a.nii").affine, moved, atol=1e-6)
         else:
-            refused(tmp_path / "a.nii", "G10", "3 mm apart")
+            refused(tmp_path / "a.nii", "G10", f"{shift} mm apart")
 
 
 def test_G11_singular_affine(tmp_path):
@@ -159,6 +167,11 @@ def test_G12_nan_in_affine(tmp_path, field):
 
 def test_G13_shear(tmp_path):
     refused(save(tmp_path / "a.nii", srow_x=[1, 0.2, 0, 5]), "G13", "shear", "resample")
+
+
+def test_G13_a_shear_of_half_a_thousandth_is_rounding(tmp_path):
+    assert read_scan(save(tmp_path / "a.nii", srow_x=[1, 5e-4, 0, 5])).notices == []
+    refused(save(tmp_path / "b.nii", srow_x=[1, 2e-3, 0, 5]), "G13", "0.002")
 
 
 @pytest.mark.parametrize("size", [-2.0, 0.0])

@@ -8,7 +8,7 @@ import pytest
 from stroke_nets import synthesis as simulate
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import UsageError
-from stroke_nets.synthesis.data_set import deal_by_source
+from stroke_nets.synthesis import data_set
 from stroke_nets.synthesis.patient import draw_stroke
 
 SEED = 3  # its first two patients have lesions
@@ -21,7 +21,7 @@ def patients():
 
 
 @pytest.fixture(scope="module")
-def data_set(tmp_path_factory):
+def two_patients(tmp_path_factory):
     """One patient made in this process, then extended to two patients by two others."""
     out = tmp_path_factory.mktemp("simulated") / "two"
     simulate.simulate(out, subjects=1, seed=SEED, workers=1)
@@ -30,16 +30,16 @@ def data_set(tmp_path_factory):
     return out, first
 
 
-def test_any_number_of_workers_makes_the_same_patient(patients, data_set):
-    out, _ = data_set
+def test_any_number_of_workers_makes_the_same_patient(patients, two_patients):
+    out, _ = two_patients
     for index, record in enumerate(manifest.read(out / "manifest.json"), start=1):
         image, mask = nib.load(out / record["image"]), nib.load(out / record["label"])
         np.testing.assert_array_equal(np.asanyarray(image.dataobj), patients[index][0])
         np.testing.assert_array_equal(np.asanyarray(mask.dataobj), patients[index][1])
 
 
-def test_layout(data_set):
-    out, _ = data_set
+def test_layout(two_patients):
+    out, _ = two_patients
     anat = "sub-sim0002/ses-1/anat"
     stem = f"{anat}/sub-sim0002_ses-1_space-MNI152NLin2009aSym"
     assert {str(path.relative_to(out)) for path in (out / anat).iterdir()} == {
@@ -60,8 +60,8 @@ def test_layout(data_set):
     assert [row.split("\t")[0] for row in rows[1:]] == ["sub-sim0001", "sub-sim0002"]
 
 
-def test_header(data_set):
-    out, _ = data_set
+def test_header(two_patients):
+    out, _ = two_patients
     for path in out.rglob("*.nii.gz"):
         header = nib.load(path).header
         np.testing.assert_array_equal(header.get_sform(), simulate.template().affine)
@@ -70,21 +70,21 @@ def test_header(data_set):
         assert header.get_xyzt_units()[0] == "mm"
 
 
-def test_gzip_header_holds_no_name_and_no_time(data_set):
-    out, _ = data_set
+def test_gzip_header_holds_no_name_and_no_time(two_patients):
+    out, _ = two_patients
     for path in out.rglob("*.nii.gz"):
         flags_and_time = path.read_bytes()[3:8]
         assert flags_and_time == bytes(5)
 
 
-def test_extending_keeps_the_patients_there(data_set):
-    _, first = data_set
+def test_extending_keeps_the_patients_there(two_patients):
+    _, first = two_patients
     assert len(first) == 2
     assert all(path.stat().st_mtime_ns == before for path, before in first.items())
 
 
-def test_manifest_counts_lesions_and_deals_folds(data_set):
-    out, _ = data_set
+def test_manifest_counts_lesions_and_deals_folds(two_patients):
+    out, _ = two_patients
     records = manifest.read(out / "manifest.json")
     for index, record in enumerate(records, start=1):
         drawn = draw_stroke(np.random.default_rng([SEED, index, 1])).volumes
@@ -98,7 +98,7 @@ def test_patients_with_one_lesion_source_share_a_fold():
     records = [{"subject": f"sub-{i}", "lesion_voxels": i * i} for i in range(8)]
     for record, source in zip(records, sources, strict=True):
         record |= {} if source is None else {"lesion_source": source}
-    deal_by_source(records, folds=2, seed=0)
+    data_set.deal_by_source(records, folds=2, seed=0)
     found = [record["fold"] for record in records]
     assert found[0] == found[3] == found[7]
     assert found[1] == found[5]
@@ -109,14 +109,14 @@ def test_patients_with_one_lesion_source_share_a_fold():
     ("subjects", "seed", "says"),
     [(2, SEED + 1, "another data set"), (1, SEED, "holds 2 patients, not 1")],
 )
-def test_refuses_another_simulated_data_set(data_set, subjects, seed, says):
-    out, _ = data_set
+def test_refuses_another_simulated_data_set(two_patients, subjects, seed, says):
+    out, _ = two_patients
     with pytest.raises(UsageError, match=f"{out.name} .*{says}.*: choose another folder"):
         simulate.simulate(out, subjects=subjects, seed=seed)
 
 
-def test_refuses_another_design(data_set):
-    out, _ = data_set
+def test_refuses_another_design(two_patients):
+    out, _ = two_patients
     design = simulate.Design(skull=False)
     with pytest.raises(UsageError, match=r"than seed .*, --no-skull design: choose another folder"):
         simulate.simulate(out, subjects=2, seed=SEED, design=design)
@@ -147,3 +147,12 @@ def test_refuses_impossible_numbers(tmp_path, wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         simulate.simulate(out, **{"subjects": 1, "seed": 0} | wrong)
     assert not out.exists()
+
+
+def test_a_full_disk_leaves_no_half_patient(full_disk, monkeypatch, tmp_path):
+    noise = np.random.default_rng(0).random((20, 20, 20), np.float32)
+    monkeypatch.setattr(data_set, "simulate_patient", lambda *_: (noise, noise))
+    with full_disk(5000), pytest.raises(OSError, match="File too large"):
+        data_set.simulate(tmp_path / "out", subjects=1, seed=SEED, workers=1)
+    assert not list((tmp_path / "out").rglob("*.nii.gz"))
+    assert not (tmp_path / "out" / "manifest.json").exists()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose, Lambdad
+from monai.transforms import Compose, Lambdad, RandGaussianNoised
 
 from stroke_nets.errors import DataError
 from stroke_nets.inference.slice_stack import slice_stacks
@@ -64,3 +64,14 @@ def test_stacks_are_augmented_one_by_one(cases, tmp_path):
     flip = Compose([Lambdad("image", lambda image: -image)])
     changed = SliceDataset(cases, Load(), str(tmp_path / "cache"), augment=flip)
     assert all(np.array_equal(a["image"], -b["image"]) for a, b in zip(changed, plain, strict=True))
+
+
+def test_a_slice_is_augmented_alike_within_an_epoch_and_otherwise_in_the_next(cases, tmp_path):
+    noise = Compose([RandGaussianNoised("image", prob=1)])
+    slices = SliceDataset(cases, Load(), str(tmp_path / "cache"), augment=noise)
+    drawn = []
+    for epoch in (0, 1, 0):
+        slices.set_epoch(epoch)
+        drawn.append(np.stack([np.asarray(slices[i]["image"]) for i in range(2)]))
+    assert np.array_equal(drawn[0], drawn[2])
+    assert not np.isclose(drawn[0], drawn[1]).any()
