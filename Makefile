@@ -4,6 +4,7 @@ CONFIGS := bundles/agmr_net/configs
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
 SLOW := real or label or zoo or ranks or browser or federated   # markers of tests with a target of their own
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
 
@@ -17,8 +18,8 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 # tested with it, without what is not used here (SAM 2, torchvision, mlflow, OpenSlide).
 .label-venv/installed: label-requirements.txt Makefile
 	$(PYTHON) -m venv .label-venv
-	.label-venv/bin/python -m pip install --quiet torch==2.13.0
-	.label-venv/bin/python -m pip install --quiet --no-deps --requirement label-requirements.txt
+	.label-venv/bin/python -m pip install --quiet --no-compile torch==2.13.0
+	.label-venv/bin/python -m pip install --quiet --no-compile --no-deps --requirement label-requirements.txt
 	touch $@
 
 # The site has an environment of its own: nobody who uses the package needs MkDocs.
@@ -39,7 +40,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help install demo methods reproduce-env label-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-real test-browser soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-real test-browser soak docs lint clean
 
 help:
 	@echo "make install    the environment .venv alone"
@@ -67,6 +68,11 @@ help:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	# their metadata ask for torchvision, which would replace the pinned PyTorch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps pytorchcv dynamic-network-architectures
+	touch $@
+
+# drives the system's Chromium, for the tests of the pages
+.venv/browser: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
 	touch $@
 
 install: .venv/installed
@@ -103,27 +109,28 @@ weights: .venv/installed
 	$(BIN)/python examples/train_weights.py publish agmr_net runs/tried
 	$(BIN)/python examples/train_weights.py publish mscsa_default runs/tried
 
+browser-env: .venv/browser
+
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not ($(SLOW))" --numprocesses auto --dist loadfile
+	$(TESTS) -m "not ($(SLOW))" --numprocesses auto --dist loadfile
 
 test-label: .venv/installed label-env
-	$(BIN)/python -m pytest -m label -rs
+	$(TESTS) -m label -rs tests/monai_label
 
 test-zoo: .venv/installed
-	$(BIN)/python -m pytest -m zoo tests/bundles tests/packing
+	$(TESTS) -m zoo tests/bundles tests/packing
 
 test-ranks: .venv/installed
-	$(BIN)/python -m pytest -m ranks tests/bundles
+	$(TESTS) -m ranks tests/bundles
 
 test-federated: .venv/installed .federated-venv/installed
-	$(BIN)/python -m pytest -m federated -rs
+	$(TESTS) -m federated -rs tests/test_federated.py
 
 test-real: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m real -rs --numprocesses auto
+	$(TESTS) -m real -rs tests/real
 
-test-browser: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
-	$(BIN)/python -m pytest -m browser -rs
+test-browser: .venv/installed browser-env
+	$(TESTS) -m browser -rs tests/browser
 
 soak: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/soak.py
