@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
 
 from stroke_nets.losses.dice_cross_entropy import DiceCrossEntropyLoss
 
@@ -69,29 +68,6 @@ def test_dice_is_the_mean_over_foreground_classes():
     label = torch.tensor([1, 2]).reshape(1, 1, 1, 1, 2)
     loss = DiceCrossEntropyLoss()(logits, label)
     assert loss.item() == pytest.approx(-(2 / 3 + 0 + 0.999) / 3 + 15, abs=1e-4)
-
-
-@pytest.mark.parametrize("share", [1.0, 0.1])
-@pytest.mark.parametrize("value", [0.0, 1e4])
-def test_finite_on_empty_labels_and_extreme_logits(share, value):
-    logits = torch.zeros(2, 2, 4, 4, 4)
-    logits[:, 1] = value
-    logits[0] *= -1
-    logits.requires_grad_()
-    loss = DiceCrossEntropyLoss(share)(logits, torch.zeros(2, 1, 4, 4, 4))
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert torch.isfinite(logits.grad).all()
-
-
-def test_float32_under_autocast():
-    label = torch.from_numpy(REFERENCE["target"]).to(torch.uint8)
-    loss = DiceCrossEntropyLoss(0.1)
-    expected = loss(LOGITS.bfloat16().float(), label)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = loss(LOGITS.bfloat16(), MetaTensor(label))
-    assert found.dtype == torch.float32
-    assert found.item() == expected.item()
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.5])

