@@ -21,7 +21,8 @@ from stroke_nets.inference.method import Method
 from stroke_nets.inference.space import place
 from stroke_nets.inference.time_estimate import REGISTERING_SECONDS, expect
 from stroke_nets.inference.weights import choose
-from stroke_nets.pages.prediction_report import write_index, write_prediction_report
+from stroke_nets.pages.cohort import write_index
+from stroke_nets.pages.prediction_report import write_prediction_report
 from stroke_nets.registration.volume import brain
 from stroke_nets.runs.exit_codes import find_error
 from stroke_nets.scans.reader import sha256

@@ -163,23 +163,26 @@ def panel(
     back: Array,
     masks: list[tuple[Array, str]],
     size_mm: tuple[float, float],
-    letters: bool = True,
+    letters: str = "RL",
 ) -> None:
-    """One slice (X, Y) with coloured regions, seen from the feet: x runs from right to left.
+    """One slice (X, Y) with coloured regions; the picture's left is the end of the first axis.
+
+    An axial slice in RAS is so seen from the feet, a coronal one from the front: x runs from the
+    patient's right to the left. A sagittal one, (Y, Z), looks to the left of the picture.
 
     Args:
         axes: where to draw.
         back: gray levels in [0, 1].
         masks: regions and their colours; a later one covers an earlier one.
         size_mm: extent of the slice along X and Y.
-        letters: mark right and left.
+        letters: what marks the left and the right of the picture; none if empty.
     """
     colours = np.repeat(back[..., None], 3, axis=-1)
     for mask, colour in masks:
         colours[mask] = 0.1 * colours[mask] + 0.9 * np.array(to_rgb(colour))
     axes.imshow(colours[::-1].swapaxes(0, 1), origin="lower", extent=(0, size_mm[0], 0, size_mm[1]))
     axes.set_axis_off()
-    for x, letter in ((0.05, "R"), (0.95, "L")) if letters else ():
-        axes.text(x, 0.96, letter, transform=axes.transAxes, ha="center", va="center").set_bbox(
-            {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        )
+    for x, letter in zip((0.05, 0.95), letters, strict=False):
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(x, 0.96, letter, color="black", bbox=box, **place)

@@ -1,4 +1,4 @@
-"""What ``stroke-nets predict`` left of one case: its sidecar, its lesions, its volumes."""
+"""What ``stroke-nets predict`` wrote of one case: its sidecar, its lesions, its volumes."""
 
 import csv
 import json
@@ -16,6 +16,7 @@ from stroke_nets.pages.case_figure import Array, read_ras
 NAME = re.compile(r"(?P<stem>.+?)(?:_space-[A-Za-z0-9]+)?_desc-(?P<method>.+)_mask\.json")
 MAPS = {"probseg": "probability", "uncertainty": "uncertainty"}  # suffix: what the pages call it
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
+SMALL_ML = 0.1  # ours: where the sidecar says no minimum size, smaller lesions are folded
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Volumes:
         mask: bool of the same shape.
         maps: further maps of the same shape, 0 or more, by what the pages call them.
         affine: voxel to mm, (4, 4).
+        truth: bool mask of the same shape, if there is one.
     """
 
     image: Array
     mask: Array
     maps: dict[str, Array]
     affine: Array
+    truth: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class PredictionCase:
     def method(self) -> str:
         """As the files are called."""
         return self._names["method"]
+
+    @property
+    def title(self) -> str:
+        """Name and method."""
+        return f"{self.name}, {self.method}"
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -88,9 +96,36 @@ class PredictionCase:
             raise DataError(f"{path}: cannot be read ({error}); predict again") from error
 
     @property
-    def load_ml(self) -> float:
-        """Total lesion load."""
+    def total_ml(self) -> float:
+        """The volume of all lesions together."""
         return sum(float(lesion["volume_ml"]) for lesion in self.lesions)
+
+    @property
+    def interval_ml(self) -> tuple[float, float] | None:
+        """The interval of the total volume, where the prediction measured one."""
+        found = self.content.get("Lesions", {}).get("interval_ml")
+        return (float(found[0]), float(found[1])) if found else None
+
+    @property
+    def interval_level(self) -> float:
+        """How often such an interval is meant to hold the true volume."""
+        return float(self.content.get("Lesions", {}).get("interval_level", 0.95))
+
+    @property
+    def minimum_ml(self) -> float:
+        """The size from which on a lesion is listed; smaller ones are folded."""
+        return float(self.content.get("MinimumSizeMl") or SMALL_ML)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd about the scan or the mask."""
+        return [str(text) for text in self.content.get("Warnings", [])]
+
+    def split(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """The lesions of at least the minimum size, and the smaller ones."""
+        large = [one for one in self.lesions if float(one["volume_ml"]) >= self.minimum_ml]
+        small = [one for one in self.lesions if float(one["volume_ml"]) < self.minimum_ml]
+        return large, small
 
     def beside(self, suffix: str) -> Path:
         """A file of this case and method; ``suffix`` follows the last underscore."""
@@ -110,21 +145,43 @@ class PredictionCase:
                     return voxels > 0.5
         return None
 
-    def volumes(self, scan: Path) -> Volumes:
-        """The scan with its mask and its maps.
+    def worlds(self) -> dict[str, Array]:
+        """What leads from the mm of the shown grid to those that have a name, (4, 4) each.
+
+        ``scanner`` are the mm of the scan's header, ``MNI`` those of the template; either is
+        missing where the registration is not known here or bends space.
+
+        Raises:
+            DataError: the transform cannot be read.
+        """
+        if not self.content.get("Registered"):
+            return {"MNI": np.eye(4)}
+        from stroke_nets.registration.transform import load  # nilearn takes a second
+
+        on_template = self.content.get("Space") == TEMPLATE_SPACE
+        worlds: dict[str, Array] = {"MNI" if on_template else "scanner": np.eye(4)}
+        name = self.content.get("Files", {}).get("transform")
+        transform = load(self.sidecar.with_name(name))[0] if name else None
+        if transform and not transform.displacement:
+            to_scan = transform.matrix
+            other = {"scanner": to_scan} if on_template else {"MNI": np.linalg.inv(to_scan)}
+            worlds |= other
+        return worlds
+
+    def volumes(self, scan: Path, truth: Path | None = None) -> Volumes:
+        """The scan with its mask, its maps and perhaps the true mask.
 
         Raises:
             DataError: a file that cannot be read, or that does not lie on the scan's grid.
         """
         image, affine = read_ras(scan)
-        paths = {"mask": self.beside("mask.nii.gz")}
-        paths |= {name: self.beside(f"{suffix}.nii.gz") for suffix, name in MAPS.items()}
+        maps = {name: self.beside(f"{suffix}.nii.gz") for suffix, name in MAPS.items()}
+        paths = {"mask": self.beside("mask.nii.gz")} | ({"truth": truth} if truth else {})
+        paths |= {name: path for name, path in maps.items() if path.exists()}
         found: dict[str, Array] = {}
         for name, path in paths.items():
-            if name in MAPS.values() and not path.exists():
-                continue
             found[name], placed = read_ras(path)
             if found[name].shape != image.shape or not np.allclose(placed, affine, atol=1e-3):
                 raise DataError(f"{path}: its grid is not that of {scan.name}; predict again")
-        mask = found.pop("mask") > 0.5
-        return Volumes(image, mask, found, affine)
+        mask, true = found.pop("mask") > 0.5, found.pop("truth", None)
+        return Volumes(image, mask, found, affine, None if true is None else true > 0.5)

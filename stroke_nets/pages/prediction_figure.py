@@ -1,6 +1,11 @@
-"""The pictures of a prediction: slices with the mask's outline, and maps on one slice."""
+"""The pictures of a prediction: the largest lesion in three planes, slices, maps, a thumbnail.
+
+All are drawn in the radiological convention and lettered, on black as in a viewer.
+"""
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +18,40 @@ from stroke_nets.pages.prediction_case import Volumes
 PANELS = 12
 COLUMNS = 4
 INCHES = 2.6  # the width of a panel
+DARK = 0.1  # gray levels that count as background where a picture is cut to the head
+# plane: the axis it cuts, and the letters at the left and right of its picture
+PLANES = {"axial": (2, "RL"), "coronal": (1, "RL"), "sagittal": (0, "AP")}
+
+
+def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
+    """PNG of the three planes through a voxel, all at one scale, with the mask's outline."""
+    gray = gray_levels(case.image)
+    box = _head(gray, case.mask)
+    shape = tuple(side.stop - side.start for side in box)
+    sizes = [_size_mm(case.affine, shape, axis) for axis, _ in PLANES.values()]
+    high = max(size[1] for size in sizes)
+    figure = _black((11, 11 * high / sum(size[0] for size in sizes) + 0.3))
+    row = figure.subplots(1, 3, gridspec_kw={"width_ratios": [size[0] for size in sizes]})
+    for axes, size, (name, (axis, letters)) in zip(row, sizes, PLANES.items(), strict=True):
+        at = place[axis] - box[axis].start
+        panel(axes, gray[box].take(at, axis), [], size, letters)
+        outline(axes, case.mask[box].take(at, axis), size)
+        axes.set_ylim((size[1] - high) / 2, (size[1] + high) / 2)  # one scale
+        axes.set_title(f"{name}, slice {place[axis]}", color="white", fontsize=10)
+    return _image(figure)
+
+
+def thumbnail(case: Volumes) -> bytes:
+    """A small JPEG of the axial slice with the largest lesion area."""
+    z = _largest_slice(case)
+    size = _size_mm(case.affine, case.image.shape)
+    figure = Figure((1.3, 1.3 * size[1] / size[0]), dpi=100, facecolor="black")
+    axes = figure.add_axes((0, 0, 1, 1))
+    panel(axes, gray_levels(case.image[..., z]), [], size, letters="")
+    outline(axes, case.mask[..., z], size)
+    for x, letter in ((0.08, "R"), (0.92, "L")):
+        axes.text(x, 0.92, letter, transform=axes.transAxes, ha="center", color="white", fontsize=8)
+    return _image(figure, "jpeg", pil_kwargs={"quality": 80})
 
 
 def chosen_slices(image: Array, mask: Array, count: int = PANELS) -> list[int]:
@@ -47,16 +86,15 @@ def montage_png(image: Array, mask: Array, affine: Array) -> tuple[bytes, list[i
     gray = gray_levels(image)
     size = _size_mm(affine, image.shape)
     rows = -(-len(slices) // COLUMNS)
-    high = INCHES * size[1] / size[0] + 0.25
-    figure = Figure((COLUMNS * INCHES, rows * high), dpi=100, layout="constrained")
+    figure = _black((COLUMNS * INCHES, rows * (INCHES * size[1] / size[0] + 0.25)))
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, z in zip(grid.flat, slices, strict=False):
         panel(axes, gray[..., z], [], size)
         outline(axes, mask[..., z], size)
-        axes.set_title(f"slice {z}", fontsize=9)
-    return _png(figure), slices
+        axes.set_title(f"slice {z}", fontsize=9, color="white")
+    return _image(figure), slices
 
 
 def maps_png(case: Volumes) -> tuple[bytes, int]:
@@ -68,11 +106,9 @@ def maps_png(case: Volumes) -> tuple[bytes, int]:
     Returns:
         The picture, and the index along z.
     """
-    area = case.mask.sum(axis=(0, 1))
-    slices = chosen_slices(case.image, case.mask)
-    z = int(area.argmax()) if area.any() else slices[len(slices) // 2]
+    z = _largest_slice(case)
     size = _size_mm(case.affine, case.image.shape)
-    figure = Figure((4.4 * len(case.maps), 3.8 * size[1] / size[0]), dpi=100, layout="constrained")
+    figure = _black((4.4 * len(case.maps), 3.8 * size[1] / size[0]))
     for axes, (name, values) in zip(
         figure.subplots(1, len(case.maps), squeeze=False).flat, case.maps.items(), strict=True
     ):
@@ -83,9 +119,10 @@ def maps_png(case: Volumes) -> tuple[bytes, int]:
             shown, origin="lower", extent=(0, size[0], 0, size[1]), cmap="cividis", vmin=0, vmax=top
         )
         outline(axes, case.mask[..., z], size)
-        axes.set_title(name)
-        figure.colorbar(drawn, ax=axes, shrink=0.8)
-    return _png(figure), z
+        axes.set_title(name, color="white")
+        scale = figure.colorbar(drawn, ax=axes, shrink=0.8)
+        scale.ax.tick_params(colors="white")
+    return _image(figure), z
 
 
 def outline(axes: Axes, mask: NDArray[np.bool_], size_mm: tuple[float, float]) -> None:
@@ -97,13 +134,34 @@ def outline(axes: Axes, mask: NDArray[np.bool_], size_mm: tuple[float, float]) -
         axes.contour(x, y, shown, [0.5], colors=[LESION], linewidths=1.1)
 
 
-def _size_mm(affine: Array, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Extent of an axial slice along X and Y."""
-    x, y, _ = np.linalg.norm(affine[:3, :3], axis=0) * shape
-    return float(x), float(y)
+def _largest_slice(case: Volumes) -> int:
+    """The axial slice with the largest lesion area; a middle one if the mask is empty."""
+    area = case.mask.sum(axis=(0, 1))
+    if area.any():
+        return int(area.argmax())
+    slices = chosen_slices(case.image, case.mask)
+    return slices[len(slices) // 2]
 
 
-def _png(figure: Figure) -> bytes:
+def _size_mm(affine: Array, shape: tuple[int, ...], axis: int = 2) -> tuple[float, float]:
+    """Extent of a slice across an axis, along the two others."""
+    across, up = np.delete(np.linalg.norm(affine[:3, :3], axis=0) * shape, axis)
+    return float(across), float(up)
+
+
+def _head(gray: Array, mask: Array) -> tuple[slice, ...]:
+    """The box of the voxels that are not black, and of the mask."""
+    seen = (gray > DARK) | mask
+    sides = (np.flatnonzero(seen.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+    return tuple(slice(int(side[0]), int(side[-1]) + 1) for side in sides)
+
+
+def _black(inches: tuple[float, float]) -> Figure:
+    return Figure(inches, dpi=100, layout="constrained", facecolor="black")
+
+
+def _image(figure: Figure, kind: str = "png", **options: Any) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    metadata = {"Software": None} if kind == "png" else None
+    figure.savefig(buffer, format=kind, metadata=metadata, **options)
     return buffer.getvalue()

@@ -1,41 +1,52 @@
-"""The pages of ``stroke-nets predict``: a report and a viewer for each case, and an index.
+"""The pages of ``stroke-nets predict``: a report and a viewer for each case.
 
 They read the result files, the scan's voxels and its grid; no other text of a header is shown.
 """
 
 import json
-from collections.abc import Iterator
-from html import escape
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+from stroke_nets.files import whole
 from stroke_nets.pages.case_figure import SIDES
-from stroke_nets.pages.page import facts, picture, table, write_page
+from stroke_nets.pages.page import without_folder, write_page
 from stroke_nets.pages.prediction_case import TEMPLATE_SPACE, PredictionCase, Volumes
-from stroke_nets.pages.prediction_figure import maps_png, montage_png
-from stroke_nets.pages.viewer import write_viewer
+from stroke_nets.pages.prediction_figure import maps_png, montage_png, planes_png, thumbnail
+from stroke_nets.pages.viewer import lesion_places, write_viewer
 
-WARNINGS = "Warnings"
-STYLE = ".warning { border-left: .3rem solid #b25d00; list-style: none; padding-left: .6rem; }"
-# Columns of lesions.csv that need more than their own name.
-HEADINGS = {
-    "volume_ml": "Volume (ml)",
-    "x_mm": "Centre, MNI x (mm)",
-    "y_mm": "y (mm)",
-    "z_mm": "z (mm)",
-    "extent_x_mm": "Extent left-right (mm)",
-    "extent_y_mm": "back-front (mm)",
-    "extent_z_mm": "foot-head (mm)",
+# heading: the columns of lesions.csv that it shows; other columns are headed by their own name
+COLUMNS = {
+    "Lesion": ("lesion",),
+    "Volume (ml)": ("volume_ml",),
+    "Voxels": ("voxels",),
+    "Hemisphere": ("hemisphere",),
+    "Centre, MNI x, y, z (mm)": ("x_mm", "y_mm", "z_mm"),
+    "Extent left-right, back-front, foot-head (mm)": ("extent_x_mm", "extent_y_mm", "extent_z_mm"),
+    "Mean probability": ("mean_probability",),
+    "Mean standard deviation": ("mean_uncertainty",),
+    "Touches the border": ("touches_border",),
 }
+# what the sidecar's ``Registration`` holds: its name in the table, and what is expected
+CHECKS = {
+    "correlation": ("Correlation of scan and template, at 6 mm", "0.75 or more"),
+    "disagreement_mm": ("Distance between two registrations (mm)", "3 or less"),
+    "least_scale": ("Smallest scale of the registration", "0.8 or more"),
+    "most_scale": ("Largest scale of the registration", "1.4 or less"),
+}
+LOOK = (
+    "Look at every mask before you use it: lesions can be missed, and normal tissue can be marked."
+)
+OWN_DATA = "the user's own data"
 
 
-def write_prediction_report(sidecar: Path, scan: Path) -> Path:
-    """Write the report of a case, and its viewer, beside the sidecar.
+def write_prediction_report(sidecar: Path, scan: Path, truth: Path | None = None) -> Path:
+    """Write the report of a case, its viewer and its thumbnail beside the sidecar.
 
     Args:
         sidecar: ``..._desc-METHOD_mask.json``; the other outputs lie beside it.
         scan: the scan whose grid the mask lies on.
+        truth: a mask on the same grid to lay over the scan in the viewer.
 
     Returns:
         The path of the report.
@@ -44,136 +55,178 @@ def write_prediction_report(sidecar: Path, scan: Path) -> Path:
         DataError: a file that cannot be read, or that does not lie on the scan's grid.
     """
     case = PredictionCase(sidecar)
-    title = f"{case.name}, {case.method}"
-    volumes = case.volumes(scan)
+    title, volumes = case.title, case.volumes(scan, truth)
     report, viewer = case.beside("report.html"), case.beside("viewer.html")
-    back = _link(report.name, "The report of this case")
-    write_viewer(viewer, f"Viewer: {title}", volumes, [f"<p>{back}</p>"])
-    parts = [
-        _links(case, viewer),
-        _warnings(case),
-        _lesions(case),
-        _slices(case, volumes),
-        _template(case),
-        _uncertainty(volumes),
-        f"<h2>Provenance</h2>\n{facts(list(_flat(case.content)))}",
-    ]
-    return write_page(report, f"Lesions of {title}", parts, STYLE)
-
-
-def write_index(out_dir: Path) -> Path:
-    """Write ``index.html`` of an output folder: a line for each case that has a report.
-
-    Raises:
-        DataError: a sidecar or table of lesions cannot be read.
-    """
-    rows = []
-    for report in sorted(out_dir.rglob("*_desc-*_report.html")):
-        prefix = report.name.removesuffix("report.html")
-        case = PredictionCase(report.with_name(f"{prefix}mask.json"))
-        pages = [
-            _link(case.beside(f"{kind}.html").relative_to(out_dir).as_posix(), kind, case.name)
-            for kind in ("report", "viewer")
-        ]
-        count = len(case.content.get(WARNINGS, []))
-        row = [escape(case.name), " ".join(pages), escape(case.method), f"{case.load_ml:.2f}"]
-        rows.append([*row, str(len(case.lesions)), str(count)])
-    head = ["Case", "Pages", "Method", "Lesion load (ml)", "Lesions", "Warnings"]
-    return write_page(out_dir / "index.html", "Predictions", [table("Cases", head, rows)])
-
-
-def _link(target: str, text: str, of: str = "") -> str:
-    label = f' aria-label="{escape(f"{text} of {of}")}"' if of else ""
-    return f'<a href="{quote(target)}"{label}>{escape(text)}</a>'
-
-
-def _links(case: PredictionCase, viewer: Path) -> str:
-    """To the viewer, and to the index if the case lies in a folder of predictions."""
-    links = [_link(viewer.name, "Look through the scan in three planes")]
-    for up, folder in enumerate(case.sidecar.parents):
-        if (folder / "dataset_description.json").is_file():
-            links.append(_link("../" * up + "index.html", "All cases"))
-            break
-    return f"<p>{' | '.join(links)}</p>"
-
-
-def _warnings(case: PredictionCase) -> str:
-    lines = "".join(
-        f"<li><strong>Warning:</strong> {escape(str(text))}</li>"
-        for text in case.content.get(WARNINGS, [])
+    write_viewer(viewer, f"Viewer: {title}", volumes, case.worlds(), report.name)
+    with whole(case.beside("thumbnail.jpg")) as partial:
+        partial.write_bytes(thumbnail(volumes))
+    large, small = case.split()
+    return write_page(
+        report,
+        "prediction.html",
+        f"Lesions of {title}",
+        case=case,
+        viewer=viewer.name,
+        cohort=_cohort(sidecar),
+        sides=SIDES,
+        largest=_largest(volumes),
+        sentence=sentence(case),
+        limits=limits(case.content.get("Weights", [])),
+        large=lesion_table(large),
+        small=lesion_table(small),
+        slices=_slices(volumes),
+        checks=[*_checks(case), *_border(case)],
+        on_template=_template(case),
+        uncertainty=_uncertainty(volumes),
+        provenance=[(name, without_folder(value)) for name, value in _flat(case.content)],
     )
-    found = f'<ul class="warning">{lines}</ul>' if lines else "<p>None.</p>"
-    return f"<h2>Warnings</h2>\n{found}"
 
 
-def _lesions(case: PredictionCase) -> str:
-    total = f"<p>Total lesion load: <strong>{case.load_ml:.2f} ml</strong>"
-    text = f"<h2>Lesions</h2>\n{total} in {len(case.lesions)} components.</p>"
+def sentence(case: PredictionCase) -> str:
+    """What can be pasted into a paper: software, weights, and what was found."""
+    content = case.content
+    version = next((by.get("Version", "") for by in content.get("GeneratedBy", [])), "")
+    weights = " and ".join(
+        f"{one.get('bundle', case.method)}, weights {str(one.get('sha256', ''))[:8]}"
+        for one in content.get("Weights", [])
+    )
+    tool = f"stroke-nets {version}".strip() + f" ({weights or case.method})"
+    begin = f"Stroke lesions were segmented on the T1-weighted scan with {tool}; "
     if not case.lesions:
-        return text
-    names = case.lesions[0]
-    head = [escape(HEADINGS.get(name, name.replace("_", " ").capitalize())) for name in names]
-    rows = [[escape(_rounded(value)) for value in line.values()] for line in case.lesions]
-    return f"{text}\n{table('Components of the mask', head, rows)}"
+        return f"{begin}none was found."
+    between = ""
+    if case.interval_ml:
+        low, high = case.interval_ml
+        between = f" ({case.interval_level:.0%} interval {low:.1f} to {high:.1f} ml)"
+    found = "one lesion" if len(case.lesions) == 1 else f"{len(case.lesions)} lesions"
+    first = case.lesions[0]
+    where = f", {first['hemisphere']} hemisphere" if first.get("hemisphere") in SIDED else ""
+    largest = f"the largest of {float(first['volume_ml']):.1f} ml{where}"
+    return f"{begin}the total volume was {case.total_ml:.1f} ml{between} in {found}, {largest}."
+
+
+SIDED = ("left", "right")
+
+
+def limits(weights: Sequence[dict[str, Any]]) -> list[str]:
+    """What the weights are known to do badly, in sentences.
+
+    Args:
+        weights: of the sidecar; each may name its own ``limits``.
+    """
+    found = []
+    for one in weights:
+        name = f"{one.get('bundle', 'These weights')}"
+        trained = one.get("trained_on", OWN_DATA)
+        found.append(f"{name}: trained on {trained}.")
+        if trained == OWN_DATA:
+            found.append(
+                f"{name}: how well these weights do is known only from your own evaluation."
+            )
+        tried = {"simulated patients": "dice_simulated", "the real scans tried": "dice_real"}
+        dice = [f"{one[key]:.2f} on {where}" for where, key in tried.items() if key in one]
+        if dice:
+            found.append(f"{name}: mean Dice {' and '.join(dice)}; 1 is a perfect mask.")
+        found += [f"{name}: {text}" for text in one.get("limits", [])]
+    return [*found, LOOK]
+
+
+def lesion_table(lesions: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows; columns without a value are left out."""
+    if not lesions:
+        return [], []
+    known = {name for names in COLUMNS.values() for name in names}
+    columns = COLUMNS | {_heading(name): (name,) for name in lesions[0] if name not in known}
+    shown = {
+        heading: names
+        for heading, names in columns.items()
+        if all(name in lesions[0] for name in names) and any(one[names[0]] for one in lesions)
+    }
+    rows = [
+        [", ".join(_rounded(one[n]) for n in names) for names in shown.values()] for one in lesions
+    ]
+    return list(shown), rows
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _rounded(value: str) -> str:
-    """A fraction to two decimals; all else as it is."""
+    """A fraction to two decimals, yes or no; all else as it is."""
+    if value in ("True", "False"):
+        return "yes" if value == "True" else "no"
     try:
         return f"{float(value):.2f}" if "." in value else value
     except ValueError:
         return value
 
 
-def _slices(case: PredictionCase, volumes: Volumes) -> str:
+def _cohort(sidecar: Path) -> str:
+    """The address of the cohort page if the case lies in a folder of predictions."""
+    for up, folder in enumerate(sidecar.parents):
+        if (folder / "dataset_description.json").is_file():
+            return "../" * up + "index.html"
+    return ""
+
+
+def _largest(volumes: Volumes) -> bytes | None:
+    """The largest lesion in three planes."""
+    lesions = lesion_places(volumes.mask, 1)
+    return planes_png(volumes, lesions[0].place) if lesions else None
+
+
+def _slices(volumes: Volumes) -> dict[str, Any]:
     png, slices = montage_png(volumes.image, volumes.mask, volumes.affine)
     of = int(volumes.mask.any(axis=(0, 1)).sum())
     which = f"{len(slices)} of the {of} slices with a lesion" if of else "The mask is empty; slices"
-    numbers = ", ".join(map(str, slices))
-    caption = f"{which}: {numbers}. The line is the outline of the mask. {SIDES}"
-    return f"<h2>Slices</h2>\n{picture(png, f'{case.name}, axial slices. {caption}', caption)}"
+    return {"png": png, "caption": f"{which}: {', '.join(map(str, slices))}."}
 
 
-def _template(case: PredictionCase) -> str:
-    """The mask on the template, and the picture by which the registration is judged."""
+def _checks(case: PredictionCase) -> Iterator[list[str]]:
+    """What was measured of the registration, beside what is expected."""
+    for name, value in (case.content.get("Registration") or {}).items():
+        title, expected = CHECKS.get(name, (_heading(name), ""))
+        yield [title, f"{value:.2f}" if isinstance(value, float) else str(value), expected]
+
+
+def _border(case: PredictionCase) -> Iterator[list[str]]:
+    touching = [one for one in case.lesions if one.get("touches_border") == "True"]
+    yield ["Lesions that touch the border of the volume", str(len(touching)), "0"]
+
+
+def _template(case: PredictionCase) -> dict[str, Any] | None:
+    """The mask on the template's grid, if it is there, and the picture of the registration."""
     from stroke_nets.registration.volume import brain  # nilearn takes a second
 
     template = brain()
     mask = case.mask_on(template.voxels.shape, template.affine)
     if mask is None:
-        return "<h2>On the template</h2>\n<p>The mask is not there on the template's grid.</p>"
-    png, _ = montage_png(template.voxels, mask, template.affine)
-    caption = f"The mask's outline on the template's brain, {TEMPLATE_SPACE}."
-    pictures = [picture(png, f"{case.name}: {caption}", caption)]
+        return None
     check = case.sidecar.with_name(f"{case.name}_to-{TEMPLATE_SPACE}_qc.png")
-    if check.exists():
-        caption = "The template's edges over the registered scan: they must follow the brain."
-        pictures.append(picture(check.read_bytes(), f"{case.name}: {caption}", caption))
-    return "\n".join(["<h2>On the template</h2>", *pictures])
+    return {
+        "png": montage_png(template.voxels, mask, template.affine)[0],
+        "space": TEMPLATE_SPACE,
+        "registration": check.read_bytes() if check.exists() else None,
+        "outside": float((template.voxels[mask] == 0).mean()) if mask.any() else 0.0,
+    }
 
 
-def _uncertainty(volumes: Volumes) -> str:
-    parts = ["<h2>Uncertainty</h2>"]
-    if "uncertainty" not in volumes.maps:
-        parts.append("<p>Not measured; <code>--tta</code> or several methods measure it.</p>")
-    elif volumes.mask.any():
-        mean = volumes.maps["uncertainty"][volumes.mask].mean()
-        parts.append(f"<p>Mean standard deviation in the mask: <strong>{mean:.3f}</strong>.</p>")
+def _uncertainty(volumes: Volumes) -> dict[str, Any]:
+    found: dict[str, Any] = {"mean": None, "png": None, "measured": "uncertainty" in volumes.maps}
+    if found["measured"] and volumes.mask.any():
+        found["mean"] = float(volumes.maps["uncertainty"][volumes.mask].mean())
     if volumes.maps:
-        png, z = maps_png(volumes)
-        caption = (
-            f"Axial slice {z}: {' and '.join(volumes.maps)}; the line is the "
-            "outline of the mask. Bright is high."
-        )
-        parts.append(picture(png, caption, caption))
-    return "\n".join(parts)
+        found["png"], z = maps_png(volumes)
+        found["caption"] = f"Axial slice {z}: {' and '.join(volumes.maps)}. Bright is high."
+    return found
 
 
 def _flat(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested JSON, each with the path of its names."""
+    """The values of nested JSON but the warnings, each with the path of its names."""
     if isinstance(content, dict):
         for key, value in content.items():
-            if key != WARNINGS:
+            if key != "Warnings":
                 yield from _flat(value, f"{name} {key}".strip())
     elif isinstance(content, list) and any(isinstance(value, dict | list) for value in content):
         for number, value in enumerate(content, start=1):

@@ -182,13 +182,13 @@ def _size_mm(shown: AxialSlice) -> tuple[float, float]:
 
 
 def _difference(place: Axes, shown: AxialSlice) -> None:
-    panel(place, 0.4 + 0.6 * shown.image, difference(shown), _size_mm(shown), letters=False)
+    panel(place, 0.4 + 0.6 * shown.image, difference(shown), _size_mm(shown), letters="")
 
 
 def _outlines(place: Axes, shown: AxialSlice) -> None:
     """The scan with the outlines of truth and prediction, in the place of `panel`'s picture."""
     size = _size_mm(shown)
-    panel(place, shown.image, [], size, letters=False)
+    panel(place, shown.image, [], size, letters="")
     x, y = (
         (np.arange(n) + 0.5) * mm for n, mm in zip(shown.image.shape, shown.spacing, strict=True)
     )

@@ -8,10 +8,11 @@ import numpy as np
 from stroke_nets.registration.volume import Float32, Volume
 
 SLICES = (0.3, 0.42, 0.58, 0.7)  # of each axis
+LETTERS = ("AP", "RL", "RL")  # at the left and right of a slice across x, y and z
 
 
 def draw(path: Path, brain: Volume, registered: Float32, title: str) -> None:
-    """Write the picture.
+    """Write the picture, in the radiological convention: the patient's right is at the left.
 
     Args:
         path: PNG file.
@@ -27,10 +28,12 @@ def draw(path: Path, brain: Volume, registered: Float32, title: str) -> None:
     for axis, row in enumerate(axes):
         for share, panel in zip(SLICES, row, strict=True):
             at = round(share * brain.voxels.shape[axis])
-            panel.imshow(registered.take(at, axis).T, origin="lower", cmap="gray", vmin=0, vmax=top)
-            edges = brain.voxels.take(at, axis).T
+            shown, edges = (volume.take(at, axis)[::-1].T for volume in (registered, brain.voxels))
+            panel.imshow(shown, origin="lower", cmap="gray", vmin=0, vmax=top)
             panel.contour(edges, [0.05, 0.45], colors=["red", "orange"], linewidths=0.6)
             panel.axis("off")
+            for x, letter in zip((0.04, 0.96), LETTERS[axis], strict=True):
+                panel.text(x, 0.92, letter, transform=panel.transAxes, ha="center", color="white")
     figure.suptitle(title, color="white")
     figure.tight_layout()
     figure.savefig(path, dpi=75)

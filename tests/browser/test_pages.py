@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stroke_nets.pages.prediction_report import write_index, write_prediction_report
+from stroke_nets.pages.cohort import write_index
+from stroke_nets.pages.prediction_report import write_prediction_report
 
 from ..pages import predictions
 

@@ -78,7 +78,8 @@ def test_a_case_has_the_agreed_files_and_nothing_else(done):
     assert description["DatasetType"] == "derivative"
     folder = out / "sub-patient1" / "anat"
     wanted = [f"sub-patient1_desc-agmrnet_{name}" for name in (*NAMES, "uncertainty.nii.gz")]
-    pages = [f"sub-patient1_desc-agmrnet_{kind}.html" for kind in ("report", "viewer")]
+    kinds = ("report.html", "viewer.html", "thumbnail.jpg")
+    pages = [f"sub-patient1_desc-agmrnet_{kind}" for kind in kinds]
     assert sorted(path.name for path in folder.iterdir()) == sorted([*wanted, *pages])
     assert pages[0] in (out / "index.html").read_text()
     sidecar = json.loads((folder / wanted[0]).read_text())

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from stroke_nets.errors import DataError
+from stroke_nets.pages.cohort import write_index
 from stroke_nets.pages.prediction_figure import chosen_slices
-from stroke_nets.pages.prediction_report import write_index, write_prediction_report
+from stroke_nets.pages.prediction_report import write_prediction_report
 from stroke_nets.pages.viewer import lesion_places, write_viewer
 from stroke_nets.registration.volume import brain
 
@@ -50,7 +51,8 @@ def test_pages_stand_alone(out):
     for path in pages:
         text = path.read_text()
         assert "://" not in text, path
-        assert not re.search(r'(src|href)="(?!data:image/png;base64,|[\w./-]+\.html")', text), path
+        own = r"data:image/(?:png|jpeg);base64,|[\w./-]+\.html\"|cohort\.csv\""
+        assert not re.search(rf'(src|href)="(?!{own})', text), path
         assert not re.search(r"@import|url\(", text), path
         assert "default-src 'none'" in text
 
@@ -65,22 +67,27 @@ def test_pages_name_no_folder_and_no_header_text(out):
 
 def test_pages_are_accessible(out):
     for path in out.rglob("*.html"):
-        page = Page(path.read_text())
+        text = path.read_text()
+        page = Page(text)
         assert page.all("html") == [{"lang": "en"}]
-        assert len(page.all("title")) == len(page.all("h1")) == 1
+        assert text.partition("<body>")[0].count("<title>") == len(page.all("h1")) == 1
         assert all(len(image["alt"]) > 20 for image in page.all("img"))
         labelled = {label["for"] for label in page.all("label")}
-        assert {one["id"] for one in page.all("input") + page.all("select")} == labelled
+        controls = page.all("input") + page.all("select")
+        assert {one["id"] for one in controls if "aria-label" not in one} == labelled
         assert all(canvas["role"] == "img" for canvas in page.all("canvas"))
-        assert "research use only" in path.read_text()
+        assert "research use only" in text
 
 
 def test_report_shows_what_was_found(out):
     text = text_of(out, "sub-1", "report")
-    assert "Total lesion load: <strong>0.71 ml</strong> in 2 components" in text  # 0.675 + 0.036
-    assert '<th scope="row">1</th><td>0.68</td><td>left</td>' in text
+    assert '<strong class="total">0.71 ml</strong> of lesion' in text  # 0.675 + 0.036
+    assert "in 1 lesion of at least 0.1 ml and 1 smaller." in text
+    large, small = text.split("<details>")[:2]
+    assert '<th scope="row">1</th><td>0.68</td><td>left</td>' in large
+    assert '<th scope="row">2</th><td>0.04</td><td>left</td>' in small
     assert "7 of the 7 slices with a lesion: 6, 7, 8, 9, 10, 12, 13." in text
-    assert "Mean standard deviation in the mask: <strong>0.100</strong>" in text
+    assert "probability in the mask: <strong>0.100</strong>" in text
     assert "0" * 64 in text
     assert "lesion 1 touches the border &lt;b&gt;&amp;" in text
     assert not Page(text).all("b")
@@ -88,16 +95,17 @@ def test_report_shows_what_was_found(out):
 
 def test_report_of_an_empty_mask_says_so(out):
     text = text_of(out, "sub-2", "report")
-    assert "<strong>0.00 ml</strong> in 0 components" in text
-    assert "The mask is empty" in text
+    assert '<strong class="total">0.00 ml</strong> of lesion' in text
+    assert "The mask is empty: no lesion was found." in text
+    assert "; none was found." in text
     assert "Not measured" in text
-    assert "Warnings</h2>\n<p>None.</p>" in text
+    assert "<strong>Warning:</strong>" not in text
     assert "not there on the template's grid" in text
 
 
 def test_index_links_every_page(out):
     page = Page((out / "index.html").read_text())
-    targets = {unquote(link["href"]) for link in page.all("a")}
+    targets = {unquote(link["href"]) for link in page.all("a")} - {"cohort.csv"}
     assert targets == {path.relative_to(out).as_posix() for path in out.rglob("*_desc-unet_*.html")}
     for report in out.rglob("*_report.html"):
         links = [link["href"] for link in Page(report.read_text()).all("a")]
@@ -113,7 +121,7 @@ def test_viewer_holds_the_volumes_in_ras(out):
     assert set(content["layers"]) == {"scan", "mask", "probability", "uncertainty"}
     assert content["layers"]["uncertainty"]["top"] == pytest.approx(0.1)
     assert content["start"] == [17, 10, 8]  # the middle of the larger lesion, x turned round
-    assert content["affine"][0] == pytest.approx([1.5, 0, 0, 20 - 1.5 * 23])
+    assert content["worlds"]["MNI"][0] == pytest.approx([1.5, 0, 0, 20 - 1.5 * 23])
 
 
 def test_viewer_runs_its_own_script_only(out):
@@ -148,9 +156,10 @@ def test_lesions_come_largest_first_at_a_voxel_of_their_own():
     mask[1, 1, 1] = True
     mask[4:11, 4:11, 1] = True
     mask[6:9, 6:9, 1] = False  # a ring: its centre is outside
-    small, large = [1, 1, 1], lesion_places(mask)[0]
-    assert lesion_places(mask)[1:] == [small]
-    assert mask[tuple(large)]
+    large, small = lesion_places(mask)
+    assert (small.place, small.voxels) == ((1, 1, 1), 1)
+    assert large.voxels == 49 - 9
+    assert mask[large.place]
 
 
 def test_slices_run_through_the_lesions():

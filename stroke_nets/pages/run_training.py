@@ -1,0 +1,116 @@
+"""What a training shows while it goes on and afterwards: curves, time left, validation cases.
+
+It reads the run folder: TensorBoard's log in ``events/``, ``config.yaml``, the pictures in
+``validation/``, and whether a process holds the folder.
+"""
+
+import math
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from stroke_nets.pages.case_figure import CONVENTION
+from stroke_nets.pages.plot import Plot, curves
+from stroke_nets.runs.run_lock import is_running
+
+Event = Any  # TensorBoard's: wall_time, step, value
+LOSS = "train_loss"
+
+
+def training(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """What ``training.html`` shows of a run, or None if there is no log of a finished epoch.
+
+    Args:
+        run_dir: the run folder.
+        config: of its ``config.yaml``.
+    """
+    if not any((run_dir / "events").glob("events.out.tfevents.*")):
+        return None
+    log = _scalars(run_dir / "events")
+    epochs = _by_epoch(log)
+    if not epochs:
+        return None
+    planned = config.get("max_epochs")
+    return {
+        "facts": _progress(epochs, planned, is_running(run_dir)),
+        "plots": _plots(log, epochs),
+        "pictures": _pictures(run_dir / "validation"),
+        "convention": CONVENTION,
+    }
+
+
+def _scalars(events: Path) -> dict[str, list[Event]]:
+    """TensorBoard's scalars by their tags, each in the order of writing."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(events), size_guidance={"scalars": 0})  # all of them
+    log.Reload()
+    found = {tag: log.Scalars(tag) for tag in log.Tags()["scalars"]}
+    return {tag: [e for e in log if math.isfinite(e.value)] for tag, log in found.items()}
+
+
+def _by_epoch(log: dict[str, list[Event]]) -> dict[int, Event]:
+    """The end of each epoch; of one that was trained again after an interruption, the last.
+
+    A training metric other than the loss is written once in each epoch.
+    """
+    ends = next((log[tag] for tag in sorted(log) if tag.startswith("train_") and tag != LOSS), [])
+    return {event.step: event for event in ends}
+
+
+def _plots(log: dict[str, list[Event]], epochs: dict[int, Event]) -> list[Plot]:
+    """The loss and the metrics of training and validation, by epoch."""
+    loss = [(k, _at_end(log[LOSS], k, end)) for k, end in sorted(epochs.items()) if LOSS in log]
+    metrics = {
+        tag.replace("_", " "): sorted({e.step: e.value for e in log[tag]}.items())
+        for tag in sorted(log)
+        if tag != LOSS and log[tag]
+    }
+    metrics = {name.replace("val ", "validation "): points for name, points in metrics.items()}
+    metrics = {name.replace("train ", "training "): points for name, points in metrics.items()}
+    plots = (
+        [curves("Training loss, mean of each epoch", {"loss": loss}, "epoch", "")] if loss else []
+    )
+    for kind in sorted({name.partition(" ")[2] for name in metrics}):
+        chosen = {n: metrics[n] for n in sorted(metrics) if n.partition(" ")[2] == kind}
+        plots.append(curves(kind.capitalize(), chosen, "epoch", ""))
+    return plots
+
+
+def _at_end(losses: list[Event], epoch: int, end: Event) -> float:
+    """The mean loss of an epoch.
+
+    The log has the loss of each batch and of each epoch under one tag, numbered by batches and by
+    epochs: the value of epoch k is the one numbered k that was written when the epoch ended.
+    """
+    near = (event for event in losses if event.step == epoch)
+    return float(min(near, key=lambda event: abs(event.wall_time - end.wall_time)).value)
+
+
+def _progress(
+    epochs: dict[int, Event], planned: int | None, running: bool
+) -> list[tuple[str, str]]:
+    """How far the training is, and when it will end."""
+    done, ends = max(epochs), [epochs[k].wall_time for k in sorted(epochs)]
+    steps = [after - before for before, after in pairwise(ends)]
+    of = f" of {planned}" if planned else ""
+    last = datetime.fromtimestamp(ends[-1], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    facts = [("epochs", f"{done}{of}"), ("last epoch ended", last)]
+    if steps:
+        facts.append(("time of an epoch", _duration(median(steps))))
+    if not running:
+        finished = planned and done >= planned
+        return [("state", "finished" if finished else "not running"), *facts]
+    left = _duration(median(steps) * (planned - done)) if steps and planned else "not known yet"
+    return [("state", "running"), *facts, ("time left", left)]
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _pictures(folder: Path) -> list[tuple[str, bytes]]:
+    """The validation cases that the training drew, by name."""
+    return [(path.stem, path.read_bytes()) for path in sorted(folder.glob("*.png"))]
