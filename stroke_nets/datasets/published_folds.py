@@ -5,7 +5,8 @@ A list is one of
 - ``.pkl``: nnU-Net v1's ``splits_final.pkl``, a list of dictionaries with ``train`` and ``val``;
 - ``.json``: the same (nnU-Net v2's ``splits_final.json``), a list of lists of held-out ids, or an
   object that holds that list as ``val_folds``;
-- ``.csv``: columns ``subject`` and ``fold``, folds numbered from 0.
+- ``.csv``: columns ``subject`` and ``fold``, folds numbered from 0; or MAPPING's ``fold_index.csv``
+  (https://github.com/King-HAW/ATLAS-R2-Docker-Submission), whose columns are ``Name`` and ``Fold``.
 
 Only the held-out ids count: each subject is trained on where it is not held out.
 """
@@ -106,7 +107,12 @@ def _read_json(path: Path) -> Any:
 
 def _read_csv(path: Path) -> list[list[str]]:
     with open(path, newline="", encoding="utf-8-sig") as stream:
-        rows = [(row["subject"], int(row["fold"])) for row in csv.DictReader(stream)]
+        reader = csv.DictReader(stream)
+        named = {(name or "").lower(): name for name in reader.fieldnames or ()}
+        subject, fold = named.get("subject", named.get("name")), named.get("fold")
+        if subject is None or fold is None:
+            raise ValueError(f"columns {reader.fieldnames}, not subject (or Name) and fold")
+        rows = [(row[subject], int(row[fold])) for row in reader]
     numbers = sorted({fold for _, fold in rows})
     if numbers != list(range(len(numbers))):
         raise ValueError(f"folds {numbers} are not numbered from 0")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.pages.case_figure import Array
-from stroke_nets.papers.figure_style import BLUE, ORANGE, Source, caption
+from stroke_nets.papers.figure_style import ORANGE, Source, caption
 
 FILE = "stage_maps.npz"
 
@@ -45,30 +45,26 @@ def attention_stages(content: Mapping[str, Any], source: Source) -> Figure:
 
 
 def channel_weights(content: Mapping[str, Any], source: Source) -> Figure:
-    """Fig. 11 of AGMR-Net: the 2D branch's channel weights in each fusion, with their variance."""
+    """Fig. 11 of AGMR-Net: the 2D branch's channel weights as strips of colour, with a colour bar.
+
+    One column of strips for each fusion, one strip for each network; all share one colour scale.
+    """
     found = {row["label"]: _maps(source.runs, row["run"]) for row in content["rows"]}
     fusions = sorted(
         name for name in set.intersection(*map(set, found.values())) if "plane_weight" in name
     )
     if not fusions:
         raise UsageError(f"{source.runs}: {FILE} of the figure's runs hold no channel weights")
-    figure = Figure(figsize=(7, 2.2 * len(fusions) + 0.8), layout="constrained")
-    for axes, name, stage in zip(
-        figure.subplots(len(fusions), 1, squeeze=False)[:, 0],
-        fusions,
-        content["stages"],
-        strict=True,
-    ):
-        for (label, maps), (colour, marker) in zip(
-            found.items(), ((ORANGE, "v"), (BLUE, "o")), strict=True
-        ):
+    figure = Figure(figsize=(7, 1.0 * len(found) + 1.2), layout="constrained")
+    grid = figure.subplots(len(found), len(fusions), squeeze=False)
+    for column, name, stage in zip(grid.T, fusions, content["stages"], strict=True):
+        for axes, (label, maps) in zip(column, found.items(), strict=True):
             weights = maps[name]
-            text = f"{label}: variance {np.var(weights, ddof=1):.2e}"
-            axes.plot(weights, marker=marker, markersize=3, linewidth=0.7, color=colour, label=text)
-        axes.set(title=f"stage {stage}", xlabel="channel of the 2D branch", ylabel="weight")
-        axes.set_xlim(-1, len(weights))
-        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
-        axes.title.set(ha="right", x=1.0)
+            shown = axes.imshow(weights[None], aspect="auto", cmap="cividis", vmin=0, vmax=1)
+            axes.set(yticks=[], title=f"{label}: variance {np.var(weights, ddof=1):.2e}")
+            axes.set_xlabel(f"channel of the 2D branch, stage {stage}")
+            axes.label_outer()
+    figure.colorbar(shown, ax=grid, pad=0.02, aspect=12, label="weight")
     caption(figure, content, source)
     return figure
 

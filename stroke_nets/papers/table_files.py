@@ -4,11 +4,12 @@ Markdown and LaTeX have three lines for each method, ours, the paper's and the d
 one line for each figure.
 """
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from stroke_nets.evaluation.statistics import TESTS
 from stroke_nets.evaluation.summary import DISTANCES
@@ -77,7 +78,7 @@ def _lines(table: Table, expected_folds: int) -> list[list[str]]:
         named = list(zip(table.metrics, cells, strict=True))
         blank = [""] * (len(_head(table)) - 2 - len(cells) - 2 * len(table.tests))
         ours = [_pair(metric, cell.ours) if row.folds else NOT_RUN for metric, cell in named]
-        paper = [_pair(metric, cell.paper) for metric, cell in named]
+        paper = [_pair(metric, cell.paper, printed) for metric, cell in named]
         apart = [_signed(metric, cell.difference) for metric, cell in named]
         p_ours, p_paper = _p_texts(table, row)
         lines.append([row.label, "ours", *ours, *p_ours, *_counts(table, row, expected_folds)])
@@ -86,19 +87,36 @@ def _lines(table: Table, expected_folds: int) -> list[list[str]]:
     return lines
 
 
-def _pair(metric: str, pair: Pair) -> str:
+def printed(value: float) -> str:
+    """A published number to the digits that its paper prints.
+
+    Those are three decimals, more where there are more, and E notation below 0.001.
+    """
+    if 0 < abs(value) < 1e-3:
+        return f"{Decimal(repr(value)).normalize():E}"
+    text = f"{value:.3f}"
+    return text if float(text) == value else repr(value)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _pair(metric: str, pair: Pair, text: Callable[[float], str] = _rounded) -> str:
     mean, std = pair
     if mean is None:
         return NOTHING
     if metric == "parameters":
         return f"{mean:,.0f}"
-    return f"{mean:.3f}" + (f" ± {std:.3f}" if std is not None else "")
+    return text(mean) + (f" ± {text(std)}" if std is not None else "")
 
 
 def _signed(metric: str, value: float | None) -> str:
     if value is None:
         return NOTHING
-    return f"{value:+,.0f}" if metric == "parameters" else f"{value:+.3f}"
+    if metric == "parameters":  # a narrow network is another one: how far it is off says nothing
+        return "equal" if value == 0 else "another network"
+    return f"{value:+.3f}"
 
 
 def _p_texts(table: Table, row: Row) -> tuple[list[str], list[str]]:
@@ -109,8 +127,8 @@ def _p_texts(table: Table, row: Row) -> tuple[list[str], list[str]]:
         for test in TESTS:
             raw, corrected = found[test], found[f"{test}_holm"]
             ours.append(NOTHING if raw is None else f"{raw:.2g} ({corrected:.2g})")
-        printed = row.cells[f"{metric}_p"].paper[0]
-        paper += [NOTHING if printed is None else f"{printed:.2g}", ""]
+        theirs = row.cells[f"{metric}_p"].paper[0]
+        paper += [NOTHING if theirs is None else printed(theirs), ""]
     return ours, paper
 
 
@@ -186,11 +204,8 @@ def _csv(table: Table) -> str:
             for test, p_value in found.items() if found["n"] else ():
                 lines.append(same | {"metric": f"{metric}_paired_{test}", "ours": p_value})
             lines.append(same | {"metric": f"{metric}_p"} | _csv_paper(row.cells[f"{metric}_p"]))
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
+    table_lines = pd.DataFrame(lines, columns=list(CSV_COLUMNS), dtype=object)  # counts stay whole
+    return str(table_lines.to_csv(index=False))
 
 
 def _csv_figure(row: Row, metric: str) -> dict[str, Any]:

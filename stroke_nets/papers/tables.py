@@ -11,6 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stroke_nets.errors import UsageError
 from stroke_nets.evaluation.statistics import TESTS, holm, paired_tests
 from stroke_nets.evaluation.summary import (
@@ -176,9 +178,11 @@ def _row(
     paper = {metric: tuple(pair) for metric, pair in row["published"].items()}
     summary = summarize(cases[run.name], policy) if run else None
     ours = _figures(summary) if summary else {}
-    if table.get("minus_row") and ours:
-        reference = cases.get(table["reference"])
-        ours = _minus(_figures(summarize(reference, policy)), ours) if reference else {}
+    counts = _counts(cases[run.name], summary) if run and summary else {}
+    if table.get("minus_row") and run:
+        reference = cases.get(table["reference"], [])
+        ours, pairs = _minus(reference, cases[run.name], table["metrics"], policy)
+        counts = counts | pairs
     if run and run.parameters:
         ours["parameters"] = (run.parameters, None)
     wanted = [*table["metrics"], "parameters", *(f"{metric}_p" for metric in p_values)]
@@ -187,7 +191,6 @@ def _row(
     intervals = {m: f["ci95"] for m, f in summary["metrics"].items()} if summary else {}
     if table.get("minus_row"):
         intervals = {}
-    counts = _counts(cases[run.name], summary) if run and summary else {}
     folds = list(run.folders) if run else []
     return Row(row["label"], row["run"], folds, cells, p_values, counts, intervals)
 
@@ -200,14 +203,25 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, Pair]:
     return found | {"dice_global": (summary["dice_global"], None)}
 
 
-def _minus(reference: Mapping[str, Pair], row: Mapping[str, Pair]) -> dict[str, Pair]:
-    """Means of the reference minus means of a row."""
+def _minus(
+    reference: Sequence[Case], row: Sequence[Case], metrics: Sequence[str], policy: str
+) -> tuple[dict[str, Pair], dict[str, int]]:
+    """Mean of the reference minus a row over the same patients, and how many are left out.
+
+    A patient counts for a metric if both methods have it; ``<metric>_excluded`` counts the others.
+    """
     found: dict[str, Pair] = {}
-    for name, (mean, _) in row.items():
-        of_reference = reference[name][0]
-        if mean is not None and of_reference is not None:
-            found[name] = (of_reference - mean, None)
-    return found
+    excluded: dict[str, int] = {}
+    shared = {key(case): case for case in reference}
+    pairs = [(shared[key(case)], case) for case in row if key(case) in shared]
+    for metric in metrics:
+        columns = [values(column, metric, policy) for column in zip(*pairs, strict=True)]
+        apart = columns[0] - columns[1] if columns else np.empty(0)
+        kept = apart[np.isfinite(apart)]
+        excluded[f"{metric}_excluded"] = len(row) - len(kept)
+        if len(kept):
+            found[metric] = (float(kept.mean()), None)
+    return found, excluded
 
 
 def _counts(cases: Sequence[Case], summary: Mapping[str, Any]) -> dict[str, int]:
@@ -224,6 +238,11 @@ def _notes(table: Mapping[str, Any], done: Sequence[Run], policy: str) -> list[s
         f"Empty masks, policy '{policy}': {POLICIES[policy]}. {OVERLAP_RULE}. 'Empty' counts the "
         "cases with an empty prediction / an empty truth but false positives / both empty.",
     ]
+    if table.get("minus_row"):
+        notes.append(
+            "Distances: the mean over the patients for whom both methods have one; 'excluded' "
+            "counts the row's other patients. The paper subtracts two means, each over its own."
+        )
     if "lesion_f1" in table["metrics"]:
         used = ", ".join(sorted({str(run.connectivity) for run in done})) or "none run"
         notes.append(f"Lesions are connected by {used} neighbours.")

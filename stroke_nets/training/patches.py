@@ -1,6 +1,9 @@
-"""Random 3D patches of volumes, drawn as nnU-Net draws them.
+"""Random 3D patches of volumes, placed by nnU-Net's rule.
 
-Source: Isensee et al. 2021 (nnU-Net), the recipe that MSCSA (arXiv:2501.15423) trains with.
+Source: Isensee et al. 2021 (nnU-Net), the recipe that MSCSA (arXiv:2501.15423) trains with; the
+rule is the same in nnU-Net v1 and v2. Two things differ. A batch of one patch is centred on a lesion
+(nnU-Net's would never be), and every lesion voxel can be drawn, where nnU-Net keeps a sample of
+10,000 voxels of each class.
 """
 
 import math
@@ -19,8 +22,15 @@ WINDOW = (math.cos(math.radians(30)) + math.sin(math.radians(30))) / 0.85
 Volumes = dict[str, np.ndarray]
 
 
+FOREGROUND = 0.33  # share of a batch's patches that must hold a lesion; nnU-Net
+
+
 class PatchDataset(VolumeDataset):
     """Patches of labelled volumes; the last third of a batch is centred on lesion voxels.
+
+    nnU-Net's rule for a centred patch: a class is drawn first, then a voxel of that class. The
+    patch starts half its size before the voxel, but never before the volume; at the far side it may
+    reach out, and zeros fill it.
 
     Item ``k`` of an epoch is always the same: its case, place and augmentation come from the seed,
     the epoch and ``k``, whatever the number of workers. It holds ``image`` and ``label``, each
@@ -82,19 +92,38 @@ class PatchDataset(VolumeDataset):
         return patch | {"case": self.names[number]}
 
     def _wants_lesion(self, place: int) -> bool:
-        """nnU-Net's rule for a third of the batch; here the last one in any case."""
-        return place >= min(round(self.batch_size * 2 / 3), self.batch_size - 1)
+        """nnU-Net's rule for a third of the batch; ours: the last patch in any case."""
+        return place >= min(round(self.batch_size * (1 - FOREGROUND)), self.batch_size - 1)
 
     def _start(self, rng: np.random.Generator, label: np.ndarray, lesion: bool) -> np.ndarray:
         """First voxel of the window; negative where it reaches out of the volume."""
-        voxels = np.flatnonzero(label) if lesion else ()
-        if len(voxels):
-            centre = np.unravel_index(rng.choice(voxels), label.shape)
-            patch = np.asarray(centre) - self.patch_size // 2
-        else:
-            room = np.asarray(label.shape) - self.patch_size
-            patch = rng.integers(np.minimum(room, 0) // 2, np.maximum(room, room // 2) + 1)
+        patch = patch_start(rng, label, self.patch_size, lesion)
         return patch - (self.window - self.patch_size) // 2
+
+
+def patch_start(
+    rng: np.random.Generator, label: np.ndarray, patch_size: np.ndarray, lesion: bool
+) -> np.ndarray:
+    """Draw where a patch starts, as nnU-Net's loader does.
+
+    Args:
+        rng: draws the place.
+        label: classes, D x H x W; 0 is background.
+        patch_size: D, H, W in voxels.
+        lesion: centre the patch on a voxel of a class that the label holds, if it holds any.
+
+    Returns:
+        The first voxel; negative where the volume is smaller than the patch.
+    """
+    room = np.asarray(label.shape) - patch_size
+    low, high = np.minimum(room, 0) // 2, np.where(room < 0, -(-room // 2), room)
+    voxels = np.flatnonzero(label) if lesion else np.empty(0, int)
+    if not len(voxels):
+        return rng.integers(low, high + 1)
+    classes = label.ravel()[voxels]
+    voxels = voxels[classes == rng.choice(np.unique(classes))]
+    centre = np.unravel_index(rng.choice(voxels), label.shape)
+    return np.maximum(low, np.asarray(centre) - patch_size // 2)
 
 
 def cut_window(volume: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:

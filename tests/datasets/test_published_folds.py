@@ -49,11 +49,19 @@ def test_json(tmp_path, content):
     assert published_folds(path, SUBJECTS) == EXPECTED
 
 
-def test_csv(tmp_path):
+@pytest.mark.parametrize("head", ["subject,fold", "Name,Fold"])  # the latter is MAPPING's
+def test_csv(tmp_path, head):
     path = tmp_path / "folds.csv"
     rows = [f"{name},{fold}" for fold, ids in enumerate(LISTS) for name in ids]
-    path.write_text("\n".join(["subject,fold", *reversed(rows)]))
+    path.write_text("\n".join([head, *reversed(rows)]))
     assert published_folds(path, SUBJECTS) == EXPECTED
+
+
+def test_other_columns_are_named(tmp_path):
+    path = tmp_path / "folds.csv"
+    path.write_text("id,fold\na,0")
+    with pytest.raises(DataError, match=r"'id', 'fold'\], not subject \(or Name\) and fold"):
+        published_folds(path, ["a"])
 
 
 class Call:

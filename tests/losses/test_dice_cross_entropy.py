@@ -12,16 +12,18 @@ LOGITS = torch.from_numpy(REFERENCE["logits"])
 
 
 @pytest.mark.parametrize("name", ["target", "target_sample1_empty"])
-def test_equals_nnu_net(name):
+@pytest.mark.parametrize("batch", [False, True])
+def test_equals_nnu_net_with_sample_and_with_batch_dice(name, batch):
     label = torch.from_numpy(REFERENCE[name])
     dice, default, hardest = (
-        float(REFERENCE[f"{key}/bd0/{name}"]) for key in ("softdice", "dc_ce", "dtk10")
+        float(REFERENCE[f"{key}/bd{batch:d}/{name}"]) for key in ("softdice", "dc_ce", "dtk10")
     )
     tolerance = {"abs": 2e-6}  # the reference is float32, as its README says
-    loss = DiceCrossEntropyLoss()
+    loss = DiceCrossEntropyLoss(batch=batch)
     assert loss.dice(LOGITS, label).item() - 1 == pytest.approx(dice, **tolerance)
     assert loss(LOGITS, label).item() == pytest.approx(default, **tolerance)
-    assert DiceCrossEntropyLoss(0.1)(LOGITS, label).item() == pytest.approx(hardest, **tolerance)
+    topk = DiceCrossEntropyLoss(0.1, batch)
+    assert topk(LOGITS, label).item() == pytest.approx(hardest, **tolerance)
 
 
 def four_voxels():

@@ -62,6 +62,23 @@ def test_table_9_counts(kernel_sizes, expected):
     assert count(on_meta(AGMRNet, upsample=upsample)) == expected
 
 
+def test_another_layer_list_meets_table_9_too():
+    """Table 9 does not determine the network: a second list has the same five totals.
+
+    Its last convolution is 3 x 3 with batch norm, its MLPs have biases, its deconvolutions none.
+    None of the four changes depends on the kernel sizes, so one sum holds for all five totals.
+    """
+    network = on_meta(AGMRNet)
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    gates = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
+    gates = [m for m in gates if m.bias is None]  # CFF's MLPs, if they are convolutions
+    deconvolutions = [m for m in network.modules() if isinstance(m, nn.ConvTranspose2d)]
+    wider_head = 9 * 32 - 32 + 2  # 3 x 3 instead of 1 x 1, and a scale and a shift
+    mlp_biases = sum(m.out_features for m in linear) + sum(m.out_channels for m in gates)
+    assert (len(linear) + len(gates), len(deconvolutions)) == (5 * 2 + 2 * 4, 16)
+    assert wider_head + mlp_biases - sum(m.bias.numel() for m in deconvolutions) == 0
+
+
 def test_block_counts():
     network = on_meta(AGMRNet)
     stages = [network.stage1, network.stage2, network.stage3, network.stage4, network.stage5]

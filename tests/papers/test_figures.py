@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import matplotlib
 import matplotlib.image
 import nibabel as nib
 import numpy as np
@@ -110,15 +111,25 @@ def test_attention_stages(tmp_path):
         assert f">{words}<" in text
 
 
-def test_channel_weights_print_their_variance(tmp_path):
+def test_channel_weights_are_strips_of_colour_and_print_their_variance(tmp_path):
     weights = np.array([0.1, 0.5, 0.9])
     save_maps(tmp_path, "a/default", plane_weight1=weights, plane_weight2=weights)
     save_maps(tmp_path, "b/default", plane_weight1=weights / 2, plane_weight2=weights)
     rows = [{"label": "without", "run": "a/default"}, {"label": "with", "run": "b/default"}]
-    _, text = draw("channel_weights", Source(tmp_path), tmp_path, rows=rows, stages=[2, 3])
+    pixels, text = draw("channel_weights", Source(tmp_path), tmp_path, rows=rows, stages=[2, 3])
     assert "without: variance 1.60e-01" in text
     assert "with: variance 4.00e-02" in text
-    assert ">stage 3<" in text
+    assert ">channel of the 2D branch, stage 3<" in text
+    assert ">weight<" in text  # the colour bar's
+    cividis = matplotlib.colormaps["cividis"]
+    strips = [share(pixels, cividis(w)[:3]) for w in (0.1, 0.5, 0.9)]
+    assert min(strips) > 0.02  # three of four strips have these colours in a third of their length
+
+
+def test_a_caption_says_which_case_and_slice_figures_10_and_11_show():
+    for name in ("agmr_figure10", "agmr_figure11"):
+        text = published_figures([name])[name]["caption"]
+        assert "slice with most lesion of one held-out case (fold 0)" in text
 
 
 def test_what_cannot_be_drawn_says_why(tmp_path, data, runs):

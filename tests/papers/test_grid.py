@@ -39,6 +39,12 @@ def test_every_row_and_reference_of_a_table_is_run_in_every_fold(table):
         assert found == {(run, f"fold{fold}") for run in wanted for fold in range(folds)}
 
 
+def test_table_11_tests_all_28_patients_in_five_folds():
+    jobs = runs(expand(["agmr_table11"], FULL))
+    assert len(jobs) == 10 * 5
+    assert {job.output.parent.name for job in jobs} == {f"fold{k}" for k in range(5)}
+
+
 def test_runs_that_tables_share_are_run_once():
     jobs = expand(all_tables(), DEMO)
     assert len({job.name for job in jobs}) == len({job.output for job in jobs}) == len(jobs)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.papers.table_files import write_table
+from stroke_nets.papers.table_files import printed, write_table
 from stroke_nets.papers.tables import build_table, in_subset, published
 from stroke_nets.runs.results import evaluated_folds, read_run
 
@@ -55,7 +55,7 @@ def test_ours_stands_beside_the_papers(tmp_path, runs):
     assert dice["difference"] == pytest.approx(cases.mean() - 0.5)
     assert dice["ci95_low"] < dice["ours"] < dice["ci95_high"]
     assert "1,234" in ours
-    assert lines_of(markdown, "Best")[2][5 + 1] == "+234"
+    assert "another network" not in lines_of(markdown, "Good")[2]  # no parameters are published
 
 
 def test_a_row_that_was_not_run_says_so_and_takes_nothing_from_the_paper(tmp_path, runs):
@@ -114,14 +114,54 @@ def test_paired_tests_are_corrected_over_the_rows(tmp_path, runs):
     assert "0.002" in lines_of(markdown, "Best")[1]
 
 
-def test_reference_minus_row(tmp_path, runs):
+def test_parameters_are_equal_or_those_of_another_network(tmp_path, runs):
+    """A narrow network's count is not subtracted from the full one's."""
+    table = TABLE | {"metrics": ["dice", "parameters"]}
+    for parameters, shown in ((1000, "equal"), (999, "another network")):
+        root = runs("best/default", 0, parameters=parameters)
+        markdown, _, _ = written(table, tmp_path, root)
+        assert lines_of(markdown, "Best")[2][2] == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.35e-5, "1.35E-5"), (4.06e-4, "4.06E-4"), (0.001, "0.001"), (0.7269, "0.7269")]
+    + [(0.53, "0.530"), (-25.97, "-25.970"), (0.0, "0.000"), (3.14159, "3.14159")],
+)
+def test_published_numbers_show_every_digit_of_the_paper(value, text):
+    assert printed(value) == text
+
+
+def test_published_digits_reach_the_tables(tmp_path):
+    """Of all 225 published figures, each is read back from its cell without a change."""
+    for name, content in published().items():
+        markdown, _, _ = written(content, tmp_path, tmp_path / "no runs")
+        for row in content["rows"]:
+            cells = " ".join(lines_of(markdown, row["label"])[1]).replace("±", " ").split()
+            shown = {float(cell.replace(",", "")) for cell in cells if cell[-1].isdigit()}
+            told = [m for m in content["metrics"] if m in row["published"]]
+            told += [m for m in row["published"] if m.endswith("_p")]
+            for metric in told:
+                assert {n for n in row["published"][metric] if n is not None} <= shown, name
+
+
+def test_reference_minus_row_is_over_the_patients_that_both_have(tmp_path, runs):
+    """Patient 1 is missed by the row, so that its distance is undefined for the row alone."""
     table = TABLE | {"metrics": ["asd"], "minus_row": True}
-    runs("good/default", 2, [2, 3])
-    root = runs("best/default", 0, [2, 3])
-    _, _, frame = written(table, tmp_path, root)
-    asd = pd.read_csv(root / "good/default/fold0/cases.csv")["asd"].mean()
-    found = frame.query("method == 'Good' and metric == 'asd'")["ours"].item()
-    assert found == pytest.approx(0 - asd)
+    runs("good/default", 2, [1, 2, 3])
+    root = runs("best/default", 1, [1, 2, 3, 4])
+    markdown, _, frame = written(table, tmp_path, root)
+    cases = [
+        pd.read_csv(root / f"{run}/default/fold0/cases.csv").set_index("subject")["asd"]
+        for run in ("best", "good")
+    ]
+    assert cases[1].isna().sum() == 1
+    both = ["sub-2", "sub-3"]
+    found = frame.query("method == 'Good' and metric == 'asd'").iloc[0]
+    assert found["ours"] == pytest.approx((cases[0][both] - cases[1][both]).mean())
+    assert found["ours"] != pytest.approx(cases[0].mean() - cases[1].mean())
+    assert found["n_excluded"] == 1
+    assert "both methods have one" in markdown
 
 
 def test_a_missing_reference_is_named(tmp_path, runs):

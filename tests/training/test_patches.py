@@ -1,11 +1,15 @@
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 from monai.transforms import CenterSpatialCropd, Compose, Orientationd, RandGaussianNoised
+from scipy.stats import chi2_contingency
 from torch.utils.data import DataLoader
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import UsageError
-from stroke_nets.training.patches import PatchDataset, cut_window, require_divisible
+from stroke_nets.training.patches import PatchDataset, cut_window, patch_start, require_divisible
 from stroke_nets.transforms.load_scan import LoadScand
 
 PATCH = [16, 16, 8]
@@ -86,3 +90,36 @@ def test_patch_that_the_strides_do_not_divide_is_refused(patch):
     with pytest.raises(UsageError, match="multiples of 32"):
         require_divisible(patch, 6)
     require_divisible([64, 64, 64], 6)
+
+
+# ---- nnU-Net v2's own loader, whose 10,000 draws of each case lie in tests/reference/nnunet
+
+NNUNET = Path(__file__).parents[1] / "reference" / "nnunet"
+DRAWN = np.load(NNUNET / "loader.npz")
+
+
+@pytest.fixture(scope="module")
+def nnunet_cases():
+    """The label maps, patches and requests that nnU-Net's loader was given."""
+    return runpy.run_path(str(NNUNET / "make_loader.py"))["cases"]()
+
+
+@pytest.mark.parametrize("name", DRAWN.files)
+def test_patches_lie_where_nnunet_v2_puts_them(name, nnunet_cases):
+    label, patch, lesion = nnunet_cases[name]
+    rng = np.random.default_rng(0)
+    starts = [patch_start(rng, label, np.asarray(patch), lesion) for _ in range(10_000)]
+    for axis, theirs in zip(np.asarray(starts).T + 32, DRAWN[name], strict=True):
+        ours = np.bincount(axis, minlength=len(theirs))
+        seen = (ours + theirs) > 0
+        assert (ours[seen] > 0).tolist() == (theirs[seen] > 0).tolist()  # the same places
+        if seen.sum() > 1:  # and as often: 15 axes are tested, so 1e-4 is 0.15 % in all
+            assert chi2_contingency([ours[seen], theirs[seen]]).pvalue > 1e-4
+
+
+def test_a_tiny_class_is_drawn_as_often_as_a_large_one(nnunet_cases):
+    """Of 1,728 voxels of class 4 and 2 of class 1, a draw by voxels would take 0.1 % of class 1."""
+    label, patch, _ = nnunet_cases["lesion"]
+    rng = np.random.default_rng(0)
+    starts = np.array([patch_start(rng, label, np.asarray(patch), True) for _ in range(400)])
+    assert 150 < (starts[:, 0] > 20).sum() < 250  # 200 is expected; 5 standard deviations are 50
