@@ -245,7 +245,9 @@ def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
     shown = case.truth if case.truth.any() else np.sum(list(masks.values()), axis=0)
     z = int(shown.sum(axis=(0, 1)).argmax())
     width = max(2.4 * len(masks), 3.6)
-    figure, axes = pyplot.subplots(1, len(masks), figsize=(width, 3.1), squeeze=False)
+    figure, axes = pyplot.subplots(
+        1, len(masks), figsize=(width, 3.3), squeeze=False, layout="constrained"
+    )
     top = np.percentile(scan, 99.7)
     for panel, (method, mask) in zip(axes[0], masks.items(), strict=True):
         panel.imshow(scan[:, :, z].T, origin="lower", cmap="gray", vmin=0, vmax=top)
@@ -256,7 +258,6 @@ def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
         panel.set_title(f"{method}\nDice {dice:.2f}", fontsize=7)
         panel.axis("off")
     figure.suptitle(f"{case.name}: truth green, prediction red", fontsize=8)
-    figure.tight_layout()
     figure.savefig(file, dpi=80)
     pyplot.close(figure)
 

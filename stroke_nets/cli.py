@@ -500,6 +500,9 @@ def reproduce(
         list[str] | None, typer.Option(help="A resource of each Slurm job, such as gpu=1.")
     ] = None,
     snakemake: Annotated[Path | None, typer.Option(help="The program, if elsewhere.")] = None,
+    self_training: Annotated[
+        str, typer.Option(help="Who makes the pseudo labels: paper, code or leak-free.")
+    ] = "paper",
     trust: Trust = False,
 ) -> None:
     """Run every training that a table needs, go on after failures, and write it with its figures.
@@ -511,7 +514,7 @@ def reproduce(
     from stroke_nets.papers import reproduce as grid
     from stroke_nets.papers.snakemake import How
 
-    where = grid.places(scale, bundles, runs, dataset or (), trust)
+    where = grid.places(scale, bundles, runs, dataset or (), trust, self_training)
     how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
     grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)
 

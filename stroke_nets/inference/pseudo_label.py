@@ -71,6 +71,7 @@ def pseudo_label(
     source: Path | None = None,
     device: str = "cpu",
     trust: bool = False,
+    folder: str | None = None,
 ) -> Path:
     """Write masks of unlabelled scans, and a manifest of them and the labelled ones.
 
@@ -83,6 +84,7 @@ def pseudo_label(
         source: manifest of the labelled scans; by default ``manifest.json`` in ``dataset_dir``.
         device: where the networks run.
         trust: use runs whose configuration holds code from elsewhere.
+        folder: of the masks; by default ``fold<k>``, or ``published``.
 
     Returns:
         The manifest, which has the labelled records and, for training only, the new ones.
@@ -93,7 +95,8 @@ def pseudo_label(
         DataError: a scan or the manifest cannot be used.
     """
     whole = manifest.content(source or dataset_dir / manifest.MANIFEST)
-    out = dataset_dir / FOLDER / ("published" if fold is None else f"fold{fold}")
+    folder = folder or ("published" if fold is None else f"fold{fold}")
+    out = dataset_dir / FOLDER / folder
     sources = [Run(folder, trust) for folder in runs]
     _require_one_recipe(sources)
     if fold is not None:

@@ -1,10 +1,10 @@
 """AGMR-Net, a 2D U-Net guided by a shallow 3D encoder over the same four slices.
 
 "AGMR-Net: Attention Guided Multiscale Recovery framework for stroke segmentation" (Du, Ma, Song).
-Section, table and equation numbers are that paper's. There is no public code, and the paper does not
-determine the network: this is one of several layer lists (at least eleven) that meet all five
-parameter totals of Table 9 (23,799,283 in full), chosen because it is the closest to the text: a final
-1 x 1 convolution, MLPs without biases, deconvolutions with biases. Another has a final 3 x 3
+Section, table and equation numbers are that paper's. There is no public code, and the paper does
+not determine the network: this is one of several layer lists (at least eleven) that meet all five
+parameter totals of Table 9 (23,799,283 in full), chosen because it is the closest to the text: a
+final 1 x 1 convolution, MLPs without biases, deconvolutions with biases. Another has a final 3 x 3
 convolution with batch norm, MLPs with biases and deconvolutions without
 (`tests/networks/test_agmr_net.py` counts it).
 

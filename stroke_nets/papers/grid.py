@@ -1,7 +1,6 @@
 """Expand tables into jobs: which command makes which file, and what it needs first.
 
-Self-training's two rows share one set of pseudo labels for each fold, made by the schemes with
-MSCSA, as in the paper's code.
+Self-training's two rows share their pseudo labels. Who labels is one of `RULES`.
 """
 
 import shlex
@@ -12,11 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from stroke_nets.errors import UsageError
+from stroke_nets.papers import self_training
 from stroke_nets.papers.figures import published_figures
 from stroke_nets.papers.settings import scale, settings
 from stroke_nets.papers.tables import published
 
 LAYERS = "agmr_table02"  # printed from the network; needs no run
+RULES = {
+    "paper": "the best of the first three approaches labels once for all folds",
+    "code": "the models of the first three approaches, of all folds, label once for all folds",
+    "leak-free": "the first three approaches' models of a fold label for that fold",
+}
+STEPS = {
+    "data": "make the simulated data sets",
+    "run": "train each method in each fold, predict its held-out cases, evaluate",
+    "choose": "choose the best of the first three approaches, by mean Dice over all held-out cases",
+    "label": "label the unlabelled scans",
+    "self-training": "train a generic U-Net, with and without MSCSA, on both kinds of scans",
+    "ensemble": "average the schemes of each fold, predict, evaluate",
+}
 STAGES = ("attention_stages", "channel_weights")  # figures that need stage maps
 
 
@@ -31,6 +44,7 @@ class Job:
         needs: outputs of the jobs before it.
         run: ``<bundle>/<overlay>`` of a run; empty for data and pseudo labels.
         bundle: its folder, of a run.
+        step: of the plan, a key of `STEPS`.
     """
 
     name: str
@@ -39,6 +53,7 @@ class Job:
     needs: Sequence[Path] = field(default_factory=tuple)
     run: str = ""
     bundle: Path | None = None
+    step: str = "run"
 
     @property
     def line(self) -> str:
@@ -60,12 +75,22 @@ class Places:
         bundles: the folder of all bundles.
         runs: the folder of all runs.
         datasets: data root by the name that the published tables have for it.
+        rule: who makes the pseudo labels, a key of `RULES`.
+
+    Raises:
+        UsageError: an unknown rule.
     """
 
     scale: str
     bundles: Path
     runs: Path
     datasets: dict[str, Path]
+    rule: str = "paper"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown rule."""
+        if self.rule not in RULES:
+            raise UsageError(f"--self-training {self.rule}: choose one of {', '.join(RULES)}")
 
 
 def all_tables() -> list[str]:
@@ -79,7 +104,7 @@ def _has_figures(table: dict[str, Any]) -> bool:
 
 
 def expand(tables: Sequence[str], places: Places) -> list[Job]:
-    """The jobs of tables, in an order in which each comes after those it needs.
+    """The jobs of tables, step by step, so that each comes after those it needs.
 
     Args:
         tables: names; a run that two tables share is one job.
@@ -93,57 +118,94 @@ def expand(tables: Sequence[str], places: Places) -> list[Job]:
     for content in published(wanted).values() if wanted else ():
         references = [content.get("reference"), *(row.get("reference") for row in content["rows"])]
         names = [row["run"] for row in content["rows"]] + [name for name in references if name]
-        for fold in range(scale(places.scale)["folds"] or content["folds"]):
+        folds = range(scale(places.scale)["folds"] or content["folds"])
+        for fold in folds:
             for name in dict.fromkeys(names):
-                for job in _with_needed(name, fold, content["dataset"], places):
+                for job in _with_needed(name, fold, folds, content["dataset"], places):
                     jobs.setdefault(job.name, job)
-    return list(jobs.values())
+    order = list(STEPS)
+    return sorted(jobs.values(), key=lambda job: order.index(job.step))
 
 
-def _with_needed(run: str, fold: int, dataset: str, places: Places) -> Iterator[Job]:
+def _with_needed(
+    run: str, fold: int, folds: Sequence[int], dataset: str, places: Places
+) -> Iterator[Job]:
     """A run after everything that it needs."""
     bundle, overlay = run.split("/")
     data = places.datasets[dataset]
     needs = [data / "manifest.json"]
+    options: list[str] = []
     if scale(places.scale).get("seeds"):
         yield _data(data, places.scale)
-    for source in settings()["sources"].get(bundle, ()):
-        yield from _with_needed(source, fold, dataset, places)
     if sources := settings()["sources"].get(bundle):
-        labels = _pseudo_labels(sources, fold, data, places)
-        yield labels
-        needs.append(labels.output)
-    for member in settings()["members"].get(bundle, ()):
-        yield from _with_needed(f"{member}/{overlay}", fold, dataset, places)
+        labelling = [fold] if places.rule == "leak-free" else folds
+        for source in sources:
+            for k in labelling:
+                yield from _with_needed(source, k, folds, dataset, places)
+        labels = list(_pseudo_labels(sources, labelling, data, places))
+        yield from labels
+        needs.append(labels[-1].output)
+        options = ["--manifest", str(labels[-1].output)]
+    members = settings()["members"].get(bundle, ())
+    for member in members:
+        yield from _with_needed(f"{member}/{overlay}", fold, folds, dataset, places)
         needs.append(_summary(f"{member}/{overlay}", fold, places))
-    yield _run(run, fold, data, needs, places)
+    step = "self-training" if sources else "ensemble" if members else "run"
+    yield _run(run, fold, data, needs, places, options, step)
 
 
 def _summary(run: str, fold: int, places: Places) -> Path:
     return places.runs / run / f"fold{fold}" / "summary.json"
 
 
-def _run(run: str, fold: int, data: Path, needs: Sequence[Path], places: Places) -> Job:
+def _run(
+    run: str,
+    fold: int,
+    data: Path,
+    needs: Sequence[Path],
+    places: Places,
+    options: Sequence[str],
+    step: str,
+) -> Job:
     bundle, overlay = run.split("/")
     folder = places.bundles / bundle
     if not folder.is_dir():
         raise UsageError(f"--bundles {places.bundles}: no bundle {bundle}; give their folder")
     command = ["-m", "stroke_nets.papers.run_bundle", str(folder), "--overlay", overlay]
     command += ["--fold", str(fold), "--dataset-dir", str(data), "--runs", str(places.runs)]
-    command += ["--scale", places.scale]
+    command += ["--scale", places.scale, *options]
     command += ["--stage-maps"] if run in _runs_with_stage_maps() else []
     name = f"{bundle}_{overlay}_fold{fold}"
-    return Job(name, _summary(run, fold, places), command, tuple(needs), run, folder)
+    return Job(name, _summary(run, fold, places), command, tuple(needs), run, folder, step)
 
 
-def _pseudo_labels(sources: Sequence[str], fold: int, data: Path, places: Places) -> Job:
-    command = ["-m", "stroke_nets", "pseudo-label", str(data), "--fold", str(fold)]
+def _pseudo_labels(
+    sources: Sequence[str], folds: Sequence[int], data: Path, places: Places
+) -> Iterator[Job]:
+    """The jobs that make a set of pseudo labels, the labels last."""
+    device = ["--device", scale(places.scale).get("device", "cpu")]
+    evaluated = tuple(_summary(source, k, places) for source in sources for k in folds)
+    root, runs = data / "pseudo_labels", ["--runs", str(places.runs)]
+    module = ["-m", "stroke_nets.papers.self_training"]
+    if places.rule == "paper":
+        best = places.runs / "self_training" / data.name / "best.json"
+        choose = [*module, "choose", str(best), *runs, *sources]
+        yield Job(f"choose_{data.name}", best, choose, evaluated, step="choose")
+        label = [*module, "label", str(best), *runs, "--dataset-dir", str(data), *device]
+        output = root / self_training.FOLDER / "manifest.json"
+        yield Job(f"pseudo_labels_{data.name}", output, label, (best,), step="label")
+        return
+    once = places.rule == "code"
+    label = ["-m", "stroke_nets", "pseudo-label", str(data)]
+    label += ["--published"] if once else ["--fold", str(folds[0])]
     for source in sources:
-        command += ["--run", str(places.runs / source / f"fold{fold}")]
-    command += ["--device", scale(places.scale).get("device", "cpu")]
-    output = data / "pseudo_labels" / f"fold{fold}" / "manifest.json"
-    needs = tuple(_summary(source, fold, places) for source in sources)
-    return Job(f"pseudo_labels_{data.name}_fold{fold}", output, command, needs)
+        for k in folds:
+            label += ["--run", str(places.runs / source / f"fold{k}")]
+    name = "published" if once else f"fold{folds[0]}"
+    output = root / name / "manifest.json"
+    yield Job(
+        f"pseudo_labels_{data.name}_{name}", output, [*label, *device], evaluated, step="label"
+    )
 
 
 def _data(data: Path, scale_name: str) -> Job:
@@ -153,7 +215,7 @@ def _data(data: Path, scale_name: str) -> Job:
     options["seed"] = chosen["seeds"].get(str(data), 0)
     command = ["-m", "stroke_nets.papers.demo_data", str(data)]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
-    return Job(f"data_{data.name}", data / "manifest.json", command)
+    return Job(f"data_{data.name}", data / "manifest.json", command, step="data")
 
 
 def _runs_with_stage_maps() -> set[str]:

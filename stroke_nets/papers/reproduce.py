@@ -4,8 +4,9 @@ import datetime
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,16 @@ from stroke_nets.files import write_whole
 from stroke_nets.inspection.consent import require_consent
 from stroke_nets.papers.figure_style import Source
 from stroke_nets.papers.figures import published_figures, write_figure
-from stroke_nets.papers.grid import LAYERS, Job, Places, all_tables, dataset_of, expand
+from stroke_nets.papers.grid import (
+    LAYERS,
+    RULES,
+    STEPS,
+    Job,
+    Places,
+    all_tables,
+    dataset_of,
+    expand,
+)
 from stroke_nets.papers.settings import scale
 from stroke_nets.papers.snakemake import How, arguments, failures, run_grid
 from stroke_nets.papers.table_files import write_table
@@ -58,6 +68,7 @@ def places(
     runs: Path | None,
     datasets: Sequence[str],
     trust: bool = False,
+    rule: str = "paper",
 ) -> Places:
     """Where a scale reads and writes, with what the user has put elsewhere.
 
@@ -67,9 +78,11 @@ def places(
         runs: the folder of all runs; by default the scale's.
         datasets: ``name=folder`` each.
         trust: use bundles that are not this repository's own.
+        rule: who makes the pseudo labels, a key of `grid.RULES`.
 
     Raises:
-        UsageError: an unknown scale or data set, or bundles from elsewhere that are not trusted.
+        UsageError: an unknown scale, rule or data set, or bundles from elsewhere that are not
+            trusted.
         DataError: one of those is damaged.
     """
     for bundle in sorted(file.parents[1] for file in bundles.glob("*/configs/metadata.json")):
@@ -84,11 +97,11 @@ def places(
             )
         roots[name] = folder
     found = {name: Path(root) for name, root in roots.items()}
-    return Places(scale_name, bundles, runs or Path(chosen["runs"]), found)
+    return Places(scale_name, bundles, runs or Path(chosen["runs"]), found, rule)
 
 
 def table_names(name: str) -> list[str]:
-    """The tables that a name means.
+    """The tables that a name means: one, all of them, or the parts of one (``mscsa_table1``).
 
     Raises:
         UsageError: there is no such table.
@@ -96,9 +109,10 @@ def table_names(name: str) -> list[str]:
     known = all_tables()
     if name == "all":
         return known
-    if name not in known:
+    found = [table for table in known if table == name or table.startswith(f"{name}_")]
+    if not found:
         raise UsageError(f"table {name!r}: choose among {', '.join(known)}, or all")
-    return [name]
+    return found
 
 
 def reproduce(request: Request, dry_run: bool = False) -> None:
@@ -114,7 +128,7 @@ def reproduce(request: Request, dry_run: bool = False) -> None:
     _announce(request, jobs, todo, dry_run)
     grid = request.places.runs / "grid.json"
     if dry_run:
-        print(*(job.line for job in todo), sep="\n")
+        print(*_plan(todo, request.places.rule), sep="\n")
         print("snakemake", *arguments(grid, request.how))
         return
     _require_data(jobs, todo, request.places)
@@ -129,6 +143,14 @@ def reproduce(request: Request, dry_run: bool = False) -> None:
             f"{len(failed)} of {len(jobs)} jobs are not done; fix what their logs say and give "
             "the same command with --resume"
         )
+
+
+def _plan(todo: Sequence[Job], rule: str) -> Iterator[str]:
+    """The commands, below a heading for each step of the plan."""
+    for number, (step, jobs) in enumerate(groupby(todo, lambda job: job.step), start=1):
+        which = f" ({rule}: {RULES[rule]})" if step == "label" else ""
+        yield f"# step {number}: {STEPS[step]}{which}"
+        yield from (job.line for job in jobs)
 
 
 def _announce(request: Request, jobs: Sequence[Job], todo: Sequence[Job], dry_run: bool) -> None:

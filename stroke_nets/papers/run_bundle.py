@@ -29,6 +29,7 @@ def run(
     runs: Path,
     scale_name: str = "full",
     stage_maps: bool = False,
+    manifest: Path | None = None,
 ) -> Path:
     """Run a bundle from training to evaluation.
 
@@ -40,6 +41,7 @@ def run(
         runs: the folder of all runs.
         scale_name: ``demo`` or ``full``.
         stage_maps: also save what the stages make of one slice, for the figures.
+        manifest: of the scans to train on; by default the bundle's.
 
     Returns:
         The run folder.
@@ -48,6 +50,7 @@ def run(
     where = {"overlay": overlay, "fold": fold, "dataset_dir": str(dataset_dir)}
     where |= {"output_dir": str(folder), "runs_dir": str(runs), "cache_dir": str(runs / ".cache")}
     training, later = where | {"resume": True}, where | {"overwrite": True}
+    training |= {"manifest": str(manifest)} if manifest else {}
     steps = {"train.yaml": "train", "inference.yaml": "infer", "evaluate.yaml": None}
     for file, kind in steps.items():
         if file == "train.yaml" and not (bundle / "configs" / file).is_file():
@@ -125,6 +128,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--scale", dest="scale_name", default="full")
     parser.add_argument("--stage-maps", action="store_true")
+    parser.add_argument("--manifest", type=Path)
     options = vars(parser.parse_args())
     one_line_errors()
     folder = run(options.pop("bundle"), **options)

@@ -1,9 +1,9 @@
 """Random 3D patches of volumes, placed by nnU-Net's rule.
 
 Source: Isensee et al. 2021 (nnU-Net), the recipe that MSCSA (arXiv:2501.15423) trains with; the
-rule is the same in nnU-Net v1 and v2. Two things differ. A batch of one patch is centred on a lesion
-(nnU-Net's would never be), and every lesion voxel can be drawn, where nnU-Net keeps a sample of
-10,000 voxels of each class.
+rule is the same in nnU-Net v1 and v2. Two things differ. A batch of one patch is centred on a
+lesion (nnU-Net's would never be), and every lesion voxel can be drawn, where nnU-Net keeps a sample
+of 10,000 voxels of each class.
 """
 
 import math

@@ -1,7 +1,11 @@
-"""From a scan's own grid to AGMR-Net's 192 x 192 slices, and exactly back (Sec. 4.1)."""
+"""From a scan's own grid to AGMR-Net's 192 x 192 slices, and exactly back.
+
+AGMR-Net's Sec. 4.1 gives the crop's size, 180 x 180, and the plane's, 192 x 192. Where the crop
+lies on the ATLAS grid is D-UNet's choice (``data_load.py`` of its code); elsewhere this project's.
+"""
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,28 +15,34 @@ from monai.transforms import Crop, InvertibleTransform, MapTransform, Pad, Resiz
 from monai.utils import ensure_tuple_rep
 
 ATLAS_GRID = (197, 233, 189)  # MNI152NLin2009aSym at 1 mm
-ATLAS_BOX = (10, 40)  # x 10:190, y 40:220
-EXTENT_MM = 180.0
+ATLAS_BOX = (10, 40)  # x 10:190, y 40:220, D-UNet's data_load.py
+EXTENT_MM = 180.0  # Sec. 4.1
+OWN_BOXES = {(192, 224): (2, 5)}  # X-Net's data.py: x 2:194, y 5:229, not resized
 
 logger = logging.getLogger(__name__)
 
 
-def plane_box(image: MetaTensor) -> tuple[tuple[int, int], tuple[int, int]]:
+def plane_box(
+    image: MetaTensor, extent_mm: tuple[float, float] = (EXTENT_MM, EXTENT_MM)
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """The in-plane box that the network sees.
 
-    On the ATLAS grid it is x 10:190, y 40:220. On any other it measures 180 x 180 mm, rounded to
-    whole voxels, around the centroid of the voxels brighter than the volume's mean.
+    On the ATLAS grid it is x 10:190, y 40:220, or X-Net's own box if the extent is X-Net's. On any
+    other grid, and for other extents, it is rounded to whole voxels and lies around the centroid of
+    the voxels brighter than the volume's mean.
 
     Args:
         image: 1 x X x Y x Z in RAS orientation.
+        extent_mm: sides of the box along x and y.
 
     Returns:
         First voxel and number of voxels along x and y; the box may leave the volume.
     """
     spacing = [float(mm) for mm in image.pixdim[:2]]
-    sides = tuple(round(EXTENT_MM / mm) for mm in spacing)
-    if tuple(image.shape[1:]) == ATLAS_GRID and sides == (180, 180):
-        return ATLAS_BOX, (180, 180)
+    sides = tuple(round(side / mm) for side, mm in zip(extent_mm, spacing, strict=True))
+    boxes = {(180, 180): ATLAS_BOX} | OWN_BOXES
+    if tuple(image.shape[1:]) == ATLAS_GRID and sides == tuple(extent_mm) and sides in boxes:
+        return boxes[sides], (sides[0], sides[1])
     voxels = image.as_tensor()[0]
     plane = (voxels > voxels.mean()).sum(dim=2, dtype=torch.float64)
     mass = plane.sum()
@@ -53,7 +63,8 @@ class SlicePlaned(MapTransform, InvertibleTransform):
 
     Args:
         keys: the scan first; it places the box for all.
-        size: pixels along each side of the plane.
+        size: pixels along each side of the plane. A pair (x, y) stands for a box of as many
+            millimetres, in pixels of 1 mm: X-Net's and CLCI-Net's own input.
         mode: interpolation of each key: ``trilinear`` (antialiased) for scans, ``nearest-exact``
             for masks.
         allow_missing_keys: skip keys that are not there.
@@ -62,22 +73,24 @@ class SlicePlaned(MapTransform, InvertibleTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        size: int = 192,
+        size: int | Sequence[int] = 192,
         mode: str | tuple[str, ...] = ("trilinear", "nearest-exact"),
         allow_missing_keys: bool = False,
     ) -> None:
         """Prepare one resize for each key."""
         super().__init__(keys, allow_missing_keys)
         self.modes = ensure_tuple_rep(mode, len(self.keys))
+        self.extent_mm = (EXTENT_MM, EXTENT_MM) if isinstance(size, int) else (size[0], size[1])
+        sides = (size, size) if isinstance(size, int) else tuple(size)
         self.resizes = [
-            Resize((size, size, -1), mode=m, anti_aliasing=m == "trilinear") for m in self.modes
+            Resize((*sides, -1), mode=m, anti_aliasing=m == "trilinear") for m in self.modes
         ]
         self.pad, self.crop = Pad(), Crop()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Bring each key (1 x X x Y x Z, RAS) to 1 x 192 x 192 x Z."""
         result = dict(data)
-        starts, sides = plane_box(result[self.keys[0]])
+        starts, sides = plane_box(result[self.keys[0]], self.extent_mm)
         for key, resize in self.key_iterator(result, self.resizes):
             volume = result[key]
             fill = float(volume.min()) if resize.mode == "trilinear" else 0.0
@@ -112,4 +125,4 @@ def _report_cut(before: MetaTensor, after: MetaTensor) -> None:
     lost = int((before > 0).sum() - (after > 0).sum())
     if lost:
         name = before.meta.get("filename_or_obj", "mask")
-        logger.warning("%s: %d lesion voxels lie outside the 180 mm box", name, lost)
+        logger.warning("%s: %d lesion voxels lie outside the box", name, lost)

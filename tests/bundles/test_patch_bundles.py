@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from typer.testing import CliRunner
 
 from stroke_nets.cli import app
@@ -221,3 +221,13 @@ def test_learning_rate_follows_the_polynomial(patients, tmp_path):
 def test_pseudo_label_command_asks_for_one_way(patients):
     done = CliRunner().invoke(app, ["pseudo-label", str(patients), "--run", "y"])
     assert "--published" in str(done.exception)
+
+
+def test_dice_pools_the_batch_on_request():
+    """`--loss#loss#batch True` reaches MONAI's loss; the default is each sample by itself."""
+    for options, pools in (({}, False), ({"loss::loss::batch": True}, True)):
+        parser = ConfigParser()
+        parser.read_config(str(BUNDLES / "mscsa_default" / "configs" / "train.yaml"))
+        for key, value in options.items():
+            parser[key] = value
+        assert parser.get_parsed_content("loss").loss.loss.dice.batch is pools

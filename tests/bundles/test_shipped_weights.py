@@ -1,5 +1,6 @@
 """What the bundles ship under ``models/``: as listed, small, and fit for their overlay."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,16 @@ def test_the_overlay_takes_the_weights(models, entry):
     parser.read_config([configs / "inference.yaml", configs / f"{entry['overlay']}.yaml"])
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_weights(models / entry["file"], network))
+
+
+@pytest.mark.parametrize("bundle", sorted({param.values[0].parent for param in SHIPPED}))
+def test_metadata_say_that_the_weights_come_from_simulated_patients(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert metadata["data_source"].startswith("shipped weights: simulated patients only")
+
+
+@pytest.mark.parametrize("file", sorted(BUNDLES.glob("*/configs/metadata.json")))
+def test_metadata_give_logits_no_range(file):
+    """The networks return logits, which have none; MONAI writes an unknown range as []."""
+    outputs = json.loads(file.read_text())["network_data_format"]["outputs"]
+    assert outputs["pred"]["value_range"] == []

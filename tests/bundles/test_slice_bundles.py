@@ -4,6 +4,7 @@
 """
 
 import json
+import math
 import re
 import runpy
 import subprocess
@@ -32,7 +33,7 @@ METHODS = {
 RUNS = [(name, None) for name in METHODS]
 RUNS += [(name, "datasets/own_paper") for name in ("d_unet", "x_net", "clci_net")]
 OWN_METADATA = {"changelog", "required_packages_version", "name", "description", "authors"}
-OWN_METADATA |= {"references"}
+OWN_METADATA |= {"references", "data_source"}
 
 
 def configs(bundle):
@@ -101,6 +102,31 @@ def test_accelerated_training_computes_the_same(simulated, tmp_path, capsys):
         losses.append(float(re.search(r"train_loss (\S+)", capsys.readouterr().out)[1]))
     # not the weights: Adam turns the rounding of a bias's zero gradient into whole steps
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+
+
+X_NETS_MAIN = {"factor": 0.2, "patience": 3, "min_delta": 1e-3, "stop_patience": 5}
+
+
+@pytest.mark.parametrize(("bundle", "size"), [("x_net", [192, 224]), ("clci_net", [176, 224])])
+def test_own_paper_follows_x_nets_main(bundle, size):
+    """The values of X-Net's main.py, to which CLCI-Net's README refers."""
+    own = ConfigParser.load_config_file(str(configs(bundle) / "datasets" / "own_paper.yaml"))
+    assert (own["size"], own["batch_size"], own["max_epochs"]) == (size, 8, 100)
+    assert X_NETS_MAIN.items() <= own["lr_scheduler"].items()
+    assert own["lr_step"]["_target_"].endswith("ValidationLoss")
+
+
+def test_own_paper_of_d_unet_augments_as_its_code():
+    """Stroke_segment.py: shift 0.1, zoom 0.2, rotation 20 degrees, left-right flips."""
+    files = [configs("d_unet") / "train.yaml", configs("d_unet") / "datasets" / "own_paper.yaml"]
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in files])
+    affine, flip = parser.get_parsed_content("augmentation").transforms
+    generator = affine.rand_affine.rand_affine_grid
+    assert generator.rotate_range == pytest.approx((math.radians(20),))
+    assert generator.translate_range == pytest.approx((19.2,))
+    assert generator.scale_range == (0.2, 0.2)
+    assert (affine.rand_affine.prob, flip.flipper.spatial_axis, flip.prob) == (1.0, 0, 0.5)
 
 
 KEYS = ("widths", "dropout", "resnet", "network_def")

@@ -8,9 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from stroke_nets.cli import app
-from stroke_nets.errors import UsageError
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inference import pseudo_label
 from stroke_nets.papers.grid import LAYERS, all_tables, dataset_of, expand
 from stroke_nets.papers.reproduce import places, table_names
+from stroke_nets.papers.self_training import choose, label
 from stroke_nets.papers.settings import settings
 from stroke_nets.papers.tables import published
 
@@ -60,19 +62,77 @@ def test_a_job_comes_after_all_that_it_needs(where):
         made.add(job.output)
 
 
-def test_self_training_needs_labels_that_need_the_three_schemes_of_its_fold():
-    jobs = {job.name: job for job in expand(["mscsa_table1_entire"], FULL)}
-    labels = jobs["pseudo_labels_atlas_v20_fold3"]
+SOURCES = ["mscsa_default/default", "mscsa_dtk10/default", "mscsa_res_unet/default"]
+
+
+def self_training(rule, scale="full"):
+    """The jobs of Table 1 by name."""
+    return {
+        job.name: job
+        for job in expand(["mscsa_table1_entire"], places(scale, BUNDLES, None, (), rule=rule))
+    }
+
+
+def summaries(runs, folds):
+    return [Path("runs") / run / f"fold{k}" / "summary.json" for run in runs for k in folds]
+
+
+def test_self_training_follows_the_papers_rule():
+    """The best of three labels once, by its models of all folds; all folds train on its labels."""
+    jobs = self_training("paper")
+    choose, label = jobs["choose_atlas_v20"], jobs["pseudo_labels_atlas_v20"]
+    assert list(choose.needs) == summaries(SOURCES, range(5))
+    assert list(choose.command[-3:]) == SOURCES
+    assert label.needs == (choose.output,)
     for overlay in ("default", "without_mscsa"):
-        assert labels.output in jobs[f"mscsa_self_training_{overlay}_fold3"].needs
-    bundles = ("mscsa_default", "mscsa_dtk10", "mscsa_res_unet")
-    sources = [f"runs/{name}/default/fold3" for name in bundles]
-    assert list(labels.needs) == [Path(source) / "summary.json" for source in sources]
-    given = [text for text in labels.command if text in sources]
-    assert (given, labels.command[2:6]) == (
-        sources,
-        ["pseudo-label", "data/atlas_v20", "--fold", "3"],
+        for fold in range(5):
+            job = jobs[f"mscsa_self_training_{overlay}_fold{fold}"]
+            assert label.output in job.needs
+            assert job.command[job.command.index("--manifest") + 1] == str(label.output)
+
+
+def test_self_training_by_the_code_averages_all_fifteen():
+    label = self_training("code")["pseudo_labels_atlas_v20_published"]
+    assert list(label.needs) == summaries(SOURCES, range(5))
+    assert (label.command.count("--run"), "--published" in label.command) == (15, True)
+
+
+def test_self_training_without_leak_takes_the_fold_s_own_three():
+    jobs = self_training("leak-free")
+    label = jobs["pseudo_labels_atlas_v20_fold3"]
+    assert list(label.needs) == summaries(SOURCES, [3])
+    assert list(label.command[2:6]) == ["pseudo-label", "data/atlas_v20", "--fold", "3"]
+    assert label.output in jobs["mscsa_self_training_default_fold3"].needs
+
+
+def test_an_unknown_rule_is_one_line():
+    with pytest.raises(UsageError, match="--self-training best: choose one of paper, code, leak"):
+        places("demo", BUNDLES, None, (), rule="best")
+
+
+def test_best_scheme_has_the_highest_mean_dice_over_all_folds(tmp_path, runs):
+    """The first has the higher Dice in fold 0 and the lower over both."""
+    for name, missed in (("a/default", (1, 8)), ("b/default", (2, 2))):
+        runs(name, missed[0], [1, 2, 3])
+        root = runs(name, missed[1], [4, 5], fold=1)
+    best = tmp_path / "chosen" / "best.json"
+    assert choose(["a/default", "b/default"], root, best) == "b/default"
+    content = json.loads(best.read_text())
+    assert (content["best"], content["folds"]) == ("b/default", [0, 1])
+    with pytest.raises(DataError, match="evaluate all schemes in the same"):
+        choose(["a/default", "c/default"], root, best)
+
+
+def test_the_chosen_scheme_labels_with_its_models_of_all_folds(tmp_path, monkeypatch):
+    best = tmp_path / "best.json"
+    best.write_text(json.dumps({"best": "b/default", "folds": [0, 1]}))
+    given = {}
+    monkeypatch.setattr(
+        pseudo_label, "pseudo_label", lambda root, runs, **more: given.update(runs=runs, **more)
     )
+    label(best, Path("runs"), tmp_path)
+    assert given["runs"] == [Path("runs/b/default/fold0"), Path("runs/b/default/fold1")]
+    assert (given["fold"], given["folder"]) == (None, "best_scheme")
 
 
 @pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
@@ -143,12 +203,16 @@ def test_dry_run_prints_every_command_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")  # no snakemake
     options = ["--bundles", str(BUNDLES), "--dry-run", "--executor", "slurm", "--slurm", "mem=9G"]
-    done = CliRunner().invoke(app, ["reproduce", "mscsa_table1_entire", *options])
+    done = CliRunner().invoke(app, ["reproduce", "mscsa_table1", *options])
     assert done.exit_code == 0, done.exception
     lines = done.stdout.splitlines()
-    assert [line for line in lines if " -m " in line] == [
-        job.line for job in expand(["mscsa_table1_entire"], DEMO)
-    ]
+    jobs = expand(["mscsa_table1_entire", "mscsa_table1_small"], DEMO)
+    assert [line for line in lines if " -m " in line] == [job.line for job in jobs]
+    steps = [line for line in lines if line.startswith("# step")]
+    wanted = ["make the simulated", "train each method", "choose the best of the first three"]
+    wanted += ["label the unlabelled", "train a generic U-Net", "average the schemes"]
+    for number, (step, text) in enumerate(zip(steps, wanted, strict=True), start=1):
+        assert step.startswith(f"# step {number}: {text}")
     assert "--executor slurm --jobs 2 --default-resources mem=9G" in lines[-1]
     assert list(tmp_path.iterdir()) == []
 

@@ -9,13 +9,20 @@ import torch
 from monai.bundle import ConfigParser
 
 from stroke_nets.errors import DataError
+from stroke_nets.networks.agmr_net import CPA
 from stroke_nets.papers import cost, demo_data, layers, reproduce, run_bundle, settings
 from stroke_nets.papers.grid import Places, expand
 from stroke_nets.papers.reproduce import Request, places
 from stroke_nets.papers.snakemake import How
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
-TINIER = {"max_epochs": 1, "sampler": {"num_samples": 8}, "train_batches": 1, "val_batches": 1}
+TINIER = {
+    "size": 48,
+    "max_epochs": 1,
+    "sampler": {"num_samples": 8},
+    "train_batches": 1,
+    "val_batches": 1,
+}
 
 pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
 
@@ -58,7 +65,7 @@ def test_an_unfinished_training_goes_on(simulated, tmp_path, tinier, monkeypatch
 @pytest.mark.parametrize(
     ("file", "found"),
     [
-        ("bundles/unet/configs/train.yaml", {"size": 48, "batch_size": 8}),
+        ("bundles/unet/configs/train.yaml", {"size": 96, "batch_size": 8}),
         ("bundles/mscsa_default/configs/train.yaml", {"patch_size": [32] * 3, "batch_size": 2}),
     ],
 )
@@ -67,6 +74,11 @@ def test_a_scales_options_go_where_they_belong(file, found):
     assert found.items() <= taken.items()
     assert ("sampler#num_samples" in taken) == ("size" in found)
     assert run_bundle.overrides((BUNDLES.parent / file).read_text(), "full") == {}
+
+
+def test_stage_5_of_the_demo_has_a_pixel_for_each_cell_of_the_grid():
+    """Fig. 10 shows CPA's 6 x 6 cells at every stage; stage 5 has a sixteenth of the rows."""
+    assert settings.scale("demo")["options"]["size"] // 16 == CPA().pool.output_size
 
 
 def test_demo_patients_are_thinned_dealt_and_some_unlabelled(tmp_path):

@@ -13,7 +13,7 @@ def scan(shape, spacing=(1, 1, 1), codes=(1, 1, 1)) -> MetaTensor:
     return MetaTensor(voxels, affine=torch.as_tensor(affine))
 
 
-def test_atlas_grid_has_the_papers_box():
+def test_atlas_grid_has_d_unets_box():
     assert plane_box(scan((197, 233, 189))) == ((10, 40), (180, 180))
 
 
@@ -69,3 +69,12 @@ def test_a_box_larger_than_the_scan_is_padded_with_the_minimum():
     image = scan((20, 20, 2)) + 5
     found = SlicePlaned("image", mode="trilinear")({"image": image})["image"]
     assert found[0, 0, 0, 0] == image.min()
+
+
+def test_x_nets_own_plane_is_cut_and_not_resized():
+    """X-Net's data.py: x 2:194, y 5:229 of the ATLAS grid; other extents lie around the head."""
+    image = scan((197, 233, 189))
+    image[0] = torch.arange(197)[:, None, None] * 1000.0 + torch.arange(233)[:, None]
+    found = SlicePlaned("image", size=[192, 224], mode="trilinear")({"image": image})["image"]
+    torch.testing.assert_close(found.as_tensor(), image[:, 2:194, 5:229].as_tensor())
+    assert plane_box(scan((40, 50, 3)), (176, 224))[1] == (176, 224)
