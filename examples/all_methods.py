@@ -13,6 +13,9 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
+
+from stroke_nets.runs.bundle_run import Step, bundle_command
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 METHODS = (
@@ -28,29 +31,23 @@ METHODS = (
     "clci_net",
     "agmr_net",
 )
-STEPS = {"training": "train", "inference": "inference", "evaluating": "evaluate"}
 BRIEF = {"max_epochs": 2, "sampler#num_samples": 80, "overwrite": True}
 METRICS = {"dice": "DSC", "recall": "Recall", "precision": "Precision", "hd95": "95HD (mm)"}
 
 
 def run(method: str, data: str) -> dict:
     """Train, predict and evaluate one method; return its summary."""
-    configs = BUNDLES / method / "configs"
     folder = Path("runs") / method / "brief" / "fold0"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("w") as log:
-        for what, file in STEPS.items():
-            files = [str(configs / f"{name}.yaml") for name in (file, "demo")]
-            command = [sys.executable, "-m", "monai.bundle", "run", what]
-            command += ["--bundle_root", str(configs.parent), "--config_file", str(files)]
+        for step in get_args(Step):
             options = {"dataset_dir": data, "overlay": "brief", "output_dir": folder}
-            more = {"training": BRIEF, "inference": {"overwrite": True}}.get(what, {})
-            for key, value in (options | more).items():
-                command += [f"--{key}", str(value)]
+            options |= {"train": BRIEF, "infer": {"overwrite": True}}.get(step, {})
+            command = bundle_command(BUNDLES / method, step, ["demo"], options)
             one_core = os.environ | {"OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, stdout=log, stderr=log, env=one_core, check=False)
             if done.returncode:
-                sys.exit(f"error: {method}: {what} failed; see {folder / 'log.txt'}")
+                sys.exit(f"error: {method}: {step} failed; see {folder / 'log.txt'}")
     print(f"{method}: done", flush=True)
     return json.loads((folder / "summary.json").read_text())
 

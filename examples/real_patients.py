@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from stroke_nets.runs.bundle_run import Step, bundle_command
+
 BUNDLES = Path(__file__).parents[1] / "bundles"
 BY_HEART = {  # no dropout, and seven in ten slices drawn hold a lesion
     "max_epochs": 14,
@@ -41,7 +43,7 @@ PLANS = {
     "arc_unet": {
         **ARC,
         "bundle": "mscsa_default",
-        "overlays": ["ablations/without_mscsa"],
+        "overlays": ["without_mscsa"],
         "options": {**PATCHES, "max_epochs": 24},  # it sees less of the brain at once
     },
     "isles22": {
@@ -56,15 +58,10 @@ PLANS = {
 }
 
 
-def run_bundle(plan: dict, what: str, file: str, **options: object) -> None:
-    """Run one workflow of a bundle with the demo's widths."""
-    configs = BUNDLES / plan["bundle"] / "configs"
-    files = [file, "demo", *plan.get("overlays", [])]
-    command = [sys.executable, "-m", "monai.bundle", "run", what]
-    command += ["--bundle_root", str(configs.parent)]
-    command += ["--config_file", str([str(configs / f"{name}.yaml") for name in files])]
-    for key, value in options.items():
-        command += [f"--{key}", str(value)]
+def run(plan: dict, step: Step, **options: object) -> None:
+    """Run a step of a method with the demo's widths."""
+    overlays = ["demo", *plan.get("overlays", [])]
+    command = bundle_command(BUNDLES / plan["bundle"], step, overlays, options)
     subprocess.run(command, check=True)
 
 
@@ -74,16 +71,16 @@ def main(name: str, data: str, out: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
     tool = str(Path(sys.executable).with_name("stroke-nets"))
-    command = [tool, "manifest", data, "--image", plan["image"], "--label", plan["label"]]
-    subprocess.run([*command, "--out", manifest, "--folds", str(plan["folds"])], check=True)
+    command = [tool, "manifest", data, manifest, "--image", plan["image"], "--label", plan["label"]]
+    subprocess.run([*command, "--folds", str(plan["folds"])], check=True)
     tables = []
     for fold in range(plan["runs"]):
         where = {"dataset_dir": data, "manifest": manifest, "fold": fold, "part": plan["part"]}
         where["output_dir"] = folder / f"fold{fold}"
         cache = folder / "cache"
-        run_bundle(plan, "training", "train", **where, **plan["options"], cache_dir=cache)
-        run_bundle(plan, "inference", "inference", **where)
-        run_bundle(plan, "evaluating", "evaluate", **where)
+        run(plan, "train", **where, **plan["options"], cache_dir=cache)
+        run(plan, "infer", **where)
+        run(plan, "evaluate", **where)
         tables.append(pd.read_csv(where["output_dir"] / "cases.csv"))
     table = pd.concat(tables)
     table.to_csv(folder / "table.csv", index=False)

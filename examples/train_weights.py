@@ -25,6 +25,7 @@ from nibabel.affines import voxel_sizes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stroke_nets.datasets import manifest
+from stroke_nets.runs.bundle_run import bundle_command, read_settings
 from stroke_nets.scans.reader import open_scan
 from stroke_nets.synthesis import Design, simulate
 from stroke_nets.training.publish import publish
@@ -107,13 +108,10 @@ def write_manifest(out: Path, name: str) -> None:
 
 def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
     """Run a bundle's training with its narrow overlay."""
-    configs = BUNDLES / bundle / "configs"
-    files = [str(configs / name) for name in ("train.yaml", "narrow.yaml")]
-    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
-    command += ["--bundle_root", str(configs.parent), "--config_file", str(files)]
     where = {"dataset_dir": out, "manifest": out / VARIANTS[variant], "overlay": variant}
-    where |= {"cache_dir": out / ".cache"} | dict(option.split("=", 1) for option in options)
-    subprocess.run([*command, *(f"--{k}={v}" for k, v in where.items())], check=True)
+    where |= {"cache_dir": out / ".cache"} | read_settings(options)
+    command = bundle_command(BUNDLES / bundle, "train", ["narrow"], where)
+    subprocess.run(command, check=True)
 
 
 def publish_run(bundle: str, variant: str, tried: Path) -> None:

@@ -4,7 +4,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from stroke_nets.inference.pipeline import find_device
 from stroke_nets.inference.space import free_memory
 from stroke_nets.inference.time_estimate import REGISTERING_SECONDS, expect, spoken
 from stroke_nets.inference.weights import choose
+from stroke_nets.text_table import text_table
 
 PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn")
 OPTIONAL = {  # what it is for
@@ -31,7 +32,7 @@ LEAST_DISK = 1e9  # bytes
 
 
 @dataclass(frozen=True)
-class Finding:
+class Condition:
     """One thing that was looked at.
 
     Attributes:
@@ -51,43 +52,42 @@ class Finding:
         return asdict(self)
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Condition]:
     """Look at everything, in the order in which it is needed."""
     return [*versions(), *machine(), *extras(), *bundles(), *speed()]
 
 
-def as_text(findings: list[Finding]) -> str:
-    """One line for each, and the number of problems."""
-    width = max(len(one.name) for one in findings)
-    lines = []
-    for one in findings:
-        mark = "PROBLEM" if one.problem else "ok" if not one.fix else "note"
-        fix = f"; {one.fix}" if one.fix else ""
-        lines.append(f"{mark:8}{one.name:{width}}  {one.value}{fix}")
-    return "\n".join([*lines, f"{sum(one.problem for one in findings)} problems"])
+def as_text(conditions: Sequence[Condition]) -> str:
+    """A table of everything that was looked at, and the number of problems."""
+    rows = []
+    for one in conditions:
+        mark = "PROBLEM" if one.problem else "note" if one.fix else "ok"
+        rows.append((mark, one.name, one.value, one.fix))
+    problems = sum(one.problem for one in conditions)
+    return f"{text_table(('', 'what', 'found', 'how to fix'), rows)}\n{problems} problems"
 
 
-def versions() -> Iterator[Finding]:
+def versions() -> Iterator[Condition]:
     """Python and the packages that every command needs."""
-    yield Finding("python", platform.python_version())
+    yield Condition("python", platform.python_version())
     for name in ("stroke-nets", *PACKAGES):
         found = version(name)
         old = name == "torch" and tuple(map(int, torch.__version__.split(".")[:2])) < LEAST_TORCH
         if found is None or old:
             wanted = f">={'.'.join(map(str, LEAST_TORCH))}" if name == "torch" else ""
             fix = f"pip install '{name}{wanted}'"
-            yield Finding(name, found or "not installed", True, fix)
+            yield Condition(name, found or "not installed", True, fix)
         else:
-            yield Finding(name, found)
+            yield Condition(name, found)
 
 
-def machine() -> Iterator[Finding]:
+def machine() -> Iterator[Condition]:
     """Device, processor, memory and disk."""
     if torch.cuda.is_available():
-        yield Finding("device", f"cuda: {torch.cuda.get_device_name(0)}")
+        yield Condition("device", f"cuda: {torch.cuda.get_device_name(0)}")
     else:
-        yield Finding("device", "cpu", fix="a GPU would be used if PyTorch saw one")
-    yield Finding("processor", f"{os.cpu_count()} cores; {' '.join(cpu_features()) or 'unknown'}")
+        yield Condition("device", "cpu", fix="a GPU would be used if PyTorch saw one")
+    yield Condition("processor", f"{os.cpu_count()} cores; {' '.join(cpu_features()) or 'unknown'}")
     yield _enough("free memory", free_memory(), LEAST_MEMORY, "close programs, or use a GPU")
     disk = shutil.disk_usage(Path.cwd()).free
     yield _enough("free disk here", disk, LEAST_DISK, "delete something, or write elsewhere")
@@ -102,35 +102,35 @@ def cpu_features() -> list[str]:
     return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
 
 
-def extras() -> Iterator[Finding]:
+def extras() -> Iterator[Condition]:
     """Packages that only some commands need."""
     for name, use in OPTIONAL.items():
         found = version(name)
-        yield Finding(name, found or "not installed", fix="" if found else f"for {use}")
+        yield Condition(name, found or "not installed", fix="" if found else f"for {use}")
 
 
-def bundles() -> Iterator[Finding]:
+def bundles() -> Iterator[Condition]:
     """The methods, and those that can be used without a training."""
     try:
-        yield Finding("bundles", f"{len(bundle_names())} in {bundles_root()}")
+        yield Condition("bundles", f"{len(bundle_names())} in {bundles_root()}")
         weights = with_weights()
         fix = "restore bundles/*/models, or train and give predict --checkpoint"
         value = ", ".join(weights) or "none"
-        yield Finding("published weights", value, not weights, "" if weights else fix)
+        yield Condition("published weights", value, not weights, "" if weights else fix)
     except StrokeNetsError as error:
-        yield Finding("bundles", str(error), True, "see the line")
+        yield Condition("bundles", str(error), True, "see the line")
 
 
-def speed() -> Iterator[Finding]:
+def speed() -> Iterator[Condition]:
     """The time for one scan on this machine: one call of the network, times their number."""
     try:
         method = Method(choose(())[0], find_device("auto"))
     except StrokeNetsError as error:
-        yield Finding("seconds per scan", "not measured", fix=str(error))
+        yield Condition("seconds per scan", "not measured", fix=str(error))
         return
     expected = expect([method], 1, skip_registration=True).per_scan
     title = f"{method.weights.bundle.name} on {method.device}"
-    yield Finding(
+    yield Condition(
         "seconds per scan",
         f"{title}: {spoken(expected)}, and about {spoken(REGISTERING_SECONDS)} to register it",
     )
@@ -144,8 +144,8 @@ def version(package: str) -> str | None:
         return None
 
 
-def _enough(name: str, found: float, least: float, fix: str) -> Finding:
+def _enough(name: str, found: float, least: float, fix: str) -> Condition:
     value = f"{found / 1e9:.1f} GB"
     if found >= least:
-        return Finding(name, value)
-    return Finding(name, value, True, f"{least / 1e9:.0f} GB are needed; {fix}")
+        return Condition(name, value)
+    return Condition(name, value, True, f"{least / 1e9:.0f} GB are needed; {fix}")

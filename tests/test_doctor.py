@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from stroke_nets import doctor
 from stroke_nets.bundle_folders import find_bundle
 from stroke_nets.cli import app
-from stroke_nets.doctor import Finding, as_text
+from stroke_nets.doctor import Condition, as_text
 from stroke_nets.monai_label.bundle_copy import Weights, write_weights
 
 
@@ -46,7 +46,7 @@ def test_a_missing_folder_of_bundles_is_a_problem(no_bundles, monkeypatch):
 
 def test_bundles_without_weights_are_a_problem(no_bundles):
     there, weights = doctor.bundles()
-    assert there == Finding("bundles", f"0 in {no_bundles}")
+    assert there == Condition("bundles", f"0 in {no_bundles}")
     assert weights.problem
     assert "predict --checkpoint" in weights.fix
     (speed,) = doctor.speed()
@@ -56,8 +56,8 @@ def test_bundles_without_weights_are_a_problem(no_bundles):
 
 def test_the_time_for_a_scan_is_measured_with_the_weights_that_are_there(one_bundle):
     there, weights = doctor.bundles()
-    assert there == Finding("bundles", f"1 in {one_bundle}")
-    assert weights == Finding("published weights", "unet")
+    assert there == Condition("bundles", f"1 in {one_bundle}")
+    assert weights == Condition("published weights", "unet")
     (speed,) = doctor.speed()
     assert speed.value.startswith("unet on ")
     assert not speed.problem
@@ -78,9 +78,9 @@ def test_a_package_that_is_missing_or_too_old_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-extra": "nothing"})
     found = list(doctor.versions())
     assert named(found, "torch").fix == "pip install 'torch>=99.0'"
-    missing = Finding("no-such-package", "not installed", True, "pip install 'no-such-package'")
+    missing = Condition("no-such-package", "not installed", True, "pip install 'no-such-package'")
     assert found[-1] == missing
-    assert list(doctor.extras()) == [Finding("no-such-extra", "not installed", fix="for nothing")]
+    assert list(doctor.extras()) == [Condition("no-such-extra", "not installed", fix="for nothing")]
 
 
 def test_the_exit_code_tells_whether_something_is_wrong(no_bundles):
@@ -100,10 +100,15 @@ def test_everything_is_listed_and_problems_are_counted(one_bundle):
 
 
 def test_as_text():
-    findings = [Finding("a", "1"), Finding("bc", "2", fix="more"), Finding("d", "3", True, "this")]
+    findings = [
+        Condition("a", "1"),
+        Condition("bc", "2", fix="more"),
+        Condition("d", "3", True, "this"),
+    ]
     assert as_text(findings).splitlines() == [
-        "ok      a   1",
-        "note    bc  2; more",
-        "PROBLEM d   3; this",
+        "         what  found  how to fix",
+        "ok       a     1",
+        "note     bc    2      more",
+        "PROBLEM  d     3      this",
         "1 problems",
     ]

@@ -30,6 +30,7 @@ from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.reader import ENDINGS, is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
 from stroke_nets.scans.writer import mask_path
+from stroke_nets.text_table import text_table
 from stroke_nets.transforms.load_scan import as_nifti
 
 Truth = Callable[[dict[str, str]], nib.Nifti1Image]
@@ -273,10 +274,8 @@ def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Ni
 
 
 def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:
-    width = max(len(title) for title, _ in problems)
-    rows = [f"{title:<{width}}  {problem}" for title, problem in problems]
     head = f"{folder}: {len(problems)} problems, so nothing was written; fix them and repeat"
-    return "\n".join([head, *rows])
+    return f"{head}\n{text_table(('case', 'problem'), problems)}"
 
 
 def _parameters(run: Path) -> int | None:

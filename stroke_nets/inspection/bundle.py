@@ -26,6 +26,7 @@ from stroke_nets.inspection.expressions import (
     judge_target,
 )
 from stroke_nets.inspection.pickles import calls
+from stroke_nets.text_table import text_table
 
 SUMS = "SHA256SUMS"
 DAMAGED = "DAMAGED"
@@ -91,14 +92,13 @@ def as_table(items: Sequence[Item]) -> str:
     order = [DANGER, DAMAGED, OUTSIDE, OK]
     counts = Counter((i.verdict, i.kind, i.text, i.why) for i in items)
     first = {(i.verdict, i.kind, i.text, i.why): f"{i.file} {i.where}".strip() for i in items[::-1]}
-    rows = [("verdict", "kind", "times", "what", "first place")]
+    head = ("verdict", "kind", "times", "what", "[first place]")
+    rows = []
     for key in sorted(counts, key=lambda key: (order.index(key[0]), key[1], key[2])):
         verdict, kind, text, why = key
         what = " ".join(text.split()) + (f"  ({why})" if why else "")
-        rows.append((verdict, kind, str(counts[key]), what, first[key]))
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = ["  ".join([*map(str.ljust, row, widths), *row[3:4], f"[{row[4]}]"]) for row in rows]
-    return "\n".join(lines)
+        rows.append((verdict, kind, str(counts[key]), what, f"[{first[key]}]"))
+    return text_table(head, rows)
 
 
 def as_json(items: Sequence[Item]) -> list[dict[str, Any]]:

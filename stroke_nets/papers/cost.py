@@ -8,7 +8,7 @@ in ``settings.json``) is taken as 183 scans of ATLAS R1.2 by 189 slices, and as 
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stroke_nets.papers.grid import Job, dataset_of
-from stroke_nets.papers.run_bundle import config_files
+from stroke_nets.papers.run_method import overlays_of
 from stroke_nets.papers.settings import scale
+from stroke_nets.runs.bundle_run import config_files
+from stroke_nets.text_table import text_table
 
 SECONDS = 30.0  # of measuring for each of the two protocols
 STEP = 3  # forward and backward, in forward passes
@@ -55,10 +57,9 @@ def trainings(jobs: Sequence[Job], scale_name: str) -> list[Training]:
         if job.bundle is None or not (job.bundle / "configs" / "train.yaml").is_file():
             continue
         if job.run not in configs:
-            overlay = job.run.split("/")[1]
+            over = overlays_of(job.bundle, job.run.split("/")[1], scale_name)
             configs[job.run] = ConfigParser()
-            files = config_files(job.bundle, ["train.yaml"], overlay, scale_name)
-            configs[job.run].read_config(files)
+            configs[job.run].read_config(config_files(job.bundle, "train", over))
         found.append(_training(job, configs[job.run], scale_name))
     return found
 
@@ -144,17 +145,21 @@ def report(jobs: Sequence[Job], scale_name: str, measure: bool) -> list[str]:
     """
     found = trainings(jobs, scale_name)
     totals = total_flops(found)
-    lines = [
-        f"{protocol}: {sum(t.protocol == protocol for t in found)} trainings, {flops:.3g} FLOP"
+    rows = {
+        protocol: [protocol, str(sum(t.protocol == protocol for t in found)), f"{flops:.3g}", "-"]
         for protocol, flops in totals.items()
-    ]
+    }
     if not measure:
-        return [*lines, "hours: not measured in a dry run"]
+        return [_table(rows), "hours: not measured in a dry run"]
     gpu = torch.cuda.is_available()
     kind, device = ("GPU", torch.cuda.get_device_name()) if gpu else ("CPU", "this CPU")
     hours = 0.0
     for protocol, flops in totals.items():
         rate = measured_rate(next(t for t in found if t.protocol == protocol))
         hours += flops / rate / 3600
-        lines.append(f"{protocol}: {rate / 1e12:.3g} TFLOP/s measured on {device}")
-    return [*lines, f"expected: {hours:,.0f} {kind}-hours of training, one run at a time"]
+        rows[protocol][3] = f"{rate / 1e12:.3g} TFLOP/s on {device}"
+    return [_table(rows), f"expected: {hours:,.0f} {kind}-hours of training, one run at a time"]
+
+
+def _table(rows: Mapping[str, Sequence[str]]) -> str:
+    return text_table(("protocol", "trainings", "FLOP in all", "measured here"), rows.values())

@@ -1,11 +1,10 @@
-"""Write a tiny simulated data set: ``python -m stroke_nets.papers.demo_data OUT --seed 0``.
+"""The tiny simulated data sets of ``stroke-nets reproduce --scale demo``.
 
-The patients are the plain ones of `data.simulate`. Every `step`-th voxel along each axis is kept,
-without smoothing, so that masks stay masks; lesions of fewer than ``step ** 3`` voxels may vanish.
-Some patients come without a mask, for self-training.
+The patients are the plain ones of `stroke_nets.synthesis`. Every `step`-th voxel along each axis is
+kept, without smoothing, so that masks stay masks; lesions of fewer than ``step ** 3`` voxels may
+vanish. Some patients come without a mask, for self-training.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +57,3 @@ def write(
     provenance = {"seed": seed, "step": step, "recipe": RECIPE}
     manifest.write(path, name="rehearsal", licence=LICENCE, records=records, provenance=provenance)
     return path
-
-
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    for name in ("seed", "patients", "unlabelled", "step", "folds"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    options = vars(parser.parse_args())
-    print(f"wrote {write(options.pop('out'), **options)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -48,7 +48,7 @@ class Source:
             UsageError: it was not given, or is not there.
         """
         if self.dataset_dir is None or not self.dataset_dir.is_dir():
-            raise UsageError(f"--dataset-dir {self.dataset_dir}: give the data root of the scans")
+            raise UsageError(f"--data {self.dataset_dir}: give the data root of the scans")
         return self.dataset_dir
 
     def found(self, content: Mapping[str, Any]) -> tuple[dict[str, Run], list[str]]:

@@ -16,6 +16,7 @@ from stroke_nets.papers.figures import published_figures
 from stroke_nets.papers.settings import scale, settings
 from stroke_nets.papers.tables import published
 
+PROGRAM = ("-m", "stroke_nets")
 LAYERS = "agmr_table02"  # printed from the network; needs no run
 RULES = {
     "paper": "the best of the first three approaches labels once for all folds",
@@ -171,8 +172,8 @@ def _run(
     folder = places.bundles / bundle
     if not folder.is_dir():
         raise UsageError(f"--bundles {places.bundles}: no bundle {bundle}; give their folder")
-    command = ["-m", "stroke_nets.papers.run_bundle", str(folder), "--overlay", overlay]
-    command += ["--fold", str(fold), "--dataset-dir", str(data), "--runs", str(places.runs)]
+    command = [*PROGRAM, "run-method", str(folder), "--overlay", overlay]
+    command += ["--fold", str(fold), "--data", str(data), "--runs", str(places.runs)]
     command += ["--scale", places.scale, *options]
     command += ["--stage-maps"] if run in _runs_with_stage_maps() else []
     name = f"{bundle}_{overlay}_fold{fold}"
@@ -186,17 +187,16 @@ def _pseudo_labels(
     device = ["--device", scale(places.scale).get("device", "cpu")]
     evaluated = tuple(_summary(source, k, places) for source in sources for k in folds)
     root, runs = data / "pseudo_labels", ["--runs", str(places.runs)]
-    module = ["-m", "stroke_nets.papers.self_training"]
     if places.rule == "paper":
         best = places.runs / "self_training" / data.name / "best.json"
-        choose = [*module, "choose", str(best), *runs, *sources]
+        choose = [*PROGRAM, "choose-approach", str(best), *runs, *sources]
         yield Job(f"choose_{data.name}", best, choose, evaluated, step="choose")
-        label = [*module, "label", str(best), *runs, "--dataset-dir", str(data), *device]
+        label = [*PROGRAM, "label-by-best", str(best), *runs, "--data", str(data), *device]
         output = root / self_training.FOLDER / "manifest.json"
         yield Job(f"pseudo_labels_{data.name}", output, label, (best,), step="label")
         return
     once = places.rule == "code"
-    label = ["-m", "stroke_nets", "pseudo-label", str(data)]
+    label = [*PROGRAM, "pseudo-label", str(data)]
     label += ["--published"] if once else ["--fold", str(folds[0])]
     for source in sources:
         for k in folds:
@@ -213,7 +213,7 @@ def _data(data: Path, scale_name: str) -> Job:
     chosen = scale(scale_name)
     options = {name: chosen[name] for name in ("patients", "unlabelled", "step", "folds")}
     options["seed"] = chosen["seeds"].get(str(data), 0)
-    command = ["-m", "stroke_nets.papers.demo_data", str(data)]
+    command = [*PROGRAM, "demo-data", str(data)]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     return Job(f"data_{data.name}", data / "manifest.json", command, step="data")
 

@@ -115,8 +115,12 @@ def table_names(name: str) -> list[str]:
     return found
 
 
-def reproduce(request: Request, dry_run: bool = False) -> None:
+def reproduce(request: Request, dry_run: bool = False) -> dict[str, Any]:
     """Run what is not done, then write tables and figures.
+
+    Returns:
+        The number of jobs, those that were to do (their commands, in a dry run), and the files
+        that were written.
 
     Raises:
         UsageError: Snakemake or a data set is not there.
@@ -130,12 +134,12 @@ def reproduce(request: Request, dry_run: bool = False) -> None:
     if dry_run:
         print(*_plan(todo, request.places.rule), sep="\n")
         print("snakemake", *arguments(grid, request.how))
-        return
+        return {"jobs": len(jobs), "commands": [job.line for job in todo]}
     _require_data(jobs, todo, request.places)
     if todo:
         run_grid(jobs, grid, request.how)
     failed = failures(jobs)
-    _write_results(request, {job.run for job in jobs if job.run})
+    written = _write_results(request, {job.run for job in jobs if job.run})
     _write_readme(request, jobs, todo, failed, time.monotonic() - start)
     if failed:
         print(*(f"failed: {line}" for line in failed), sep="\n", file=sys.stderr)
@@ -143,6 +147,7 @@ def reproduce(request: Request, dry_run: bool = False) -> None:
             f"{len(failed)} of {len(jobs)} jobs are not done; fix what their logs say and give "
             "the same command with --resume"
         )
+    return {"jobs": len(jobs), "done_before": len(jobs) - len(todo), "written": written}
 
 
 def _plan(todo: Sequence[Job], rule: str) -> Iterator[str]:
@@ -178,17 +183,18 @@ def _require_data(jobs: Sequence[Job], todo: Sequence[Job], places: Places) -> N
                 )
 
 
-def _write_results(request: Request, runs: set[str]) -> None:
-    """The tables that were asked for, and the figures whose runs were."""
+def _write_results(request: Request, runs: set[str]) -> list[Path]:
+    """Write the tables that were asked for, and the figures whose runs were."""
+    written = []
     wanted = [name for name in request.tables if name != LAYERS]
     if LAYERS in request.tables:
         from stroke_nets.papers.layers import write_layers  # here, because it imports torch
 
-        print(f"wrote {write_layers(request.out)}")
+        written.append(write_layers(request.out))
     for name, content in published(wanted).items() if wanted else ():
         table = build_table(name, content, request.places.runs)
         folds = scale(request.places.scale)["folds"] or content["folds"]
-        print(f"wrote {write_table(table, request.out, folds, request.note)[0]}")
+        written.append(write_table(table, request.out, folds, request.note)[0])
     for name, content in published_figures().items():
         rows = [row["run"] for row in content.get("rows", [content])]
         if not runs.issuperset(rows):
@@ -196,9 +202,11 @@ def _write_results(request: Request, runs: set[str]) -> None:
         root = request.places.datasets[str(dataset_of(rows[0]))]
         source = Source(request.places.runs, root, note=request.note)
         try:
-            print(f"wrote {write_figure(name, content, source, request.out)[0]}")
+            written.append(write_figure(name, content, source, request.out)[0])
         except UsageError as error:
             print(f"not drawn: {name}: {error}")
+    print(*(f"wrote {path}" for path in written), sep="\n")
+    return written
 
 
 def _write_readme(

@@ -1,8 +1,5 @@
 """Self-training as MSCSA's paper has it: the best of the first three approaches labels.
 
-    python -m stroke_nets.papers.self_training choose BEST --runs RUNS SCHEME SCHEME SCHEME
-    python -m stroke_nets.papers.self_training label BEST --runs RUNS --dataset-dir DATA
-
 "The best model of the first three" (Shang et al., arXiv:2501.15423): of Default, DTK10 and Res
 U-Net with MSCSA, the one with the highest mean Dice over the held-out cases of all folds (the
 measure is ours: the paper names none). The mean of its models of all folds labels the unlabelled
@@ -11,7 +8,6 @@ instead. Both let each fold's held-out cases shape the labels that the fold trai
 grid's rule ``leak-free`` does not.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +16,6 @@ import numpy as np
 
 from stroke_nets.errors import DataError
 from stroke_nets.files import write_whole
-from stroke_nets.runs.exit_codes import one_line_errors
 from stroke_nets.runs.results import read_run
 
 FOLDER = "best_scheme"  # of the labels, below the data root's pseudo_labels
@@ -69,26 +64,3 @@ def label(best: Path, runs: Path, dataset_dir: Path, device: str = "cpu") -> Pat
     chosen = json.loads(best.read_text())
     folders = [runs / chosen["best"] / f"fold{fold}" for fold in chosen["folds"]]
     return pseudo_label(dataset_dir, folders, fold=None, folder=FOLDER, device=device)
-
-
-def main() -> None:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("choose", "label"):
-        command = commands.add_parser(name)
-        command.add_argument("best", type=Path)
-        command.add_argument("--runs", type=Path, required=True)
-    commands.choices["choose"].add_argument("schemes", nargs="+")
-    commands.choices["label"].add_argument("--dataset-dir", type=Path, required=True)
-    commands.choices["label"].add_argument("--device", default="cpu")
-    given = parser.parse_args()
-    one_line_errors()
-    if given.command == "choose":
-        print(f"{given.best}: {choose(given.schemes, given.runs, given.best)} labels")
-    else:
-        print(f"wrote {label(given.best, given.runs, given.dataset_dir, given.device)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -25,6 +25,7 @@ from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.geometry import Grid, compare_grids
 from stroke_nets.scans.reader import ENDINGS, is_nifti, read_scan, sha256
 from stroke_nets.scans.voxels import require_image, require_mask
+from stroke_nets.text_table import text_table
 
 MASK = re.compile(r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT)(?:[._-]|$)", re.IGNORECASE)
 
@@ -224,12 +225,9 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
 
 
 def as_table(findings: Sequence[Finding]) -> str:
-    """The findings in aligned columns: file, row, what, how to fix."""
-    head = ("file", "row", "what", "how to fix")
-    rows = [head, *((f.file, f.row, f.what, f.fix) for f in findings)]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    lines = ["  ".join([*map(str.ljust, row, widths), row[3]]) for row in rows]
-    return "\n".join(lines)
+    """The findings in aligned columns: file, row, what is wrong, how to fix it."""
+    rows = ((f.file, f.row, f.what, f.fix) for f in findings)
+    return text_table(("file", "row", "what", "how to fix"), rows)
 
 
 def _see_all(jobs: Sequence[tuple], rules: Rules, workers: int) -> list[Seen]:

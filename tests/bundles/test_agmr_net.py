@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -17,6 +16,7 @@ from monai.bundle import ConfigWorkflow
 
 from stroke_nets.datasets import manifest
 from stroke_nets.networks.agmr_net import AGMRNet
+from stroke_nets.runs.bundle_run import bundle_command
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "agmr_net"
@@ -32,13 +32,9 @@ TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
 }
 
 
-def run(what, files, **options):
-    """Run a bundle's workflow in a process of its own; nothing but the package is shared."""
-    names = [str(CONFIGS / name) for name in files]
-    command = [sys.executable, "-m", "monai.bundle", "run", what, "--bundle_root", str(BUNDLE)]
-    command += ["--config_file", str(names)]
-    for key, value in options.items():
-        command += [f"--{key}", str(value)]
+def run(step, *overlays, **options):
+    """Run a step of the bundle in a process of its own; nothing but the package is shared."""
+    command = bundle_command(BUNDLE, step, overlays, options)
     environment = os.environ | {"MONAI_FAIL_ON_DUPLICATE_CONFIG": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
@@ -51,9 +47,9 @@ def trained(simulated, tmp_path_factory):
     cache = {"cache_dir": folder / "cache"}
     shape = {k: TINY[k] for k in ("widths", "size")}
     done = [
-        run("training", ["train.yaml"], **where, **cache, **TINY),
-        run("inference", ["inference.yaml"], **where, **shape),
-        run("evaluating", ["evaluate.yaml"], **where),
+        run("train", **where, **cache, **TINY),
+        run("infer", **where, **shape),
+        run("evaluate", **where),
     ]
     for process in done:
         assert process.returncode == 0, process.stderr
@@ -109,7 +105,7 @@ def test_evaluation_writes_each_case_and_a_summary(trained, record_outcome):
 def test_stage_maps_of_the_trained_network(trained, simulated):
     options = {"dataset_dir": simulated, "output_dir": trained[0]}
     shape = {k: TINY[k] for k in ("widths", "size")}
-    done = run("stage_maps", ["inference.yaml", "stage_maps.yaml"], **options, **shape)
+    done = run("infer", "stage_maps", **options, **shape)
     assert done.returncode == 0, done.stderr
     with np.load(trained[0] / "stage_maps.npz") as maps:
         assert maps["label"].any()
@@ -117,14 +113,14 @@ def test_stage_maps_of_the_trained_network(trained, simulated):
 
 
 def test_a_prediction_that_is_missing_is_listed(trained, simulated, tmp_path):
-    done = run("evaluating", ["evaluate.yaml"], dataset_dir=simulated, output_dir=tmp_path)
+    done = run("evaluate", dataset_dir=simulated, output_dir=tmp_path)
     assert_one_line(done, 3, "2 problems")
     assert done.stderr.count("no prediction; expected") == 2
 
 
 def test_a_second_training_does_not_overwrite_the_first(trained, simulated):
     before = (trained[0] / "checkpoints" / "last.pt").stat().st_mtime_ns
-    again = run("training", ["train.yaml"], dataset_dir=simulated, output_dir=trained[0], **TINY)
+    again = run("train", dataset_dir=simulated, output_dir=trained[0], **TINY)
     assert_one_line(again, 2, "--overwrite true")
     assert (trained[0] / "checkpoints" / "last.pt").stat().st_mtime_ns == before
 
@@ -137,7 +133,7 @@ def test_network_space_is_evaluated_on_the_networks_grid(trained, simulated, tmp
         "inference", ["inference.yaml"], checkpoint=checkpoint, widths=TINY["widths"], **where
     )
     assert done.returncode == 0, done.stderr
-    done = run("evaluating", ["evaluate.yaml"], **where)
+    done = run("evaluate", **where)
     assert done.returncode == 0, done.stderr
     assert nib.load(next(tmp_path.glob("predictions/**/*.nii.gz"))).shape == (48, 48, 12)
 
@@ -169,7 +165,7 @@ def assert_one_line(process, code, *words):
 
 
 def test_missing_data_folder_is_one_line(tmp_path):
-    done = run("training", ["train.yaml"], dataset_dir=tmp_path / "nowhere")
+    done = run("train", dataset_dir=tmp_path / "nowhere")
     assert_one_line(done, 2, "nowhere", "no such folder")
 
 
@@ -177,7 +173,7 @@ def test_empty_training_list_is_one_line(simulated, tmp_path):
     content = json.loads((simulated / "manifest.json").read_text()) | {"records": []}
     (tmp_path / "empty.json").write_text(json.dumps(content))
     options = {"dataset_dir": simulated, "manifest": tmp_path / "empty.json"}
-    done = run("training", ["train.yaml"], output_dir=tmp_path / "run", **options)
+    done = run("train", output_dir=tmp_path / "run", **options)
     assert_one_line(done, 2, "empty.json", "no case")
 
 
@@ -188,7 +184,7 @@ def test_bad_scan_is_one_line(simulated, tmp_path):
         scan.write_text("<html>404</html>")
     options = {"output_dir": tmp_path / "run", "widths": TINY["widths"], "size": TINY["size"]}
     options["cache_dir"] = tmp_path / "cache"
-    done = run("training", ["train.yaml"], dataset_dir=root, **options)
+    done = run("train", dataset_dir=root, **options)
     assert_one_line(done, 3, "_T1w.nii.gz", "NIfTI")
 
 
@@ -200,12 +196,12 @@ def test_I3_one_bad_scan_of_four_leaves_three_masks(trained, simulated, tmp_path
     options = {"dataset_dir": root, "part": "all", "output_dir": tmp_path / "run"}
     options |= {"checkpoint": trained[0] / "checkpoints" / "last.pt"}
     options |= {k: TINY[k] for k in ("widths", "size")}
-    done = run("inference", ["inference.yaml"], **options)
+    done = run("infer", **options)
     assert_one_line(done, 3, "1 of 4 scans failed, 3 masks were written")
     assert f"\n{scans[1]}: a web page, not a NIfTI scan" in done.stderr
     masks = {path: path.read_bytes() for path in tmp_path.glob("run/predictions/**/*.nii.gz")}
     assert len(masks) == 3
-    again = run("inference", ["inference.yaml"], **options)
+    again = run("infer", **options)
     assert_one_line(again, 2, "is there already (3 of 4 masks)", "--overwrite true")
     assert {path: path.read_bytes() for path in masks} == masks
 
@@ -221,7 +217,7 @@ def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
     files = {"image": "**/*_T1w.nii.gz", "label": "_mask.nii.gz"}
     manifest.from_folder(root, **files, out=root / "manifest.json", folds=2)  # new checksums
     options = {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
-    done = run("training", ["train.yaml"], dataset_dir=root, **options, **TINY)
+    done = run("train", dataset_dir=root, **options, **TINY)
     assert_one_line(done, 3, mask.name, "resample")
 
 

@@ -220,7 +220,8 @@ def test_learning_rate_follows_the_polynomial(patients, tmp_path):
 
 def test_pseudo_label_command_asks_for_one_way(patients):
     done = CliRunner().invoke(app, ["pseudo-label", str(patients), "--run", "y"])
-    assert "--published" in str(done.exception)
+    assert done.exit_code == 2
+    assert "--fold K or --published" in done.output
 
 
 def test_dice_pools_the_batch_on_request():

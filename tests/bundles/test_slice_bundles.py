@@ -8,13 +8,14 @@ import math
 import re
 import runpy
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from monai.bundle import ConfigParser, ConfigWorkflow
+
+from stroke_nets.runs.bundle_run import bundle_command
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 STAGES, RESNET = [4, 8, 8, 8, 16], [16, 16, 32, 32]
@@ -196,10 +197,10 @@ def test_the_bundles_of_pytorchcv_ask_for_it(bundle):
 def test_without_pytorchcv_there_is_one_line(simulated, tmp_path):
     code = "import sys, runpy; sys.modules['pytorchcv'] = None; "
     code += "sys.argv[0] = 'monai'; runpy.run_module('monai.bundle', run_name='__main__')"
-    command = [sys.executable, "-c", code, "run", "training", "--bundle_root"]
-    command += [str(BUNDLES / "pspnet"), "--config_file", str(configs("pspnet") / "train.yaml")]
-    command += ["--dataset_dir", str(simulated), "--output_dir", str(tmp_path / "run")]
-    command += ["--cache_dir", str(tmp_path / "cache"), "--size", "48"]
+    options = {"dataset_dir": simulated, "output_dir": tmp_path / "run"}
+    options |= {"cache_dir": tmp_path / "cache", "size": 48}
+    python, _, _, *arguments = bundle_command(BUNDLES / "pspnet", "train", options=options)
+    command = [python, "-c", code, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -79,7 +79,7 @@ def test_every_problem_is_in_one_table_and_nothing_is_written(folders):
     save(predictions / "a" / "two_pred.nii.gz", lesion(1, 5), AFFINE + 9 * np.eye(4, k=3))
     with pytest.raises(DataError) as error:
         evaluate_folder(*folders)
-    head, *rows = str(error.value).splitlines()
+    head, _, *rows = str(error.value).splitlines()
     assert "4 problems" in head
     assert [row.split()[0] for row in rows] == ["a/one", "three", "-", "a/two"]
     assert "no prediction; expected" in rows[0]

@@ -169,7 +169,7 @@ def test_weights_of_another_network_are_refused(label, tmp_path):
             "x_net: no published weights",
         ),
         ([("--weights", "unett=f.pt")], r"did you mean unet\?"),
-        ([("--weights", "f.pt")], "give BUNDLE=FILE"),
+        ([("--weights", "f.pt")], "give METHOD=FILE"),
         ([("--weights", "unet=none.pt")], r"checkpoint none\.pt: no such file"),
         ([("--bundles", "unet"), ("--overlay", "dmo"), RANDOM[0]], r"did you mean demo\?"),
         ([("--bundles", "unet"), ("--studies", "none")], "--studies none: no such folder"),

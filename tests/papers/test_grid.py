@@ -164,8 +164,8 @@ def test_runs_of_figures_10_and_11_save_stage_maps():
 
 def test_a_command_is_the_whole_run():
     job = runs(expand(["agmr_table11"], FULL))[0]
-    command = f"-m stroke_nets.papers.run_bundle {BUNDLES}/unet --overlay isles2015 --fold 0 "
-    command += "--dataset-dir data/isles2015 --runs runs --scale full"
+    command = f"-m stroke_nets run-method {BUNDLES}/unet --overlay isles2015 --fold 0 "
+    command += "--data data/isles2015 --runs runs --scale full"
     assert " ".join(job.command) == command
     assert job.output == Path("runs/unet/isles2015/fold0/summary.json")
 

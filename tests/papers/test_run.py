@@ -10,10 +10,12 @@ from monai.bundle import ConfigParser
 
 from stroke_nets.errors import DataError
 from stroke_nets.networks.agmr_net import CPA
-from stroke_nets.papers import cost, demo_data, layers, reproduce, run_bundle, settings
+from stroke_nets.papers import cost, demo_data, layers, reproduce, settings
 from stroke_nets.papers.grid import Places, expand
 from stroke_nets.papers.reproduce import Request, places
+from stroke_nets.papers.run_method import overlays_of, overrides, run_method
 from stroke_nets.papers.snakemake import How
+from stroke_nets.runs.bundle_run import config_files
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TINIER = {
@@ -36,7 +38,7 @@ def tinier(monkeypatch):
 
 def run(bundle, overlay, simulated, runs, **options):
     where = {"dataset_dir": simulated, "runs": runs, "scale_name": "demo"}
-    return run_bundle.run(BUNDLES / bundle, overlay=overlay, fold=1, **where, **options)
+    return run_method(BUNDLES / bundle, overlay=overlay, fold=1, **where, **options)
 
 
 def test_a_run_ends_in_its_summary_and_a_finished_training_is_kept(simulated, tmp_path, tinier):
@@ -70,10 +72,10 @@ def test_an_unfinished_training_goes_on(simulated, tmp_path, tinier, monkeypatch
     ],
 )
 def test_a_scales_options_go_where_they_belong(file, found):
-    taken = run_bundle.overrides((BUNDLES.parent / file).read_text(), "demo")
+    taken = overrides((BUNDLES.parent / file).read_text(), "demo")
     assert found.items() <= taken.items()
     assert ("sampler#num_samples" in taken) == ("size" in found)
-    assert run_bundle.overrides((BUNDLES.parent / file).read_text(), "full") == {}
+    assert overrides((BUNDLES.parent / file).read_text(), "full") == {}
 
 
 def test_stage_5_of_the_demo_has_a_pixel_for_each_cell_of_the_grid():
@@ -113,7 +115,7 @@ def test_cost_of_a_dry_run_measures_nothing(monkeypatch):
     monkeypatch.setattr(cost, "measured_rate", None)
     jobs = expand(["agmr_table06"], places("full", BUNDLES, None, ()))
     lines = cost.report(jobs, "full", measure=False)
-    assert lines[0].startswith("slices: 3 trainings")
+    assert lines[0].splitlines()[1].split()[:2] == ["slices", "3"]
     assert lines[-1] == "hours: not measured in a dry run"
 
 
@@ -131,7 +133,7 @@ def test_hours_are_operations_by_the_measured_rate(monkeypatch):
 )
 def test_a_rate_is_measured_by_at_least_one_step(table, batch, monkeypatch):
     job = next(job for job in expand([table], places("demo", BUNDLES, None, ())) if job.run)
-    files = run_bundle.config_files(job.bundle, ["train.yaml"], "default", "demo")
+    files = config_files(job.bundle, "train", overlays_of(job.bundle, "default", "demo"))
     config = ConfigParser()
     config.read_config(files)
     steps = []

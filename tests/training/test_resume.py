@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.runs.bundle_run import bundle_command
 from stroke_nets.runs.exit_codes import find_error
 from stroke_nets.runs.interruption import Interrupted
 
@@ -51,10 +52,8 @@ def test_T5_resumed_training_is_the_undisturbed_one(
 def test_T5_after_kill_9_of_the_process(
     training, last, options, protocol, processes, undisturbed, tmp_path
 ):
-    config = find_bundle(PROTOCOLS[protocol][0]) / "configs" / "train.yaml"
-    command = ["-m", "monai.bundle", "run", "training", "--config_file", config, "--resume", "true"]
-    for key, value in options(protocol, tmp_path, num_workers=2).items():
-        command += [f"--{key}", value]
+    given = options(protocol, tmp_path, num_workers=2, resume=True)
+    _, *command = bundle_command(find_bundle(PROTOCOLS[protocol][0]), "train", options=given)
     pid = processes.start(*command)
     while processes.runs(pid) and not list(tmp_path.glob("checkpoints/epoch_*.pt")):
         time.sleep(0.05)

@@ -1,0 +1,1 @@
+"""The commands of ``stroke-nets``, a module for each group of its help."""

@@ -1,0 +1,107 @@
+"""One run in one process: train, predict, save stage maps if wanted, evaluate.
+
+A complete training is kept and an interrupted one continues. ``summary.json`` is written last, so
+a run without it is not done.
+"""
+
+from pathlib import Path
+from typing import Any, get_args
+
+from monai.bundle import ConfigParser
+
+from stroke_nets.bundle_folders import overlays
+from stroke_nets.errors import DataError
+from stroke_nets.papers.settings import scale
+from stroke_nets.runs.bundle_run import FILES, Step, config_files, run_bundle
+from stroke_nets.training import checkpoint_file
+
+
+def run_method(
+    bundle: Path,
+    *,
+    overlay: str,
+    fold: int,
+    dataset_dir: Path,
+    runs: Path,
+    scale_name: str = "full",
+    stage_maps: bool = False,
+    manifest: Path | None = None,
+) -> Path:
+    """Run a bundle from training to evaluation.
+
+    Args:
+        bundle: its folder.
+        overlay: names the run folder, and the ablation if the bundle has one of this name.
+        fold: of the manifest, held out.
+        dataset_dir: the data root.
+        runs: the folder of all runs.
+        scale_name: ``demo`` or ``full``.
+        stage_maps: also save what the stages make of one slice, for the figures.
+        manifest: of the scans to train on; by default the bundle's.
+
+    Returns:
+        The run folder.
+    """
+    folder = runs / bundle.name / overlay / f"fold{fold}"
+    where = {"overlay": overlay, "fold": fold, "dataset_dir": str(dataset_dir)}
+    where |= {"output_dir": str(folder), "runs_dir": str(runs), "cache_dir": str(runs / ".cache")}
+    where |= {"resume": True, "overwrite": True}  # a training is resumed, masks are made again
+    over = overlays_of(bundle, overlay, scale_name)
+    for step in get_args(Step):
+        if not (bundle / "configs" / FILES[step]).is_file():
+            continue  # an ensemble has no training
+        options = _known(bundle, step, where, scale_name)
+        if step == "train" and manifest:
+            options["manifest"] = str(manifest)
+        if step == "train" and _is_trained(folder, bundle, over, options):
+            continue
+        run_bundle(bundle, step, over, options)
+        if step == "infer" and stage_maps:
+            run_bundle(bundle, step, ["stage_maps", *over], options)
+    return folder
+
+
+def overlays_of(bundle: Path, overlay: str, scale_name: str) -> list[str]:
+    """The overlays of a run that the bundle has: the ablation, and the scale's over it."""
+    names = (overlay, scale(scale_name)["config"])
+    return [name for name in names if name in overlays(bundle)]
+
+
+def overrides(text: str, scale_name: str) -> dict[str, Any]:
+    """The scale's options that a configuration of this text has."""
+    kind = "patches" if "\npatch_size:" in text else "slices"
+    found = {}
+    for key, value in scale(scale_name)["options"].items():
+        if f"\n{key}:" not in text:
+            continue
+        if isinstance(value, dict) and kind in value:
+            found[key] = value[kind]
+        elif isinstance(value, dict):
+            found |= {f"{key}#{name}": inner for name, inner in value.items()}
+        else:
+            found[key] = value
+    return found
+
+
+def _known(bundle: Path, step: Step, where: dict[str, Any], scale_name: str) -> dict[str, Any]:
+    """The options that a step's file has."""
+    text = (bundle / "configs" / FILES[step]).read_text()
+    known = {key: value for key, value in where.items() if f"\n{key}:" in text}
+    if step == "train":
+        known.pop("overwrite", None)
+    return overrides(text, scale_name) | known
+
+
+def _is_trained(folder: Path, bundle: Path, over: list[str], options: dict[str, Any]) -> bool:
+    """Whether the last checkpoint is that of the last epoch; a damaged one is not."""
+    path = folder / "checkpoints" / checkpoint_file.LAST
+    if not path.is_file():
+        return False
+    try:
+        trainer = checkpoint_file.read(path)["trainer"]
+    except DataError:  # training falls back to the one before it
+        return False
+    done = trainer.get("epoch") or trainer["iteration"] // trainer["epoch_length"]
+    config = ConfigParser.load_config_files(config_files(bundle, "train", over))
+    asked = options.get("max_epochs", config["max_epochs"])
+    return bool(trainer["max_epochs"] == asked and done >= asked)
