@@ -73,7 +73,7 @@ def find_overlay(bundle: Path, name: str) -> Path | None:
     raise UsageError(f"--overlay {name}: {bundle.name} has none of that name{hint}")
 
 
-def published(bundle: Path) -> list[dict[str, Any]]:
+def weights_list(bundle: Path) -> list[dict[str, Any]]:
     """What the bundle's list of published weights holds; nothing if there is none.
 
     Raises:
@@ -104,7 +104,7 @@ def published_weights(
         UsageError: there are none.
         DataError: the file is not what was published.
     """
-    entries = [e for e in published(bundle) if overlay in (None, e["overlay"])]
+    entries = [e for e in weights_list(bundle) if overlay in (None, e["overlay"])]
     if not entries:
         wanted = "" if overlay is None else f" with overlay {overlay}"
         raise UsageError(
@@ -122,7 +122,7 @@ def with_weights() -> list[str]:
 
     By the Dice of their first weights on the one real scan tried; without that, on simulated ones.
     """
-    first = {name: published(find_bundle(name))[:1] for name in bundle_names()}
+    first = {name: weights_list(find_bundle(name))[:1] for name in bundle_names()}
     dice = {
         name: [found[0].get(f"dice_{kind}", 0.0) for kind in ("real", "simulated")]
         for name, found in first.items()

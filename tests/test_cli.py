@@ -16,6 +16,7 @@ from stroke_nets import cli
 from stroke_nets.cli import app
 from stroke_nets.commands import train
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.progress import HIDDEN
 from stroke_nets.runs.interruption import EXIT_CODES
 
 COMMANDS = typer.main.get_command(app).commands
@@ -160,11 +161,11 @@ def test_scripts_read_json(simulated, tmp_path):
 
 
 def test_quiet_says_nothing(simulated, tmp_path, monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", "0")  # --quiet changes it for the process
+    monkeypatch.setenv(HIDDEN, "to be removed after the test")
     path = tmp_path / "m.json"
     done = run("folds", simulated / "manifest.json", path, "--folds", 2, "--quiet")
     assert (done.stdout, done.stderr) == ("", "")
-    assert os.environ["TQDM_DISABLE"] == "1"
+    assert os.environ[HIDDEN] == "1"
 
 
 def test_the_short_forms_are_the_long_commands(monkeypatch):

@@ -11,7 +11,7 @@ from stroke_nets import doctor
 from stroke_nets.bundle_folders import find_bundle
 from stroke_nets.cli import app
 from stroke_nets.doctor import Condition, as_text
-from stroke_nets.monai_label.bundle_copy import Weights, write_weights
+from stroke_nets.monai_label.bundle_copy import ServedWeights, write_weights
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def one_bundle(tmp_path, monkeypatch):
     """A folder of bundles with `unet` alone, which has narrow random weights."""
     bundle = shutil.copytree(find_bundle("unet"), tmp_path / "unet")
     file = bundle / "models" / "demo.pt"
-    write_weights(bundle, Weights("demo"), file)
+    write_weights(bundle, ServedWeights("demo"), file)
     entry = {"file": "demo.pt", "overlay": "demo", "trained_on": "nothing"}
     entry["sha256"] = sha256(file.read_bytes()).hexdigest()
     (file.parent / "weights.json").write_text(json.dumps([entry]))

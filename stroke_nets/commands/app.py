@@ -100,9 +100,9 @@ def options(
 
 
 def _silence(quiet: bool) -> bool:
-    """Hide the progress bars as well; typer calls this before any command loads tqdm."""
+    """Hide the progress bars as well."""
     if quiet:
-        os.environ["TQDM_DISABLE"] = "1"
+        os.environ["STROKE_NETS_NO_PROGRESS"] = "1"
     return quiet
 
 

@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 import stroke_nets
 from stroke_nets.datasets import arc, atlas_r12, atlas_v20, isles2015, isles2022, manifest
@@ -24,6 +23,7 @@ from stroke_nets.datasets.folds import grouped_split
 from stroke_nets.datasets.small_lesions import LIMIT, is_small_in_parts, is_small_in_total
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import write_whole
+from stroke_nets.progress import track
 from stroke_nets.scans import check
 from stroke_nets.scans.reader import open_scan
 
@@ -109,8 +109,7 @@ def prepare(
     _claim(source, out, recipe)
     with ThreadPoolExecutor(workers) as pool:  # what takes time leaves Python's lock free
         done = pool.map(partial(_attempt, DATASETS[dataset], out), cases)
-        bar = tqdm(done, desc=f"preparing {dataset}", total=len(cases), unit="scan", disable=None)
-        results = list(bar)
+        results = list(track(done, f"preparing {dataset}", len(cases)))
     problems = [line for result in results if isinstance(result, list) for line in result]
     if problems:
         raise DataError("\n".join(problems))

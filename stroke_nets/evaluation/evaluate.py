@@ -18,7 +18,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import yaml
-from tqdm import tqdm
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import DataError, UsageError
@@ -26,6 +25,7 @@ from stroke_nets.evaluation.case import case_metrics
 from stroke_nets.evaluation.lesions import Connectivity
 from stroke_nets.evaluation.summary import POLICIES, summarize
 from stroke_nets.files import paths_below, write_whole
+from stroke_nets.progress import track
 from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.reader import ENDINGS, is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
@@ -40,7 +40,7 @@ CASES_PER_WORKER = 16
 
 
 @dataclass(frozen=True)
-class Case:
+class Comparison:
     """One comparison to make.
 
     Attributes:
@@ -59,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """How to evaluate: rule for empty masks, neighbours of a lesion's voxels, processes.
 
     Raises:
@@ -97,7 +97,7 @@ def evaluate(
         output_dir: the run folder, with ``predictions``.
         truth: loads a case's ``label`` on the grid of the predictions.
         info: bundle, overlay, fold and space, for the summary.
-        options: fields of `Options`.
+        options: fields of `EvaluationOptions`.
 
     Raises:
         DataError: a prediction is missing, misplaced, damaged or on another grid.
@@ -107,7 +107,7 @@ def evaluate(
     known = {"parameters": _parameters(run)}
     folders = (Path(dataset_dir), run / "predictions")
     load = functools.partial(_loaded_truth, truth)
-    _evaluate(cases, folders, run, load, info | known, Options(**options))
+    _evaluate(cases, folders, run, load, info | known, EvaluationOptions(**options))
 
 
 def evaluate_folder(
@@ -128,7 +128,7 @@ def evaluate_folder(
         out: folder to write into.
         part: of a manifest: ``heldout``, ``train`` or ``all``.
         fold: of a manifest: the held-out fold.
-        options: fields of `Options`.
+        options: fields of `EvaluationOptions`.
 
     Raises:
         UsageError: a folder or manifest is missing or empty, or both folders are the same.
@@ -148,23 +148,23 @@ def evaluate_folder(
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
     out.mkdir(parents=True, exist_ok=True)
     info = {"predictions": predictions.name, "truth": truth.name}  # not whose disk they lie on
-    _evaluate(cases, (root, folder), out, _stored_truth, info, Options(**options))
+    _evaluate(cases, (root, folder), out, _stored_truth, info, EvaluationOptions(**options))
 
 
-def _of_record(case: dict[str, Any], folder: Path) -> Case:
+def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
     """A case of a manifest; inference names its mask after the scan."""
     record = case["record"]
     if "label" not in case:
         raise DataError(f"{record['image']}: no label is known; evaluate the cases of a manifest")
     label = _stem(record["label"])
-    return Case(
+    return Comparison(
         names={key: str(record.get(key, "")) for key in NAMES},
         files={key: case[key] for key in ("image", "label")},
         candidates=(mask_path(folder, record["image"]), *_candidates(folder, label)),
     )
 
 
-def _of_folder(truth: Path, folder: Path) -> list[Case]:
+def _of_folder(truth: Path, folder: Path) -> list[Comparison]:
     """The cases of a folder of masks, named by their relative paths."""
     masks = [path for path in paths_below(truth) if is_nifti(path)]
     if not masks:
@@ -173,7 +173,7 @@ def _of_folder(truth: Path, folder: Path) -> list[Case]:
     for mask in masks:
         label = mask.relative_to(truth).as_posix()
         names = dict.fromkeys(NAMES, "") | {"subject": _stem(label), "label": label}
-        cases.append(Case(names, {"label": str(mask)}, _candidates(folder, _stem(label))))
+        cases.append(Comparison(names, {"label": str(mask)}, _candidates(folder, _stem(label))))
     return cases
 
 
@@ -187,12 +187,12 @@ def _candidates(folder: Path, stem: str) -> tuple[Path, ...]:
 
 
 def _evaluate(
-    cases: Sequence[Case],
+    cases: Sequence[Comparison],
     folders: tuple[Path, Path],
     out: Path,
     truth: Truth,
     info: dict[str, Any],
-    options: Options,
+    options: EvaluationOptions,
 ) -> None:
     """Evaluate all cases, or report everything that is wrong in one table and write nothing."""
     problems = [
@@ -217,11 +217,11 @@ def _evaluate(
     print(f"wrote {out / 'cases.csv'} and {out / 'summary.json'}")
 
 
-def _title(case: Case) -> str:
+def _title(case: Comparison) -> str:
     return " ".join(filter(None, [case.names["subject"], case.names["session"]]))
 
 
-def _strays(cases: Sequence[Case], folders: tuple[Path, Path]) -> Iterator[Path]:
+def _strays(cases: Sequence[Comparison], folders: tuple[Path, Path]) -> Iterator[Path]:
     """Masks among the predictions that bear the name of no scan or mask of the data root."""
     root, folder = folders
     claimed = {case.prediction() for case in cases}
@@ -233,21 +233,20 @@ def _strays(cases: Sequence[Case], folders: tuple[Path, Path]) -> Iterator[Path]
 
 
 def _all_figures(
-    cases: Sequence[Case], truth: Truth, options: Options
+    cases: Sequence[Comparison], truth: Truth, options: EvaluationOptions
 ) -> Iterator[dict[str, Any] | str]:
     """The figures of each case, in order, or what is wrong with it."""
     work = functools.partial(_figures, truth=truth, connectivity=options.connectivity)
-    show = functools.partial(tqdm, total=len(cases), desc="evaluating", unit="case", disable=None)
     workers = min(options.workers, len(cases) // CASES_PER_WORKER)
     if workers < 2:
-        yield from show(map(work, cases))
+        yield from track(map(work, cases), "evaluating", len(cases))
         return
     spawn = multiprocessing.get_context("spawn")  # fork is unsafe once torch has started threads
     with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        yield from show(pool.map(work, cases))
+        yield from track(pool.map(work, cases), "evaluating", len(cases))
 
 
-def _figures(case: Case, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:
+def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:
     """Compare one prediction with its truth, both turned to RAS."""
     path = case.prediction()
     try:

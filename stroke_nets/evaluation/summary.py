@@ -10,7 +10,7 @@ from scipy.stats import bootstrap
 
 from stroke_nets.evaluation.lesions import BINS, volume_bin
 
-Case = Mapping[str, Any]
+CaseRow = Mapping[str, Any]
 
 # What a surface distance is where a mask is empty. Overlap does not depend on the policy:
 # `case.case_metrics` and `lesions.lesion_figures` say what it is then.
@@ -44,7 +44,7 @@ RESAMPLES, SEED = 2000, 0  # of the bootstrap
 
 
 def summarize(
-    cases: Sequence[Case], policy: str = "paper", min_ml: float = 1.0, resamples: int = RESAMPLES
+    cases: Sequence[CaseRow], policy: str = "paper", min_ml: float = 1.0, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """Summarize the figures of `case.case_metrics` over cases.
 
@@ -82,19 +82,19 @@ def summarize(
     }
 
 
-def values(cases: Sequence[Case], metric: str, policy: str) -> NDArray[np.float64]:
+def values(cases: Sequence[CaseRow], metric: str, policy: str) -> NDArray[np.float64]:
     """One metric of each case under a policy; nan where the policy excludes the case."""
     return np.array([_value(case, metric, policy) for case in cases], dtype=np.float64)
 
 
-def _value(case: Case, metric: str, policy: str) -> float:
+def _value(case: CaseRow, metric: str, policy: str) -> float:
     value = float(case[metric])
     if policy == "penalty" and metric in DISTANCES and math.isnan(value):
         return 0.0 if _empty(case) == "both_empty" else float(case["diagonal_mm"])
     return value
 
 
-def _empty(case: Case) -> str | None:
+def _empty(case: CaseRow) -> str | None:
     """Which mask of a case is empty, as `policy_cases` names it."""
     tp, fp, fn = (int(case[key]) for key in ("tp", "fp", "fn"))
     if tp + fp + fn == 0:
@@ -104,13 +104,13 @@ def _empty(case: Case) -> str | None:
     return "empty_truth" if tp + fn == 0 else None
 
 
-def policy_cases(cases: Sequence[Case]) -> dict[str, int]:
+def policy_cases(cases: Sequence[CaseRow]) -> dict[str, int]:
     """Count the cases in which an empty mask decided the figures, by which mask it was."""
     found = [_empty(case) for case in cases]
     return {name: found.count(name) for name in ("empty_prediction", "empty_truth", "both_empty")}
 
 
-def _metric(cases: Sequence[Case], name: str, policy: str, resamples: int) -> dict[str, Any]:
+def _metric(cases: Sequence[CaseRow], name: str, policy: str, resamples: int) -> dict[str, Any]:
     """Statistics of one metric, and why cases are excluded from them."""
     numbers = values(cases, name, policy)
     excluded = [case for case, number in zip(cases, numbers, strict=True) if math.isnan(number)]
@@ -141,7 +141,7 @@ def _interval(kept: NDArray[np.float64], resamples: int) -> list[float] | None:
     return [float(found.confidence_interval.low), float(found.confidence_interval.high)]
 
 
-def _stratum(cases: Sequence[Case], name: str) -> dict[str, Any]:
+def _stratum(cases: Sequence[CaseRow], name: str) -> dict[str, Any]:
     """One row of the volume-stratified table.
 
     Patients are sorted by the truth's total volume, lesions by their own; `n_lesions` and
@@ -159,12 +159,12 @@ def _stratum(cases: Sequence[Case], name: str) -> dict[str, Any]:
     return row
 
 
-def _patient_bin(case: Case) -> str:
+def _patient_bin(case: CaseRow) -> str:
     ml = float(case["truth_ml"])
     return volume_bin(ml) if ml > 0 else "lesion_free"
 
 
-def _dice_global(cases: Sequence[Case]) -> float | None:
+def _dice_global(cases: Sequence[CaseRow]) -> float | None:
     """DSC(global): TP, FP and FN pooled over all voxels of all cases; 1 if all masks are empty."""
     if not cases:
         return None

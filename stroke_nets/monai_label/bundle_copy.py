@@ -18,7 +18,7 @@ MASK_CLASSES = {"0": "background", "1": "stroke lesion"}
 
 
 @dataclass(frozen=True)
-class Weights:
+class ServedWeights:
     """What a bundle's network gets.
 
     Attributes:
@@ -67,7 +67,7 @@ def for_training(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def write_weights(bundle: Path, weights: Weights, path: Path) -> None:
+def write_weights(bundle: Path, weights: ServedWeights, path: Path) -> None:
     """Write a network's weights as a bare state dict.
 
     Raises:
@@ -87,7 +87,7 @@ def write_weights(bundle: Path, weights: Weights, path: Path) -> None:
     torch.save(state, path)
 
 
-def copy_bundle(bundle: Path, choose: Callable[[Path], Weights], out: Path) -> None:
+def copy_bundle(bundle: Path, choose: Callable[[Path], ServedWeights], out: Path) -> None:
     """Write a bundle for MONAI Label.
 
     Args:

@@ -142,18 +142,18 @@ def make_app(server: Server, python: Path) -> list[str]:
 
 def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
     """All of them or none."""
-    from stroke_nets.monai_label.bundle_copy import Weights, copy_bundle
+    from stroke_nets.monai_label.bundle_copy import ServedWeights, copy_bundle
 
     unused = set(server.weights)
 
-    def choose(bundle: Path) -> Weights:
+    def choose(bundle: Path) -> ServedWeights:
         unused.discard(bundle.name)
         if bundle.name in server.weights:
-            return Weights(server.overlay or "default", server.weights[bundle.name])
+            return ServedWeights(server.overlay or "default", server.weights[bundle.name])
         if server.random_weights:
-            return Weights(server.overlay or "default")
+            return ServedWeights(server.overlay or "default")
         file, entry = published_weights(bundle, server.overlay, f"--weights {bundle.name}=FILE")
-        return Weights(entry["overlay"], file)
+        return ServedWeights(entry["overlay"], file)
 
     models.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=models) as temporary:
@@ -183,7 +183,7 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def settings(server: Server) -> dict[str, str]:
+def environment(server: Server) -> dict[str, str]:
     """MONAI Label's settings, as environment variables."""
     hosts = (in_url(server.host), "localhost", "127.0.0.1")
     return {
@@ -222,4 +222,6 @@ def serve(server: Server) -> None:
     print("starting; it is ready when it says so; Ctrl-C ends it", flush=True)
     if server.public:
         print(NO_AUTHENTICATION.format(host=server.host, port=server.port), file=sys.stderr)
-    os.execve(python, [str(python), *arguments(server, names)], dict(os.environ) | settings(server))
+    os.execve(
+        python, [str(python), *arguments(server, names)], dict(os.environ) | environment(server)
+    )

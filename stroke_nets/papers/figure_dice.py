@@ -11,7 +11,7 @@ from matplotlib.ticker import StrMethodFormatter
 from numpy.typing import NDArray
 
 from stroke_nets.papers.figure_style import BLUE, ORANGE, VERMILION, Source, caption, not_run
-from stroke_nets.runs.results import Run
+from stroke_nets.runs.results import EvaluatedRun
 
 Array = NDArray[np.float64]
 BANDWIDTH = 0.4  # decades of volume, of the fitted curve
@@ -85,7 +85,7 @@ def dice_by_volume(content: Mapping[str, Any], source: Source) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, run: Run, colour: str, marker: str, line: str) -> None:
+def _curve(axes: Axes, run: EvaluatedRun, colour: str, marker: str, line: str) -> None:
     """The cases of a run that have a lesion, and the curve through them."""
     cases = [case for case in run.cases if case["truth_ml"] > 0]
     ml, dice = (np.array([case[key] for case in cases]) for key in ("truth_ml", "dice"))

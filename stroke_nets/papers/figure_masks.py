@@ -21,7 +21,7 @@ from stroke_nets.pages.case_figure import (
     panel,
 )
 from stroke_nets.papers.figure_style import SKY, VERMILION, Source, caption, not_run
-from stroke_nets.runs.results import Case, Run, key
+from stroke_nets.runs.results import CaseRow, EvaluatedRun, key
 
 PATIENTS = 5
 MIN_WIDTH = 4.8  # inches, for title and legend
@@ -81,7 +81,7 @@ def _grid(
 
 
 def _subjects(
-    runs: Mapping[str, Run], source: Source, by: Callable[[Case], float], count: int
+    runs: Mapping[str, EvaluatedRun], source: Source, by: Callable[[CaseRow], float], count: int
 ) -> list[tuple[str, str]]:
     """Patients with a lesion that every run has: those asked for, or spread over the lesions.
 
@@ -105,7 +105,7 @@ def _subjects(
 
 
 def _load(
-    runs: Mapping[str, Run],
+    runs: Mapping[str, EvaluatedRun],
     subject: tuple[str, str],
     source: Source,
     choose: Callable[[Array, Array], int] | None = None,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stroke_nets.errors import UsageError
-from stroke_nets.runs.results import Run, read_run
+from stroke_nets.runs.results import EvaluatedRun, read_run
 
 STYLE: dict[str, Any] = {
     "font.size": 8,
@@ -51,7 +51,7 @@ class Source:
             raise UsageError(f"--data {self.dataset_dir}: give the data root of the scans")
         return self.dataset_dir
 
-    def found(self, content: Mapping[str, Any]) -> tuple[dict[str, Run], list[str]]:
+    def found(self, content: Mapping[str, Any]) -> tuple[dict[str, EvaluatedRun], list[str]]:
         """The runs of a figure by label, and the labels of those that have not been run.
 
         Raises:

@@ -23,7 +23,7 @@ from stroke_nets.evaluation.summary import (
     summarize,
     values,
 )
-from stroke_nets.runs.results import Case, Run, key, read_run
+from stroke_nets.runs.results import CaseRow, EvaluatedRun, key, read_run
 
 SMALL = 1000  # voxels, MSCSA's small lesions
 SUBSETS = {
@@ -130,7 +130,7 @@ def build_table(name: str, table: Mapping[str, Any], runs: Path, policy: str = "
     return Table(name, table["title"], metrics, table.get("tests", []), rows, notes)
 
 
-def in_subset(cases: Sequence[Case], subset: str) -> list[Case]:
+def in_subset(cases: Sequence[CaseRow], subset: str) -> list[CaseRow]:
     """The cases of a subset, a key of `SUBSETS`."""
     if subset == "small":
         return [case for case in cases if 0 < case["tp"] + case["fn"] < SMALL]
@@ -146,7 +146,7 @@ def _reference(table: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
 
 
 def _all_tests(
-    table: Mapping[str, Any], cases: Mapping[str, list[Case]], policy: str
+    table: Mapping[str, Any], cases: Mapping[str, list[CaseRow]], policy: str
 ) -> list[dict[str, dict[str, float | None]]]:
     """The paired tests of each row by metric, with Holm's correction over the rows."""
     tested: list[dict[str, dict[str, float | None]]] = [{} for _ in table["rows"]]
@@ -170,8 +170,8 @@ def _all_tests(
 def _row(
     table: Mapping[str, Any],
     row: Mapping[str, Any],
-    run: Run | None,
-    cases: Mapping[str, list[Case]],
+    run: EvaluatedRun | None,
+    cases: Mapping[str, list[CaseRow]],
     policy: str,
     p_values: dict[str, dict[str, float | None]],
 ) -> Row:
@@ -204,7 +204,7 @@ def _figures(summary: Mapping[str, Any]) -> dict[str, Pair]:
 
 
 def _minus(
-    reference: Sequence[Case], row: Sequence[Case], metrics: Sequence[str], policy: str
+    reference: Sequence[CaseRow], row: Sequence[CaseRow], metrics: Sequence[str], policy: str
 ) -> tuple[dict[str, Pair], dict[str, int]]:
     """Mean of the reference minus a row over the same patients, and how many are left out.
 
@@ -224,12 +224,12 @@ def _minus(
     return found, excluded
 
 
-def _counts(cases: Sequence[Case], summary: Mapping[str, Any]) -> dict[str, int]:
+def _counts(cases: Sequence[CaseRow], summary: Mapping[str, Any]) -> dict[str, int]:
     excluded = {f"{name}_excluded": summary["metrics"][name]["n_excluded"] for name in DISTANCES}
     return {"n_cases": len(cases)} | policy_cases(cases) | excluded
 
 
-def _notes(table: Mapping[str, Any], done: Sequence[Run], policy: str) -> list[str]:
+def _notes(table: Mapping[str, Any], done: Sequence[EvaluatedRun], policy: str) -> list[str]:
     """What stands below the table."""
     notes = [
         f"Data set of the paper: {table['dataset']}; {SUBSETS[table.get('subset', 'entire')]}. "

@@ -14,12 +14,12 @@ from pandas.errors import EmptyDataError, ParserError
 from stroke_nets.errors import DataError
 from stroke_nets.evaluation.summary import DISTANCES
 
-Case = dict[str, Any]
+CaseRow = dict[str, Any]
 FILES = ("cases.csv", "summary.json")
 
 
 @dataclass(frozen=True)
-class Run:
+class EvaluatedRun:
     """The evaluated folds of one method, pooled: each case is held out once.
 
     Attributes:
@@ -32,7 +32,7 @@ class Run:
 
     name: str
     folders: dict[int, Path]
-    cases: list[Case]
+    cases: list[CaseRow]
     parameters: int | None
     connectivity: int
 
@@ -48,7 +48,7 @@ def evaluated_folds(runs: Path, name: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def read_run(runs: Path, name: str) -> Run | None:
+def read_run(runs: Path, name: str) -> EvaluatedRun | None:
     """Read a run; None if no fold of it has been evaluated.
 
     Args:
@@ -62,7 +62,7 @@ def read_run(runs: Path, name: str) -> Run | None:
     folders = evaluated_folds(runs, name)
     if not folders:
         return None
-    cases: dict[tuple[str, str], Case] = {}
+    cases: dict[tuple[str, str], CaseRow] = {}
     for fold, folder in folders.items():
         for case in _cases(folder / "cases.csv"):
             if key(case) in cases:
@@ -72,7 +72,7 @@ def read_run(runs: Path, name: str) -> Run | None:
                 )
             cases[key(case)] = case | {"fold": fold}
     summaries = [_summary(folder / "summary.json") for folder in folders.values()]
-    return Run(
+    return EvaluatedRun(
         name,
         folders,
         list(cases.values()),
@@ -81,12 +81,12 @@ def read_run(runs: Path, name: str) -> Run | None:
     )
 
 
-def key(case: Case) -> tuple[str, str]:
+def key(case: CaseRow) -> tuple[str, str]:
     """What makes a case the same one in two runs."""
     return str(case["subject"]), str(case["session"])
 
 
-def _cases(path: Path) -> list[Case]:
+def _cases(path: Path) -> list[CaseRow]:
     text = dict.fromkeys(("subject", "session", "image", "label", "prediction"), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"": []})

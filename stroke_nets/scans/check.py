@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-from tqdm import tqdm
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import paths_below
+from stroke_nets.progress import track
 from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.geometry import Grid, compare_grids
 from stroke_nets.scans.reader import ENDINGS, is_nifti, read_scan, sha256
@@ -234,7 +234,7 @@ def _see_all(jobs: Sequence[tuple], rules: Rules, workers: int) -> list[Seen]:
     """Read files with a progress bar; decompression and hashing leave Python's lock free."""
     with ThreadPoolExecutor(workers) as pool:
         done = pool.map(partial(_see, rules), jobs)
-        return list(tqdm(done, desc="checking", total=len(jobs), unit="file", disable=None))
+        return list(track(done, "checking", len(jobs)))
 
 
 def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:

@@ -9,13 +9,13 @@ from typing import Any
 
 import nibabel as nib
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 import stroke_nets
 from stroke_nets.datasets import manifest
 from stroke_nets.datasets.folds import size_balanced
 from stroke_nets.errors import UsageError
 from stroke_nets.files import whole, write_whole
+from stroke_nets.progress import track
 from stroke_nets.registration.template import TEMPLATE, template
 from stroke_nets.synthesis.masks import mask_files
 from stroke_nets.synthesis.patient import Design, lesion_source, simulate_patient
@@ -156,12 +156,11 @@ def _make_all(
     """The manifest records of patients 1 to ``subjects``, in order."""
     make = functools.partial(_make, out, seed, design)
     patients = range(1, subjects + 1)
-    progress = functools.partial(tqdm, total=subjects, desc="simulate", unit="patient")
     if workers == 1:
-        return list(progress(map(make, patients)))
+        return list(track(map(make, patients), "simulating", subjects))
     spawn = multiprocessing.get_context("spawn")  # fork is unsafe once torch has started threads
     with ProcessPoolExecutor(min(workers, subjects), mp_context=spawn) as pool:
-        return list(progress(pool.map(make, patients)))
+        return list(track(pool.map(make, patients), "simulating", subjects))
 
 
 def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """What a training shows: a bar with the time left, and one line for each epoch."""
 
-import sys
 from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.handlers import from_engine
-from tqdm import tqdm
+
+from stroke_nets.progress import new_bar
 
 
 class TrainingProgress:
@@ -25,25 +25,26 @@ class TrainingProgress:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.stop())
 
     def _start(self, engine: Engine) -> None:
         state: Any = engine.state
         total = state.max_epochs * state.epoch_length
-        done = state.iteration
-        self.bar = tqdm(desc="training", total=total, initial=done, unit="batch", disable=None)
+        self.bar = new_bar()
+        self.task = self.bar.add_task("training", total=total, completed=state.iteration)
+        self.bar.start()
 
     def _advance(self, engine: Engine) -> None:
-        self.bar.set_postfix(loss=f"{self.loss(engine.state.output):.3f}", refresh=False)
-        self.bar.update()
+        loss = self.loss(engine.state.output)
+        self.bar.update(self.task, advance=1, description=f"training, loss {loss:.3f}")
 
     def _report(self, engine: Engine) -> None:
         values = dict(engine.state.metrics)
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             values |= self.evaluator.state.metrics
         text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
-        self.bar.write(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}")
-        sys.stdout.flush()  # a log file shows each epoch when it ends
+        # a log file shows each epoch when it ends
+        print(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}", flush=True)
 
 
 class CaseProgress:
@@ -52,9 +53,10 @@ class CaseProgress:
     def attach(self, engine: Engine) -> None:
         """Follow an evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.bar.update())
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.close())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.bar.advance(self.task))
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.stop())
 
     def _start(self, engine: Engine) -> None:
-        total = engine.state.epoch_length
-        self.bar = tqdm(desc="predicting", total=total, unit="scan", disable=None)
+        self.bar = new_bar()
+        self.task = self.bar.add_task("predicting", total=engine.state.epoch_length)
+        self.bar.start()

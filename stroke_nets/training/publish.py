@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from stroke_nets.bundle_folders import LISTED, published
+from stroke_nets.bundle_folders import LISTED, weights_list
 from stroke_nets.files import whole
 from stroke_nets.scans.reader import sha256
 from stroke_nets.training.checkpoint import load_weights
@@ -40,7 +40,7 @@ def publish(
     file = models / f"{overlay}.safetensors"
     _write(file, save({name: halves[name].contiguous() for name in sorted(halves)}))
     entry = {"file": file.name, "overlay": overlay, "sha256": sha256(file), **about}
-    others = [e for e in published(models.parent) if e["file"] != file.name]
+    others = [e for e in weights_list(models.parent) if e["file"] != file.name]
     entries = sorted([*others, entry], key=lambda e: str(e["file"]))
     _write(models.parent / LISTED, (json.dumps(entries, indent=2) + "\n").encode())
     return entry

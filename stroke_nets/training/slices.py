@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from monai.data import Dataset
 from monai.transforms import Compose
-from tqdm import tqdm
 
 from stroke_nets.errors import DataError
+from stroke_nets.progress import track
 from stroke_nets.training.cache import Arrays, VolumeCache
 
 OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0. Any run of numbers with 0.
@@ -40,7 +40,7 @@ class VolumeDataset(Dataset):
         cache = VolumeCache(Path(cache_dir), transform)
         self.names = [_name(case) for case in data]
         self.volumes, problems = [], []
-        for case in tqdm(data, desc="reading scans", unit="scan", disable=None):
+        for case in track(data, "reading scans", len(data)):
             try:
                 self.volumes.append(self._cached(case, cache))
             except RuntimeError as error:  # what MONAI makes of a transform's error

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser
 
-from stroke_nets.bundle_folders import published
+from stroke_nets.bundle_folders import weights_list
 from stroke_nets.scans.reader import sha256
 from stroke_nets.training.checkpoint import load_weights
 
@@ -14,7 +14,7 @@ BUNDLES = Path(__file__).parents[2] / "bundles"
 SHIPPED = [
     pytest.param(models, entry, id=f"{models.parent.name}/{entry['overlay']}")
     for models in sorted(BUNDLES.glob("*/models"))
-    for entry in published(models.parent)
+    for entry in weights_list(models.parent)
 ]
 LIMIT = 15_000_000  # bytes, of all together
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from stroke_nets.bundle_folders import published, with_weights
+from stroke_nets.bundle_folders import weights_list, with_weights
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inference.weights import choose
 from stroke_nets.scans.reader import sha256
@@ -35,7 +35,7 @@ def bundles(tmp_path, monkeypatch):
 
 def test_published_weights_are_the_default(bundles):
     assert with_weights() == ["second"]
-    assert published(bundles / "first") == []
+    assert weights_list(bundles / "first") == []
     (weights,) = choose(())
     assert weights.file == bundles / "second" / "models" / "narrow.safetensors"
     assert weights.overlay == (bundles / "second" / "configs" / "narrow.yaml",)
@@ -44,7 +44,7 @@ def test_published_weights_are_the_default(bundles):
 
 
 def test_the_best_is_the_default(bundles):
-    entry = published(bundles / "second")[0]
+    entry = weights_list(bundles / "second")[0]
     (bundles / "first" / "models").mkdir()
 
     def publish(name, **dice):

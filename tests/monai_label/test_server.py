@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from stroke_nets.bundle_folders import bundles_root, find_bundle
 from stroke_nets.cli import app
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.monai_label.bundle_copy import Weights, rendered, write_weights
+from stroke_nets.monai_label.bundle_copy import ServedWeights, rendered, write_weights
 from stroke_nets.monai_label.server import SAMPLE_APP, in_url
 
 
@@ -119,7 +119,7 @@ def published(tmp_path, monkeypatch):
     root = shutil.copytree(bundles_root(), tmp_path / "bundles")
     monkeypatch.setenv("STROKE_NETS_BUNDLES", str(root))
     file = root / "unet" / "models" / "demo.pt"
-    write_weights(root / "unet", Weights("demo"), file)
+    write_weights(root / "unet", ServedWeights("demo"), file)
     entry = {"file": "demo.pt", "overlay": "demo", "sha256": sha256(file.read_bytes()).hexdigest()}
     entry |= {"trained_on": "nothing"}
     (file.parent / "weights.json").write_text(json.dumps([entry]))
@@ -147,14 +147,14 @@ def test_changed_published_weights_are_refused(published, label):
 
 def test_own_weights(label, tmp_path):
     file = tmp_path / "own.pt"
-    write_weights(find_bundle("unet"), Weights("demo"), file)
+    write_weights(find_bundle("unet"), ServedWeights("demo"), file)
     label(("--weights", f"unet={file}"), ("--overlay", "demo"))
     assert (tmp_path / "app" / "model" / "unet" / "models" / "model.pt").is_file()
 
 
 def test_weights_of_another_network_are_refused(label, tmp_path):
     file = tmp_path / "own.pt"
-    write_weights(find_bundle("segnet"), Weights("demo"), file)
+    write_weights(find_bundle("segnet"), ServedWeights("demo"), file)
     with pytest.raises(UsageError, match=r"own\.pt: of another network"):
         label(("--weights", f"unet={file}"), ("--overlay", "demo"))
     assert os.listdir(tmp_path / "app" / "model") == []

@@ -139,7 +139,7 @@ def test_what_cannot_be_drawn_says_why(tmp_path, data, runs):
     with pytest.raises(UsageError, match=r"no fold has a stage_maps\.npz"):
         draw("attention_stages", empty, tmp_path, run="net/default")
     root = runs("good/default", 1)
-    with pytest.raises(UsageError, match="--dataset-dir None"):
+    with pytest.raises(UsageError, match="--data None"):
         draw("boundaries", Source(root), tmp_path)
     with pytest.raises(UsageError, match="--case sub-6: not a case with a lesion"):
         draw("boundaries", Source(root, data, ["sub-6"]), tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stroke_nets.bundle_folders import published
+from stroke_nets.bundle_folders import weights_list
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.scans.reader import sha256
@@ -30,7 +30,7 @@ def models(network, tmp_path_factory):
 
 
 def test_the_list_names_the_file_and_its_checksum(models):
-    assert published(models.parent) == [
+    assert weights_list(models.parent) == [
         {"file": "narrow.safetensors", "overlay": "narrow"}
         | {"sha256": sha256(models / "narrow.safetensors")}
         | ABOUT
