@@ -1,0 +1,67 @@
+"""One patient: anatomy, age, lesions, scanner."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stroke_nets.synthesis.t1w.ageing import grow_old
+from stroke_nets.synthesis.t1w.anatomy import paint_head
+from stroke_nets.synthesis.t1w.lesion_shapes import draw_shape
+from stroke_nets.synthesis.t1w.lesion_tissue import add_lesion
+from stroke_nets.synthesis.t1w.scanner import process, read_out, scan
+from stroke_nets.synthesis.t1w.sources import Sources
+from stroke_nets.synthesis.t1w.tissues import draw_contrast
+from stroke_nets.transforms.brain_box import brain_mask, scale_by_white_matter
+
+
+@dataclass(frozen=True)
+class Habit:
+    """What patients are like.
+
+    Attributes:
+        healthy: share of patients without a lesion.
+        plain: share of patients whose lesions are large, even cavities: easy to learn from.
+        second, third: shares of patients with a second and a third lesion.
+    """
+
+    healthy: float = 0.12
+    plain: float = 0.0
+    second: float = 0.3
+    third: float = 0.12
+
+
+def make_patient(
+    seed: int, index: int, sources: Sources, habit: Habit | None = None
+) -> tuple[Tensor, Tensor]:
+    """One patient in the box of `stroke_nets.transforms.brain_box`.
+
+    Args:
+        seed: of the series, not negative.
+        index: of the patient, not negative.
+        sources: anatomies and masks.
+        habit: what patients are like; ``Habit()`` if None.
+
+    Returns:
+        Image, 1 in bright white matter and 0 outside of the brain, float32; and the lesions' mask,
+        bool; both (X, Y, Z).
+    """
+    habit = habit or Habit()
+    rng = np.random.default_rng([seed, index])
+    plain = bool(rng.random() < habit.plain)
+    contrast = draw_contrast(rng)
+    anatomy = sources.anatomies[rng.integers(len(sources.anatomies))]
+    head = paint_head(rng, anatomy, contrast)
+    grow_old(rng, head, contrast)
+    outline, gone = torch.zeros(head.image.shape, dtype=torch.bool), None
+    if rng.random() >= habit.healthy:
+        for _ in range(1 + (rng.random() < habit.second) + (rng.random() < habit.third)):
+            shape = draw_shape(rng, sources, head, plain)
+            lesion = add_lesion(rng, head, shape, contrast, plain)
+            outline |= lesion.outline
+            gone = lesion.gone if gone is None else torch.maximum(gone, lesion.gone)
+    image = scan(rng, head.image, contrast.white)
+    image = process(rng, image, outline, head, gone)
+    image = read_out(rng, image, contrast)
+    return scale_by_white_matter(image), outline & brain_mask()

@@ -1,0 +1,61 @@
+"""From a scan on the template to the box of the small networks, and back."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd
+
+from stroke_nets.synthesis import template
+from stroke_nets.transforms.brain_box import SHAPE, BrainBoxd, brain_mask, scale_by_white_matter
+
+BOX = Compose([BrainBoxd(keys=["image", "label"], allow_missing_keys=True)])
+
+
+@pytest.fixture(scope="module")
+def scan():
+    whole = np.zeros(template().shape, np.float32)
+    whole[template().box] = template().t1
+    return MetaTensor(whole[None], affine=torch.as_tensor(template().affine))
+
+
+@pytest.fixture(scope="module")
+def lesion(scan):
+    mask = torch.zeros_like(scan)
+    mask[:, 50:75, 100:130, 80:100] = 1
+    return mask
+
+
+def test_both_halves_lie_on_each_other(scan):
+    seen = BOX({"image": scan})["image"]
+    assert seen.shape == (2, *SHAPE)
+    assert torch.equal(seen[1], seen[0].flip(0))
+    mask = brain_mask()
+    assert torch.equal(mask, mask.flip(0))
+    assert not seen[:, ~mask].any()
+    inside = seen[0][mask]
+    assert inside.kthvalue(int(0.9 * len(inside)))[0] == pytest.approx(1, abs=0.05)
+    # The template is symmetric: what is left is interpolation between voxels of 1 mm.
+    assert float((seen[0] - seen[1]).abs()[mask].mean()) < 0.02
+
+
+def test_the_unit_of_a_scan_does_not_matter(scan):
+    a, b = (BOX({"image": scan * factor})["image"].as_tensor() for factor in (1, 1200))
+    assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_prediction_comes_back_to_its_place(scan, lesion):
+    data = BOX({"image": scan, "label": lesion})
+    assert data["label"].shape == (1, *SHAPE)
+    data["pred"] = data["label"].clone()
+    back = Invertd(keys="pred", orig_keys="image", transform=BOX, nearest_interp=False)(data)[
+        "pred"
+    ]
+    assert back.shape == lesion.shape
+    found, truth = back.as_tensor() > 0.5, lesion.as_tensor() > 0
+    dice = 2 * (found & truth).sum() / (found.sum() + truth.sum())
+    assert dice > 0.9  # a shell of half a voxel of 2 mm around 25 x 30 x 20 mm
+
+
+def test_an_empty_scan_stays_empty():
+    assert not scale_by_white_matter(torch.zeros(SHAPE)).any()
