@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DistributedSampler
 
@@ -52,12 +51,10 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def torchrun(*arguments, **options):
+def torchrun(*arguments):
     """Start two processes; their output is read by the caller."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"}
-    for key, value in options.items():
-        arguments += (f"--{key}", str(value))
     return subprocess.Popen(
         [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -65,11 +62,6 @@ def torchrun(*arguments, **options):
         text=True,
         env=environment,
     )
-
-
-def bundle_run(bundle, **options):
-    run = ("-m", "monai.bundle", "run", "training", "--bundle_root", ROOT / bundle)
-    return torchrun(*run, config_file=files(bundle), **options)
 
 
 @pytest.fixture
@@ -88,28 +80,42 @@ def curves(folder):
     return {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-ONE_LIKE_TWO = {  # without batch norm, which on the CPU is each process's own
+AS_ONE = {  # without batch norm, which on the CPU is each process's own
     "unet": {"network_def#norm": "instance", "optimizer#_target_": "torch.optim.SGD"},
     "resenc_unet": {"flips": False},
 }
 
 
+@pytest.fixture(scope="module")
+def results(narrow, simulated, tmp_path_factory):
+    """Every bundle trained in one pair of processes: its folders, and what they printed."""
+    out = tmp_path_factory.mktemp("ranks")
+    jobs = {name: (name, tiny(name, narrow, simulated, out)) for name in TRAINED}
+    for bundle, changes in AS_ONE.items():
+        options = jobs[bundle][1] | changes | {"max_epochs": 2, "learning_rate": 0.01}
+        jobs[f"{bundle}_as_one"] = bundle, options | {"output_dir": str(out / f"{bundle}_as_one")}
+    listed = [
+        {"name": name, "files": files(bundle), "port": free_port(), "options": options}
+        for name, (bundle, options) in jobs.items()
+    ]
+    (out / "jobs.json").write_text(json.dumps(listed))
+    process = torchrun(Path(__file__).with_name("train_each.py"), out / "jobs.json", out)
+    printed, err = process.communicate()
+    assert process.returncode == 0, err
+    return out, printed, {name: options for name, (_, options) in jobs.items()}
+
+
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("bundle", ONE_LIKE_TWO)
-def test_two_processes_train_as_one_with_twice_the_batch(bundle, narrow, simulated, tmp_path):
-    options = tiny(bundle, narrow, simulated, tmp_path) | ONE_LIKE_TWO[bundle]
-    options |= {"max_epochs": 2, "learning_rate": 0.01}
-    folders = [tmp_path / name for name in ("one", "two")]
-    two = bundle_run(bundle, **options | {"output_dir": folders[1]})
-    larger = {"batch_size": 4, "output_dir": str(folders[0])}
-    one = ConfigWorkflow(files(bundle), logging_file=False, **options | larger)
-    one.initialize()
+@pytest.mark.parametrize("bundle", AS_ONE)
+def test_two_processes_train_as_one_with_twice_the_batch(bundle, workflow, results, tmp_path):
+    out, printed, options = results
+    folders = [tmp_path / "one", out / f"{bundle}_as_one"]
+    larger = options[folders[1].name] | {"batch_size": 4, "output_dir": str(folders[0])}
+    one = workflow(bundle, "train", "multi_gpu_train", kind="train", **larger)
     assert one.check_properties() == []
     one.run()
     one.finalize()
-    out, err = two.communicate()
-    assert two.returncode == 0, err
-    assert out.count("saved ") == 1
+    assert printed.count(f"saved {folders[1]}/") == 1
     found, wanted = curves(folders[1]), curves(folders[0])
     assert found.keys() == wanted.keys()
     assert len(wanted["train_loss"]) > 3
@@ -125,12 +131,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(bundle, narrow, simulat
 
 @pytest.mark.usefixtures("alone")
 def test_T21_each_rank_draws_its_own_patches_and_one_process_both(
-    narrow, simulated, tmp_path, monkeypatch
+    narrow, bundle_config, simulated, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    parser = ConfigParser()
-    parser.read_config(files("mscsa_default"))
-    parser.update(tiny("mscsa_default", narrow, simulated, tmp_path))
+    options = tiny("mscsa_default", narrow, simulated, tmp_path)
+    parser = bundle_config("mscsa_default", "train", "multi_gpu_train", **options)
     sampler = {"num_replicas": 2, "_target_": "torch.utils.data.DistributedSampler"}
     drawn = []
     for rank in range(2):
@@ -147,11 +152,10 @@ def test_T21_each_rank_draws_its_own_patches_and_one_process_both(
 
 @pytest.mark.usefixtures("alone")
 def test_T21_ranks_share_the_slices_and_differ_in_their_random_numbers(
-    narrow, simulated, tmp_path, monkeypatch
+    narrow, bundle_config, simulated, tmp_path, monkeypatch
 ):
-    parser = ConfigParser()
-    parser.read_config(files("agmr_net"))
-    parser.update(tiny("agmr_net", narrow, simulated, tmp_path))
+    options = tiny("agmr_net", narrow, simulated, tmp_path)
+    parser = bundle_config("agmr_net", "train", "multi_gpu_train", **options)
     dataset = parser.get_parsed_content("train#dataset")
     shares = [set(DistributedSampler(dataset, 2, rank)) for rank in range(2)]
     assert shares[0] | shares[1] == set(range(len(dataset)))
@@ -177,7 +181,9 @@ def children(pid):
 
 def test_T20_a_killed_rank_ends_all_and_is_named(narrow, simulated, tmp_path):
     options = tiny("unet", narrow, simulated, tmp_path) | {"max_epochs": 1000}
-    process = bundle_run("unet", **options)
+    options |= {"bundle_root": ROOT / "unet", "config_file": files("unet")}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    process = torchrun("-m", "monai.bundle", "run", "training", *words)
     guard = threading.Timer(500, process.kill)  # a fault must not hang the suite
     guard.start()
     line = "."
@@ -195,28 +201,11 @@ def test_T20_a_killed_rank_ends_all_and_is_named(narrow, simulated, tmp_path):
             os.kill(pid, 0)
 
 
-@pytest.fixture(scope="module")
-def results(narrow, simulated, tmp_path_factory):
-    """Every bundle trained in one pair of processes: what each rank ended with."""
-    out = tmp_path_factory.mktemp("ranks")
-    jobs = [
-        {"name": n, "files": files(n), "options": tiny(n, narrow, simulated, out)} for n in TRAINED
-    ]
-    for job in jobs:
-        job["port"] = free_port()
-    (out / "jobs.json").write_text(json.dumps(jobs))
-    process = torchrun(Path(__file__).with_name("train_each.py"), out / "jobs.json", out)
-    _, err = process.communicate()
-    return out, err
-
-
 @pytest.mark.parametrize("bundle", TRAINED)
 def test_two_processes_end_with_equal_weights(bundle, results, record_outcome):
     record_outcome(bundle, "two_process")
-    out, err = results
-    files = [out / f"{bundle}.{rank}.json" for rank in range(2)]
-    assert all(file.is_file() for file in files), err
-    first, second = (json.loads(file.read_text()) for file in files)
+    out = results[0]
+    first, second = (json.loads((out / f"{bundle}.{rank}.json").read_text()) for rank in range(2))
     assert first == second
     assert math.isfinite(first["loss"])
     saved = torch.load(out / bundle / "checkpoints" / "last.pt", weights_only=True)

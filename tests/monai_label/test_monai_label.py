@@ -103,8 +103,8 @@ def running(command, folder):
         try:
             yield lambda: (process.poll(), log.read_text()[-3000:])
         finally:
-            process.terminate()
-            process.wait(60)
+            process.kill()  # a training in it has taken SIGTERM over
+            process.wait()
 
 
 def wait_for(url, log):
