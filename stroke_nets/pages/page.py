@@ -54,6 +54,7 @@ def templates() -> Environment:
     )
     environment.filters["embedded"] = embedded
     environment.filters["target"] = quote
+    environment.filters["ml"] = ml
     return environment
 
 
@@ -61,6 +62,13 @@ def embedded(picture: bytes) -> str:
     """A PNG or JPEG as the address of an image that lies within the page."""
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def ml(volume: float) -> str:
+    """A volume with its unit, to three or four digits."""
+    if volume >= 10:
+        return f"{volume:.1f} ml"
+    return f"{volume:.2f} ml" if volume >= 0.01 or not volume else "< 0.01 ml"
 
 
 def without_folder(value: Any) -> str:

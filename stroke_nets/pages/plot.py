@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 60, 700, 26, 252
+LEFT, RIGHT, TOP, BOTTOM = 72, 700, 26, 252
 FLOOR_ML = 0.01  # a smaller volume is drawn at the bottom, for a logarithm has no zero
 KINDS = ("first", "second")  # colours and dashes in style.css
 
@@ -121,7 +121,9 @@ def _decades(volumes: Sequence[float]) -> list[int]:
 def _ticks(values: Sequence[float], integer: bool = False) -> list[float]:
     """Round numbers from below the least value to above the largest."""
     low, high = min(values), max(values)
-    ticks = MaxNLocator(5, integer=integer).tick_values(low, high if high > low else low + 1)
+    ticks = MaxNLocator(5, integer=integer, steps=[1, 2, 5, 10]).tick_values(
+        low, high if high > low else low + 1
+    )
     return [round(float(tick), 10) for tick in ticks]
 
 

@@ -16,8 +16,8 @@ from stroke_nets.pages.case_figure import LESION, Array, gray_levels, panel
 from stroke_nets.pages.prediction_case import Volumes
 
 PANELS = 12
-COLUMNS = 4
-INCHES = 2.6  # the width of a panel
+COLUMNS = 6
+INCHES = 1.9  # the width of a panel
 DARK = 0.1  # gray levels that count as background where a picture is cut to the head
 # plane: the axis it cuts, and the letters at the left and right of its picture
 PLANES = {"axial": (2, "RL"), "coronal": (1, "RL"), "sagittal": (0, "AP")}
@@ -43,14 +43,17 @@ def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
 
 def thumbnail(case: Volumes) -> bytes:
     """A small JPEG of the axial slice with the largest lesion area."""
-    z = _largest_slice(case)
-    size = _size_mm(case.affine, case.image.shape)
+    gray, z = gray_levels(case.image), _largest_slice(case)
+    x, y, _ = _head(gray, case.mask)
+    size = _size_mm(case.affine, gray[x, y].shape)
     figure = Figure((1.3, 1.3 * size[1] / size[0]), dpi=100, facecolor="black")
     axes = figure.add_axes((0, 0, 1, 1))
-    panel(axes, gray_levels(case.image[..., z]), [], size, letters="")
-    outline(axes, case.mask[..., z], size)
-    for x, letter in ((0.08, "R"), (0.92, "L")):
-        axes.text(x, 0.92, letter, transform=axes.transAxes, ha="center", color="white", fontsize=8)
+    panel(axes, gray[x, y, z], [], size, letters="")
+    outline(axes, case.mask[x, y, z], size)
+    for at, letter in ((0.08, "R"), (0.92, "L")):
+        axes.text(
+            at, 0.92, letter, transform=axes.transAxes, ha="center", color="white", fontsize=8
+        )
     return _image(figure, "jpeg", pil_kwargs={"quality": 80})
 
 
@@ -84,15 +87,16 @@ def montage_png(image: Array, mask: Array, affine: Array) -> tuple[bytes, list[i
     """
     slices = chosen_slices(image, mask)
     gray = gray_levels(image)
-    size = _size_mm(affine, image.shape)
+    x, y, _ = _head(gray, mask)
+    size = _size_mm(affine, gray[x, y].shape)
     rows = -(-len(slices) // COLUMNS)
     figure = _black((COLUMNS * INCHES, rows * (INCHES * size[1] / size[0] + 0.25)))
     grid = figure.subplots(rows, COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, z in zip(grid.flat, slices, strict=False):
-        panel(axes, gray[..., z], [], size)
-        outline(axes, mask[..., z], size)
+        panel(axes, gray[x, y, z], [], size)
+        outline(axes, mask[x, y, z], size)
         axes.set_title(f"slice {z}", fontsize=9, color="white")
     return _image(figure), slices
 

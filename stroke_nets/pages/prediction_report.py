@@ -10,7 +10,7 @@ from typing import Any
 
 from stroke_nets.files import whole
 from stroke_nets.pages.case_figure import SIDES
-from stroke_nets.pages.page import without_folder, write_page
+from stroke_nets.pages.page import ml, without_folder, write_page
 from stroke_nets.pages.prediction_case import TEMPLATE_SPACE, PredictionCase, Volumes
 from stroke_nets.pages.prediction_figure import maps_png, montage_png, planes_png, thumbnail
 from stroke_nets.pages.viewer import lesion_places, write_viewer
@@ -22,7 +22,7 @@ COLUMNS = {
     "Voxels": ("voxels",),
     "Hemisphere": ("hemisphere",),
     "Centre, MNI x, y, z (mm)": ("x_mm", "y_mm", "z_mm"),
-    "Extent left-right, back-front, foot-head (mm)": ("extent_x_mm", "extent_y_mm", "extent_z_mm"),
+    "Extent x, y, z (mm)": ("extent_x_mm", "extent_y_mm", "extent_z_mm"),
     "Mean probability": ("mean_probability",),
     "Mean standard deviation": ("mean_uncertainty",),
     "Touches the border": ("touches_border",),
@@ -38,6 +38,7 @@ LOOK = (
     "Look at every mask before you use it: lesions can be missed, and normal tissue can be marked."
 )
 OWN_DATA = "the user's own data"
+SIDED = ("left", "right")
 
 
 def write_prediction_report(sidecar: Path, scan: Path, truth: Path | None = None) -> Path:
@@ -97,15 +98,15 @@ def sentence(case: PredictionCase) -> str:
     between = ""
     if case.interval_ml:
         low, high = case.interval_ml
-        between = f" ({case.interval_level:.0%} interval {low:.1f} to {high:.1f} ml)"
-    found = "one lesion" if len(case.lesions) == 1 else f"{len(case.lesions)} lesions"
+        level = f"{100 * case.interval_level:.0f} %"
+        between = f" ({level} interval {ml(low)} to {ml(high)})"
+    count = len(case.lesions)
+    found = f"{count} {'lesion' if count == 1 else 'lesions'}, {len(case.split()[0])} of them"
+    found += f" of at least {case.minimum_ml:g} ml"
     first = case.lesions[0]
-    where = f", {first['hemisphere']} hemisphere" if first.get("hemisphere") in SIDED else ""
-    largest = f"the largest of {float(first['volume_ml']):.1f} ml{where}"
-    return f"{begin}the total volume was {case.total_ml:.1f} ml{between} in {found}, {largest}."
-
-
-SIDED = ("left", "right")
+    side = f" in the {first['hemisphere']} hemisphere" if first.get("hemisphere") in SIDED else ""
+    largest = f"the largest measured {ml(float(first['volume_ml']))}{side}"
+    return f"{begin}the total volume was {ml(case.total_ml)}{between} in {found}; {largest}."
 
 
 def limits(weights: Sequence[dict[str, Any]]) -> list[str]:
@@ -153,11 +154,11 @@ def _heading(name: str) -> str:
 
 
 def _rounded(value: str) -> str:
-    """A fraction to two decimals, yes or no; all else as it is."""
+    """A fraction to at most two decimals, yes or no; all else as it is."""
     if value in ("True", "False"):
         return "yes" if value == "True" else "no"
     try:
-        return f"{float(value):.2f}" if "." in value else value
+        return f"{float(value):.2f}" if len(value.partition(".")[2]) > 2 else value
     except ValueError:
         return value
 

@@ -30,8 +30,10 @@ def write_report(run_dir: Path, dataset_dir: Path | None = None) -> Path:
     """
     config = _config(run_dir)
     trained, evaluated = training(run_dir, config), None
-    if trained is None or any((run_dir / name).exists() for name in RESULTS):
+    if any((run_dir / name).exists() for name in RESULTS):
         evaluated = evaluation(run_dir, _data(dataset_dir, config))
+    elif trained is None:
+        raise UsageError(f"{run_dir}: no finished epoch and no evaluation there; train first")
     title = f"{'Evaluation' if evaluated else 'Training'} of {run_dir.resolve().name}"
     page = run_dir / "report.html"
     return write_page(page, "run.html", title, training=trained, evaluation=evaluated)
@@ -48,7 +50,7 @@ def _config(run_dir: Path) -> dict[str, Any]:
 
 
 def _data(dataset_dir: Path | None, config: dict[str, Any]) -> Path:
-    found = dataset_dir or Path(str(config.get("dataset_dir", "")))
-    if not found.is_dir():
-        raise UsageError(f"--dataset-dir {found}: no such folder; give the data root")
-    return found
+    found = dataset_dir or config.get("dataset_dir")
+    if not found or not Path(found).is_dir():
+        raise UsageError(f"--data {found or ''}: no such folder; give the data root")
+    return Path(found)

@@ -5,7 +5,7 @@ It reads the run folder: TensorBoard's log in ``events/``, ``config.yaml``, the 
 """
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -104,11 +104,13 @@ def _progress(
         finished = planned and done >= planned
         return [("state", "finished" if finished else "not running"), *facts]
     left = _duration(median(steps) * (planned - done)) if steps and planned else "not known yet"
-    return [("state", "running"), *facts, ("time left", left)]
+    return [("state", "running"), *facts, ("time left, about", left)]
 
 
 def _duration(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    minutes, rest = divmod(round(seconds), 60)
+    hours, part = divmod(minutes, 60)
+    return f"{hours} h {part} min" if hours else f"{part} min {rest} s"
 
 
 def _pictures(folder: Path) -> list[tuple[str, bytes]]:

@@ -5,15 +5,19 @@ import json
 import re
 from urllib.parse import unquote
 
+import matplotlib.image
 import nibabel as nib
 import numpy as np
 import pytest
 
 from stroke_nets.errors import DataError
 from stroke_nets.pages.cohort import write_index
-from stroke_nets.pages.prediction_figure import chosen_slices
-from stroke_nets.pages.prediction_report import write_prediction_report
+from stroke_nets.pages.prediction_case import PredictionCase
+from stroke_nets.pages.prediction_figure import chosen_slices, planes_png
+from stroke_nets.pages.prediction_report import limits, sentence, write_prediction_report
 from stroke_nets.pages.viewer import lesion_places, write_viewer
+from stroke_nets.registration.transform import Transform
+from stroke_nets.registration.transform import save as save_transform
 from stroke_nets.registration.volume import brain
 
 from . import predictions
@@ -196,3 +200,80 @@ def test_mask_on_another_grid(tmp_path):
         write_prediction_report(sidecar, first)
     with pytest.raises(DataError, match="give the sidecar"):
         write_prediction_report(first, first)
+
+
+def sidecar_of(out, content):
+    """The first case's sidecar with more in it, in a folder of its own."""
+    _, cases = predictions.write_folder(out)
+    scan, sidecar = next(iter(cases.items()))
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | content))
+    return scan, sidecar
+
+
+def test_sentence_names_software_weights_volume_and_interval(tmp_path):
+    content = {
+        "GeneratedBy": [{"Name": "stroke-nets", "Version": "1.2"}],
+        "Weights": [{"bundle": "unet", "sha256": "ab" * 32}],
+        "Lesions": {"interval_ml": [0.5, 0.9], "interval_level": 0.9},
+    }
+    _, sidecar = sidecar_of(tmp_path, content)
+    assert sentence(PredictionCase(sidecar)) == (
+        "Stroke lesions were segmented on the T1-weighted scan with stroke-nets 1.2 (unet, weights "
+        "abababab); the total volume was 0.71 ml (90 % interval 0.50 ml to 0.90 ml) in 2 lesions, "
+        "1 of them of at least 0.1 ml; the largest measured 0.68 ml in the left hemisphere."
+    )
+
+
+def test_minimum_size_of_the_prediction_decides_what_is_folded(tmp_path):
+    _, sidecar = sidecar_of(tmp_path, {"MinimumSizeMl": 0.01})
+    large, small = PredictionCase(sidecar).split()
+    assert ([one["lesion"] for one in large], small) == (["1", "2"], [])
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ({"trained_on": "simulated patients", "dice_real": 0.5}, "mean Dice 0.50 on the real"),
+        (
+            {"trained_on": "simulated patients", "limits": ["misses small ones"]},
+            "misses small ones",
+        ),
+        ({"trained_on": "the user's own data"}, "known only from your own evaluation"),
+    ],
+)
+def test_limits_of_the_weights_are_said_in_words(weights, words):
+    found = limits([{"bundle": "unet"} | weights])
+    assert any(words in line and line.startswith("unet: ") for line in found)
+    assert "Look at every mask" in found[-1]
+
+
+def test_scanner_and_template_coordinates_have_names(tmp_path):
+    """The transform takes the template to the scan, so MNI is half of the scanner's mm here."""
+    name = "sub-1_to-MNI152NLin2009aSym_transform.json"
+    scan, sidecar = sidecar_of(tmp_path, {"Registered": True, "Files": {"transform": name}})
+    transform = Transform(np.diag([2.0, 2.0, 2.0, 1.0]))
+    save_transform(sidecar.with_name(name), transform, nib.load(scan), {})
+    worlds = PredictionCase(sidecar).worlds()
+    assert set(worlds) == {"scanner", "MNI"}
+    np.testing.assert_array_equal(worlds["scanner"], np.eye(4))
+    np.testing.assert_array_equal(worlds["MNI"], np.diag([0.5, 0.5, 0.5, 1]))
+
+
+def test_truth_on_another_grid(tmp_path):
+    scan, sidecar = sidecar_of(tmp_path, {})
+    nib.save(nib.Nifti1Image(np.zeros((5, 5, 5)), np.eye(4)), tmp_path / "truth.nii.gz")
+    with pytest.raises(DataError, match=r"truth\.nii\.gz: its grid is not"):
+        write_prediction_report(sidecar, scan, tmp_path / "truth.nii.gz")
+
+
+def test_planes_show_each_side_at_its_letter(tmp_path):
+    """The lesion of `volumes` at x 14 to 20 of 24 in RAS is on the patient's right: at the left."""
+    scan, mask = predictions.volumes([((4, 9), (8, 14), (6, 11))])
+    case = predictions.as_volumes(scan[::-1], mask[::-1], {})
+    (tmp_path / "planes.png").write_bytes(planes_png(case, (17, 10, 8)))
+    pixels = matplotlib.image.imread(tmp_path / "planes.png")[..., :3]
+    columns = np.nonzero((pixels[..., 0] > 0.8) & (pixels[..., 2] < 0.3))[1]
+    middles = np.cumsum([0, 21, 21, 27]) / 69 * pixels.shape[1]  # mm, as the head is wide
+    axial = columns[columns < middles[1]]
+    assert len(axial)
+    assert axial.mean() < middles[1] / 2
