@@ -29,10 +29,12 @@ def overlay_path(name):
     return CONFIGS / "ablations" / f"{name}.yaml"
 
 
-def merged(*overlays):
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "train.yaml"), *(str(overlay_path(o)) for o in overlays)])
-    return parser
+@pytest.fixture
+def merged(bundle_config):
+    """A function: the training's configuration with ablations over it."""
+    return lambda *overlays: bundle_config(
+        "agmr_net", "train", *(f"ablations/{name}" for name in overlays)
+    )
 
 
 def network_of(parser):
@@ -48,12 +50,12 @@ def test_every_overlay_is_counted():
     assert {path.stem for path in (CONFIGS / "ablations").glob("*.yaml")} == set(COUNTS)
 
 
-def test_train_yaml_is_the_full_network():
+def test_train_yaml_is_the_full_network(merged):
     assert count(network_of(merged())) == 23_799_283
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_overlay_gives_its_row(name):
+def test_overlay_gives_its_row(name, merged):
     parser = merged(name)
     assert parser["overlay"] == name
     assert count(network_of(parser)) == COUNTS[name]
@@ -70,7 +72,7 @@ def test_overlay_opens_with_its_row_count_and_command(name):
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_overlay_runs_narrow(name):
+def test_overlay_runs_narrow(name, merged):
     parser = merged(name)
     parser["network_def::widths"] = [4, 8, 8, 8, 16]
     network = parser.get_parsed_content("network_def").train()

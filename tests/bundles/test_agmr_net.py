@@ -1,9 +1,7 @@
 """The bundle as a user runs it: ``python -m monai.bundle run``, on tiny simulated patients."""
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import nibabel as nib
@@ -12,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow
 
 from stroke_nets.datasets import manifest
 from stroke_nets.networks.agmr_net import AGMRNet
@@ -21,7 +18,7 @@ from stroke_nets.runs.bundle_run import bundle_command
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles" / "agmr_net"
 CONFIGS = BUNDLE / "configs"
-ABLATIONS = sorted((CONFIGS / "ablations").glob("*.yaml"))
+ABLATIONS = sorted(path.stem for path in (CONFIGS / "ablations").glob("*.yaml"))
 TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
     "widths": [4, 8, 8, 8, 16],
     "size": 48,
@@ -32,15 +29,19 @@ TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
 }
 
 
-def run(step, *overlays, **options):
-    """Run a step of the bundle in a process of its own; nothing but the package is shared."""
-    command = bundle_command(BUNDLE, step, overlays, options)
-    environment = os.environ | {"MONAI_FAIL_ON_DUPLICATE_CONFIG": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+@pytest.fixture(scope="session")
+def run(processes):
+    """A function: run a step of the bundle as its command does, in a process of its own."""
+
+    def run(step, *overlays, **options):
+        _, *arguments = bundle_command(BUNDLE, step, overlays, options)
+        return processes.run(*arguments, MONAI_FAIL_ON_DUPLICATE_CONFIG="1")
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def trained(simulated, tmp_path_factory):
+def trained(run, simulated, tmp_path_factory):
     """A run folder after training, inference and evaluation."""
     folder = tmp_path_factory.mktemp("run")
     where = {"dataset_dir": simulated, "output_dir": folder / "fold0"}
@@ -102,7 +103,7 @@ def test_evaluation_writes_each_case_and_a_summary(trained, record_outcome):
     assert (summary["policy"], summary["connectivity"]) == ("paper", 6)
 
 
-def test_stage_maps_of_the_trained_network(trained, simulated):
+def test_stage_maps_of_the_trained_network(run, trained, simulated):
     options = {"dataset_dir": simulated, "output_dir": trained[0]}
     shape = {k: TINY[k] for k in ("widths", "size")}
     done = run("infer", "stage_maps", **options, **shape)
@@ -112,20 +113,20 @@ def test_stage_maps_of_the_trained_network(trained, simulated):
         assert maps["attention5"].shape == (6, 6)
 
 
-def test_a_prediction_that_is_missing_is_listed(trained, simulated, tmp_path):
+def test_a_prediction_that_is_missing_is_listed(run, trained, simulated, tmp_path):
     done = run("evaluate", dataset_dir=simulated, output_dir=tmp_path)
     assert_one_line(done, 3, "2 problems")
     assert done.stderr.count("no prediction; expected") == 2
 
 
-def test_a_second_training_does_not_overwrite_the_first(trained, simulated):
+def test_a_second_training_does_not_overwrite_the_first(run, trained, simulated):
     before = (trained[0] / "checkpoints" / "last.pt").stat().st_mtime_ns
     again = run("train", dataset_dir=simulated, output_dir=trained[0], **TINY)
     assert_one_line(again, 2, "--overwrite true")
     assert (trained[0] / "checkpoints" / "last.pt").stat().st_mtime_ns == before
 
 
-def test_network_space_is_evaluated_on_the_networks_grid(trained, simulated, tmp_path):
+def test_network_space_is_evaluated_on_the_networks_grid(run, trained, simulated, tmp_path):
     where = {"dataset_dir": simulated, "output_dir": tmp_path, "space": "network"}
     where["size"] = TINY["size"]
     checkpoint = trained[0] / "checkpoints" / "last.pt"
@@ -138,7 +139,7 @@ def test_network_space_is_evaluated_on_the_networks_grid(trained, simulated, tmp
     assert nib.load(next(tmp_path.glob("predictions/**/*.nii.gz"))).shape == (48, 48, 12)
 
 
-def test_folder_without_manifest_is_predicted_whole(trained, simulated, tmp_path):
+def test_folder_without_manifest_is_predicted_whole(run, trained, simulated, tmp_path):
     scan = next(simulated.glob("**/*_T1w.nii.gz"))
     (tmp_path / "in").mkdir()
     shutil.copy(scan, tmp_path / "in" / "a scan.nii.gz")
@@ -164,12 +165,12 @@ def assert_one_line(process, code, *words):
         assert word in line
 
 
-def test_missing_data_folder_is_one_line(tmp_path):
+def test_missing_data_folder_is_one_line(run, tmp_path):
     done = run("train", dataset_dir=tmp_path / "nowhere")
     assert_one_line(done, 2, "nowhere", "no such folder")
 
 
-def test_empty_training_list_is_one_line(simulated, tmp_path):
+def test_empty_training_list_is_one_line(run, simulated, tmp_path):
     content = json.loads((simulated / "manifest.json").read_text()) | {"records": []}
     (tmp_path / "empty.json").write_text(json.dumps(content))
     options = {"dataset_dir": simulated, "manifest": tmp_path / "empty.json"}
@@ -177,7 +178,7 @@ def test_empty_training_list_is_one_line(simulated, tmp_path):
     assert_one_line(done, 2, "empty.json", "no case")
 
 
-def test_bad_scan_is_one_line(simulated, tmp_path):
+def test_bad_scan_is_one_line(run, simulated, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(simulated, root)
     for scan in root.glob("**/*_T1w.nii.gz"):
@@ -188,7 +189,7 @@ def test_bad_scan_is_one_line(simulated, tmp_path):
     assert_one_line(done, 3, "_T1w.nii.gz", "NIfTI")
 
 
-def test_I3_one_bad_scan_of_four_leaves_three_masks(trained, simulated, tmp_path):
+def test_I3_one_bad_scan_of_four_leaves_three_masks(run, trained, simulated, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(simulated, root)
     scans = sorted(root.glob("**/*_T1w.nii.gz"))
@@ -206,7 +207,7 @@ def test_I3_one_bad_scan_of_four_leaves_three_masks(trained, simulated, tmp_path
     assert {path: path.read_bytes() for path in masks} == masks
 
 
-def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
+def test_mask_on_another_grid_is_one_line(run, simulated, tmp_path):
     root = tmp_path / "data"
     shutil.copytree(simulated, root)
     mask = sorted(root.glob("**/*_mask.nii.gz"))[0]
@@ -221,33 +222,21 @@ def test_mask_on_another_grid_is_one_line(simulated, tmp_path):
     assert_one_line(done, 3, mask.name, "resample")
 
 
-@pytest.mark.parametrize("overlay", ABLATIONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("overlay", ABLATIONS)
 @pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
-def test_every_ablation_trains_and_segments(overlay, simulated, tmp_path, monkeypatch):
+def test_every_ablation_trains_and_segments(
+    overlay, workflow, simulated, volume_cache, tmp_path, monkeypatch
+):
     monkeypatch.setenv("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
-    options = TINY | {"max_epochs": 1}
-    workflow = ConfigWorkflow(
-        [str(CONFIGS / "train.yaml"), str(overlay)],
-        logging_file=False,
-        dataset_dir=str(simulated),
-        output_dir=str(tmp_path),
-        cache_dir=str(tmp_path / "cache"),
-        **options,
-    )
-    workflow.initialize()
-    assert workflow.check_properties() == []
-    workflow.run()
-    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["overlay"] == overlay.stem
-    assert (tmp_path / "checkpoints" / "last.pt").is_file()
+    where = {"dataset_dir": str(simulated), "output_dir": str(tmp_path)}
+    options = where | TINY | {"cache_dir": str(volume_cache), "max_epochs": 1, "batch_size": 12}
+    training = workflow("agmr_net", "train", f"ablations/{overlay}", kind="train", **options)
+    assert training.check_properties() == []
+    training.run()
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["overlay"] == overlay
     saved = torch.load(tmp_path / "checkpoints" / "last.pt", weights_only=True)["network"]
-    inference = ConfigWorkflow(
-        [str(CONFIGS / "inference.yaml"), str(overlay)],
-        workflow_type="infer",
-        logging_file=False,
-        dataset_dir=str(simulated),
-        output_dir=str(tmp_path),
-        **{k: TINY[k] for k in ("widths", "size")},
-    )
-    inference.initialize()
+    shape = {k: TINY[k] for k in ("widths", "size")}
+    files = ("inference", f"ablations/{overlay}")
+    inference = workflow("agmr_net", *files, kind="infer", **where, **shape)
     assert inference.check_properties() == []
     assert set(inference.network_def.state_dict()) == set(saved)

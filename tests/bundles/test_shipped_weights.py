@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from monai.bundle import ConfigParser
 
 from stroke_nets.bundle_folders import weights_list
 from stroke_nets.scans.reader import sha256
@@ -37,10 +36,8 @@ def test_entry_is_complete_and_true(models, entry):
 
 
 @pytest.mark.parametrize(("models", "entry"), SHIPPED)
-def test_the_overlay_takes_the_weights(models, entry):
-    configs = models.parent / "configs"
-    parser = ConfigParser()
-    parser.read_config([configs / "inference.yaml", configs / f"{entry['overlay']}.yaml"])
+def test_the_overlay_takes_the_weights(models, entry, bundle_config):
+    parser = bundle_config(models.parent.name, "inference", entry["overlay"])
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_weights(models / entry["file"], network))
 

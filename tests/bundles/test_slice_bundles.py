@@ -7,13 +7,12 @@ import json
 import math
 import re
 import runpy
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 
 from stroke_nets.runs.bundle_run import bundle_command
 
@@ -41,17 +40,6 @@ def configs(bundle):
     return BUNDLES / bundle / "configs"
 
 
-def workflow(bundle, overlay, file, kind, **options):
-    files = [file, f"{overlay}.yaml"] if overlay else [file]
-    return ConfigWorkflow(
-        [str(configs(bundle) / name) for name in files],
-        workflow_type=kind,
-        logging_file=False,
-        widths=METHODS[bundle],
-        **options,
-    )
-
-
 def test_every_slice_bundle_is_here():
     found = {path.parents[1].name for path in BUNDLES.glob("*/configs/train.yaml")}
     shared = {n for n in found if "slices_train_data" in (configs(n) / "train.yaml").read_text()}
@@ -66,40 +54,39 @@ FAST = {"batch_size": 8, "max_epochs": 1, "val_interval": 1, "num_workers": 0}
 @pytest.mark.parametrize(("bundle", "overlay"), RUNS)
 @pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
 def test_trains_segments_and_is_evaluated(
-    bundle, overlay, simulated, tmp_path, monkeypatch, record_outcome
+    bundle, overlay, workflow, simulated, volume_cache, tmp_path, monkeypatch, record_outcome
 ):
     if overlay is None:
         record_outcome(bundle, "run")
     monkeypatch.setenv("MONAI_FAIL_ON_DUPLICATE_CONFIG", "1")
     options = {"dataset_dir": str(simulated), "output_dir": str(tmp_path), "size": 48}
-    cache = str(simulated.parent / "cache")  # all methods see the same volumes
-    training = workflow(bundle, overlay, "train.yaml", "train", cache_dir=cache, **options, **FAST)
-    training.initialize()
+    options["widths"] = METHODS[bundle]
+    over = [overlay] if overlay else []
+    fast = FAST | {"cache_dir": str(volume_cache)}  # all methods see the same volumes
+    training = workflow(bundle, "train", *over, kind="train", **options, **fast)
     assert training.check_properties() == []
     training.run()
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert (written["bundle"], written["overlay"]) == (bundle, Path(overlay or "default").name)
-    inference = workflow(bundle, overlay, "inference.yaml", "infer", **options)
-    inference.initialize()
+    inference = workflow(bundle, "inference", *over, kind="infer", **options)
     assert inference.check_properties() == []
     inference.run()
-    evaluating = workflow(bundle, overlay, "evaluate.yaml", None, **options)
-    evaluating.initialize()
-    evaluating.run()
+    workflow(bundle, "evaluate", *over, **options).run()
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["bundle"], summary["n_cases"]) == (bundle, 2)
     assert len(list(tmp_path.glob("predictions/**/*.nii.gz"))) == 2
 
 
 @pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
-def test_accelerated_training_computes_the_same(simulated, tmp_path, capsys):
-    options = FAST | {"dataset_dir": str(simulated), "size": 48}
+def test_accelerated_training_computes_the_same(
+    workflow, simulated, volume_cache, tmp_path, capsys
+):
+    options = FAST | {"dataset_dir": str(simulated), "cache_dir": str(volume_cache), "size": 48}
+    options["widths"] = METHODS["unet"]
     losses = []
     for accelerate in (False, True):
         options |= {"output_dir": str(tmp_path / str(accelerate)), "accelerate": accelerate}
-        training = workflow("unet", None, "train.yaml", "train", **options)
-        training.initialize()
-        training.run()
+        workflow("unet", "train", **options).run()
         losses.append(float(re.search(r"train_loss (\S+)", capsys.readouterr().out)[1]))
     # not the weights: Adam turns the rounding of a bias's zero gradient into whole steps
     assert losses[0] == pytest.approx(losses[1], abs=2e-3)
@@ -117,11 +104,9 @@ def test_own_paper_follows_x_nets_main(bundle, size):
     assert own["lr_step"]["_target_"].endswith("ValidationLoss")
 
 
-def test_own_paper_of_d_unet_augments_as_its_code():
+def test_own_paper_of_d_unet_augments_as_its_code(bundle_config):
     """Stroke_segment.py: shift 0.1, zoom 0.2, rotation 20 degrees, left-right flips."""
-    files = [configs("d_unet") / "train.yaml", configs("d_unet") / "datasets" / "own_paper.yaml"]
-    parser = ConfigParser()
-    parser.read_config([str(file) for file in files])
+    parser = bundle_config("d_unet", "train", "datasets/own_paper")
     affine, flip = parser.get_parsed_content("augmentation").transforms
     generator = affine.rand_affine.rand_affine_grid
     assert generator.rotate_range == pytest.approx((math.radians(20),))
@@ -152,10 +137,9 @@ def test_metadata_differs_from_agmr_nets_in_its_own_entries_only(bundle):
 
 
 @pytest.mark.parametrize("bundle", METHODS)
-def test_demo_and_many_devices_lie_over_training(bundle):
+def test_demo_and_many_devices_lie_over_training(bundle, bundle_config):
     for overlay in ("demo", "multi_gpu_train"):
-        parser = ConfigParser()
-        parser.read_config([str(configs(bundle) / f"{n}.yaml") for n in ("train", overlay)])
+        parser = bundle_config(bundle, "train", overlay)
         with torch.device("meta"):
             network = parser.get_parsed_content("network_def")
         assert isinstance(network, torch.nn.Module)
@@ -174,11 +158,8 @@ def test_every_command_names_its_own_bundle(bundle):
         assert named == {bundle}, file
 
 
-def test_x_nets_penalty_is_on_every_kernel_but_the_heads():
-    parser = ConfigParser()
-    files = [configs("x_net") / f"{name}.yaml" for name in ("train", "datasets/own_paper")]
-    parser.read_config([str(file) for file in files])
-    parser["widths"] = STAGES
+def test_x_nets_penalty_is_on_every_kernel_but_the_heads(bundle_config):
+    parser = bundle_config("x_net", "train", "datasets/own_paper", widths=STAGES)
     network, optimizer = (parser.get_parsed_content(key) for key in ("network_def", "optimizer"))
     names = {parameter: name for name, parameter in network.named_parameters()}
     penalised, free = ({names[p] for p in group["params"]} for group in optimizer.param_groups)
@@ -194,14 +175,13 @@ def test_the_bundles_of_pytorchcv_ask_for_it(bundle):
         assert "require_without_dependencies('pytorchcv')" in (configs(bundle) / file).read_text()
 
 
-def test_without_pytorchcv_there_is_one_line(simulated, tmp_path):
+def test_without_pytorchcv_there_is_one_line(processes, simulated, tmp_path):
     code = "import sys, runpy; sys.modules['pytorchcv'] = None; "
     code += "sys.argv[0] = 'monai'; runpy.run_module('monai.bundle', run_name='__main__')"
     options = {"dataset_dir": simulated, "output_dir": tmp_path / "run"}
     options |= {"cache_dir": tmp_path / "cache", "size": 48}
-    python, _, _, *arguments = bundle_command(BUNDLES / "pspnet", "train", options=options)
-    command = [python, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _, _, _, *arguments = bundle_command(BUNDLES / "pspnet", "train", options=options)
+    done = processes.run("-c", code, *arguments)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "error: pytorchcv: not installed; run python -m pip install --no-deps" in done.stderr

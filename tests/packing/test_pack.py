@@ -142,12 +142,9 @@ def test_a_packed_bundle_trains_segments_and_is_evaluated(
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
 
 
-def test_an_overlay_of_other_channels_is_described(tmp_path):
-    parser = ConfigParser()
-    configs = ROOT / "mscsa_default" / "configs"
-    files = [configs / "inference.yaml", configs / "ablations" / "labels_msl.yaml"]
-    parser.read_config([str(file) for file in files])
-    metadata = json.loads((configs / "metadata.json").read_text())
+def test_an_overlay_of_other_channels_is_described(bundle_config):
+    parser = bundle_config("mscsa_default", "inference", "ablations/labels_msl")
+    metadata = json.loads((ROOT / "mscsa_default/configs/metadata.json").read_text())
     pred = described(metadata, parser.get())["network_data_format"]["outputs"]["pred"]
     assert pred["num_channels"] == 5
     assert pred["channel_def"] == {"0": "background", "1": "stroke lesion"}
