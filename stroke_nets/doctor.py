@@ -20,9 +20,8 @@ from stroke_nets.inference.time_estimate import REGISTERING_SECONDS, expect, spo
 from stroke_nets.inference.weights import choose
 from stroke_nets.text_table import text_table
 
-PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn")
+PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "niimath")
 OPTIONAL = {  # what it is for
-    "itk-elastix": "native-space scans (predict, normalize); pip install 'stroke-nets[normalize]'",
     "openvino": "a faster CPU backend; pip install openvino",
     "onnxruntime": "a faster CPU backend; pip install onnxruntime",
 }

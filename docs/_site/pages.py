@@ -28,7 +28,7 @@ NAVIGATION = {
     "First steps": "index.md",
     "Predict": "predict.md",
     "Methods": "methods/*.md",
-    "Data sets": ["data_sets.md", "simulated_patients.md", "normalize.md"],
+    "Data sets": ["data_sets.md", "simulated_patients.md", "registration.md"],
     "Reproduce": ["reproduce.md", "rehearsal/*.md"],
     "MONAI": ["monai_label.md", "monai.md", "federated.md"],
     "Faults": "faults.md",

@@ -98,9 +98,6 @@ def predict(
 def normalize(
     scan: Annotated[Path, typer.Argument(help="A T1w scan with its skull.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: scan, transform and picture.")],
-    deformable: Annotated[
-        bool, typer.Option("--deformable", help="Refine the affine fit by B-splines.")
-    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -112,7 +109,7 @@ def normalize(
     """
     from stroke_nets.registration.pipeline import normalize as register
 
-    files = register(scan, out, deformable)
+    files = register(scan, out)
     text = f"wrote {files.image}\nwrote {files.transform}\nlook at {files.picture}"
     written = {name: getattr(files, name) for name in ("image", "transform", "picture")}
     tell(text, written, as_json, quiet)

@@ -4,7 +4,6 @@ Originals are only read. A file appears under its name whole or not at all, and 
 is kept, so that a stopped run is taken up again.
 """
 
-import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.processing import resample_from_to
 
+from stroke_nets.errors import UsageError
 from stroke_nets.files import whole
 from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.finding import Finding, Refusal
@@ -21,7 +21,6 @@ from stroke_nets.scans.reader import AGAIN, ENDINGS, is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
 
 METAIMAGE = (".mhd", ".mha")
-ITK = threading.Lock()  # its modules load at first use, which threads must not share
 BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "FLOAT": 4, "DOUBLE": 8}  # of a MetaImage voxel
 
 
@@ -134,13 +133,22 @@ def _save(voxels: np.ndarray, scan: nib.Nifti1Image, target: Path) -> None:
 
 
 def _convert_metaimage(original: Path, target: Path) -> None:
-    """Convert a MetaImage to NIfTI through ITK, whose axes point to L, P and S."""
-    import itk
+    """Convert a MetaImage to NIfTI through SimpleITK, whose axes point to L, P and S.
 
+    Raises:
+        UsageError: SimpleITK is not installed.
+    """
+    try:
+        import SimpleITK as sitk
+    except ImportError as error:
+        raise UsageError(
+            f"{original}: SimpleITK is needed to read a MetaImage; "
+            "run: pip install 'stroke-nets[metaimage]'"
+        ) from error
     _require_whole(original)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with whole(target) as partial, ITK:
-        itk.imwrite(itk.imread(str(original)), str(partial))
+    with whole(target) as partial:
+        sitk.WriteImage(sitk.ReadImage(str(original)), str(partial))
 
 
 def _require_whole(path: Path) -> None:

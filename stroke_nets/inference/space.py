@@ -5,23 +5,20 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
-from scipy import ndimage
 
 from stroke_nets.errors import DataError
 from stroke_nets.inference.inputs import Scan
 from stroke_nets.registration.pipeline import Files, carry_back, normalize
-from stroke_nets.registration.quality import measure
+from stroke_nets.registration.register import register
 from stroke_nets.registration.transform import Transform, load
-from stroke_nets.registration.volume import MOST_VOXELS, Array, Float32, Volume, dilated, places
+from stroke_nets.registration.volume import MOST_VOXELS, Array, Float32, Volume
 from stroke_nets.scans.geometry import Grid, compare_grids
 from stroke_nets.scans.reader import Scan as OpenScan
 from stroke_nets.scans.reader import read_scan, sha256
 from stroke_nets.scans.voxels import require_image
 
-FAIR_CORRELATION = 0.75  # below 0.7 a registration is refused; a right one, of ARC, has 0.797
-T1W_CORRELATION = 0.2  # within the brain; another contrast has a negative one
-HALF_EMPTY = 0.2  # share of the brain that is 0
 # Bytes of memory for each voxel of a scan: see docs/predict.md for the measurement.
 BYTES, BYTES_AS_IT_IS = 40, 80
 CODES = ("sform_code", "qform_code", "xyzt_units")
@@ -91,15 +88,14 @@ def place(
     )
     at_home = compare_grids("", Grid(template.voxels.shape, template.affine), placed.grid) is None
     if skip or at_home:
-        seen = Volume(voxels.astype(np.float32), image.affine)
-        quality = measure(template, seen, Transform(np.eye(4)), [np.eye(4)])
-        placed.quality = {"correlation": round(quality.correlation, 4)}
+        seen = nib.as_closest_canonical(image)
+        volume = Volume(np.asarray(seen.dataobj, np.float32), seen.affine)
+        found = register(volume, in_place=True)
+        placed.quality = found.quality.as_dict() if found.quality else {}
+        placed.warnings += found.problems() + found.warnings()
     else:
         del opened, image, voxels  # a large scan is read again, shrunk
         _register(scan, folder, placed, overwrite)
-        aligned = read_scan(placed.image).image
-        seen = Volume(np.asarray(aligned.dataobj, np.float32), aligned.affine)
-    placed.warnings += oddities(template, seen, placed.quality)
     return placed
 
 
@@ -112,7 +108,9 @@ def _register(scan: Scan, folder: Path, placed: Placed, overwrite: bool) -> None
             files.transform.unlink(missing_ok=True)
         normalize(scan.path, folder, stem=scan.stem)
     placed.image, placed.transform = files.image, load(files.transform)[0]
-    placed.quality = json.loads(files.transform.read_text(encoding="utf-8"))["quality"]
+    stored = json.loads(files.transform.read_text(encoding="utf-8"))
+    placed.quality = stored["quality"]
+    placed.warnings += stored["warnings"]
     placed.files = {
         "scan_mni": files.image,
         "transform": files.transform,
@@ -128,31 +126,6 @@ def _scan_sha256(transform: Path) -> str | None:
         return None
     found = json.loads(transform.read_text(encoding="utf-8")).get("scan_sha256")
     return str(found) if found else None
-
-
-def oddities(template: Volume, scan: Volume, quality: dict[str, float]) -> list[str]:
-    """What looks wrong with a scan on the template, in words.
-
-    Args:
-        template: the brain.
-        scan: in the template's world.
-        quality: of its registration, `Quality`'s fields.
-    """
-    found = []
-    if quality["correlation"] < FAIR_CORRELATION:
-        where = "registration" if len(quality) > 1 else "scan"
-        found.append(
-            f"the {where} fits the template only fairly (correlation "
-            f"{quality['correlation']:.2f}); look at it before the mask is used"
-        )
-    coarse = template.thinned(4)
-    inside = ndimage.binary_erosion(dilated(coarse, 0), iterations=2)
-    seen = scan.thinned(4).sample(places(inside, coarse.affine))
-    if (seen == 0).mean() > HALF_EMPTY:
-        found.append(f"{(seen == 0).mean():.0%} of the brain is empty; is the whole brain in view?")
-    elif seen.std() == 0 or np.corrcoef(seen, coarse.voxels[inside])[0, 1] < T1W_CORRELATION:
-        found.append("its intensities are not those of a T1w scan; the methods know no other")
-    return found
 
 
 def require_memory(path: Path, registered: bool) -> None:

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from stroke_nets.inference.method import Method
 from stroke_nets.transforms.slice_plane import ATLAS_GRID
 
-REGISTERING_SECONDS = 60.0  # one core: 30 to 54 s and 16 s to load ITK, docs/normalize.md
+REGISTERING_SECONDS = 8.0  # one core, benchmarks/registration.py
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Bring a native-space T1w scan with its skull to the MNI grid of ATLAS v2.0, and masks back."""
+"""Bring a native-space T1w scan to the MNI grid of ATLAS v2.0, and masks back."""

@@ -10,19 +10,15 @@ from numpy.typing import NDArray
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import whole
-from stroke_nets.registration.affine import register
-from stroke_nets.registration.bias import correct_bias, scaled
 from stroke_nets.registration.picture import draw
-from stroke_nets.registration.quality import Quality, information, measure
-from stroke_nets.registration.start import find_poses
+from stroke_nets.registration.register import Registration, register
 from stroke_nets.registration.transform import Transform, load, save
-from stroke_nets.registration.volume import Array, Float32, Volume, brain, places, read
+from stroke_nets.registration.volume import Array, Float32, Volume, brain, read, resampled
 from stroke_nets.scans.check import require_same_grid
-from stroke_nets.scans.reader import ENDINGS, open_scan, sha256
+from stroke_nets.scans.reader import ENDINGS, open_scan
 
 SPACE = "MNI152NLin2009aSym"
 MNI152 = 4  # NIfTI-1 form code
-SLAB = 8  # slices of a scan to which a mask returns at once: 512 x 512 x 8 take 0.2 GB
 
 
 @dataclass(frozen=True)
@@ -50,20 +46,19 @@ class Files:
         )
 
 
-def normalize(scan: Path, out: Path, deformable: bool = False, stem: str | None = None) -> Files:
-    """Correct a scan's bias, register it to the template and write it on the template's grid.
+def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
+    """Register a scan to the template and write it on the template's grid.
 
     Args:
         scan: T1w scan of a whole head.
         out: folder to write; made if it does not exist.
-        deformable: whether splines follow the affine map.
         stem: what the files' names begin with; by default the scan's.
 
     Returns:
         The files written: all but ``rejected``.
 
     Raises:
-        UsageError: the scan was normalised into this folder before, or ITK is missing.
+        UsageError: the scan was normalised into this folder before, or niimath is missing.
         DataError: the scan cannot be used, or its registration is poor; the picture
             ``rejected`` then shows it.
     """
@@ -71,56 +66,36 @@ def normalize(scan: Path, out: Path, deformable: bool = False, stem: str | None 
     for file in (files.image, files.transform):
         if file.exists():
             raise UsageError(f"{file} is there already; delete it or choose another OUT_DIR")
-    template = brain()
-    corrected = correct_bias(read(scan))
-    try:
-        transform, quality = fit(template, scaled(corrected), deformable)
-    except RuntimeError as error:  # elastix: the images do not overlap
-        raise DataError(f"{scan}: no registration; give a T1w scan of a whole head") from error
+    template, native = brain(), read(scan)
+    found = register(native)
     out.mkdir(parents=True, exist_ok=True)
-    registered = np.maximum(on_template(template, corrected, transform), 0)
-    problems = quality.problems()
+    registered = on_template(template, native, found)
+    problems = found.problems()
     draw(files.rejected if problems else files.picture, template, registered, scan.name)
     if problems:
         raise DataError(
             f"{scan}: the registration is poor ({'; '.join(problems)}), nothing is passed on; "
-            f"look at {files.rejected}, and give a T1w scan of a whole head that lies upright"
+            f"look at {files.rejected}, and give a T1w scan of a whole head"
         )
-    save(files.transform, transform, open_scan(scan), quality.as_dict(), sha256(scan))
+    quality = found.quality.as_dict() if found.quality else {}
+    opened = open_scan(scan)
+    save(
+        files.transform,
+        Transform(found.matrix),
+        opened.image,
+        quality,
+        opened.digest,
+        found.warnings(),
+    )
     _write(files.image, registered, template.affine)  # last: with it all is there
     return files
 
 
-def fit(
-    template: Volume, scan: Volume, deformable: bool = False, **options: int
-) -> tuple[Transform, Quality]:
-    """Register a scan from one start for each size, keep the best, and measure how well it fits.
-
-    Args:
-        template: the brain.
-        scan: bias-corrected.
-        deformable: whether splines follow the affine map.
-        options: of ``register``.
-
-    Returns:
-        The transform with the highest mutual information, and its quality.
-    """
-    starts = [pose.matrix for pose in find_poses(template, scan)]
-    found = [register(template, scan, start, **options) for start in starts]
-    found.sort(key=lambda matrix: information(template, scan, matrix), reverse=True)
-    transform = Transform(found[0])
-    if deformable:
-        from stroke_nets.registration.deformable import deform
-
-        transform = Transform(found[0], deform(template, scan, found[0]))
-    return transform, measure(template, scan, transform, found[1:])
-
-
-def on_template(template: Volume, volume: Volume, transform: Transform, order: int = 3) -> Float32:
-    """A volume of the scan's space on the template's grid, (X, Y, Z)."""
-    everywhere = places(np.ones(template.voxels.shape, bool), template.affine)
-    seen = volume.sample(transform.to_scan(everywhere), order)
-    return seen.reshape(template.voxels.shape)
+def on_template(template: Volume, scan: Volume, found: Registration) -> Float32:
+    """A registered scan on the template's grid, (X, Y, Z): 0 in air, 1 in the brightest tissue."""
+    there = np.linalg.inv(scan.affine) @ found.matrix @ template.affine
+    shape = template.voxels.shape
+    return resampled((scan.voxels - found.air) / found.unit, there, shape)
 
 
 def bring_back(mask: Path, transform: Path, out: Path) -> None:
@@ -159,7 +134,7 @@ def from_template(
 def carry_back(
     volume: Volume, transform: Transform, shape: tuple[int, ...], affine: Array
 ) -> Float32:
-    """A volume of the template's grid on a scan's grid, interpolated, a slab at a time.
+    """A volume of the template's grid on a scan's grid, trilinear.
 
     Args:
         volume: on the template's grid.
@@ -167,13 +142,8 @@ def carry_back(
         shape: of the scan, X x Y x Z.
         affine: of the scan.
     """
-    carried = np.zeros(shape, np.float32)
-    for first in range(0, shape[0], SLAB):
-        slab = carried[first : first + SLAB]
-        start = nib.affines.from_matvec(np.eye(3), (first, 0, 0))
-        points = transform.to_template(places(np.ones(slab.shape, bool), affine @ start))
-        slab[...] = volume.sample(points).reshape(slab.shape)
-    return carried
+    there = np.linalg.inv(volume.affine) @ np.linalg.inv(transform.matrix) @ affine
+    return resampled(volume.voxels, there, shape)
 
 
 def _write(path: Path, voxels: Float32, affine: Array) -> None:

@@ -1,77 +1,145 @@
-"""Is a registration good enough to be passed on?"""
+"""Is a registration good enough to be passed on?
 
+The limits were set on right and wrong maps of real heads, simulated patients and phantoms:
+``benchmarks/results/registration.json``, docs/registration.md.
+"""
+
+import functools
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
 
-from stroke_nets.registration.transform import Transform
-from stroke_nets.registration.volume import Array, Volume, dilated, places
+from stroke_nets.registration.volume import Array, Float32, Volume, brain, dilated, resampled
 
-LOW_MM, FINE_MM = 6, 3
-LEAST_CORRELATION = 0.7
-MOST_DISAGREEMENT_MM = 3.0
-SCALES = (0.8, 1.4)
+FINE_MM = 3
+DARKEST = 20  # of a canonical scan's 1000: below it there is no tissue
+LEAST_INFORMATION, FAIR_INFORMATION = 0.3, 0.4  # bits
+LEAST_RESEMBLANCE, FAIR_RESEMBLANCE = 0.4, 0.5
+MOST_UNSEEN, SOME_UNSEEN = 0.1, 0.02  # share of the brain
+SCALES, MOST_STRETCH = (0.8, 1.4), 1.3
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What is measured of a registration."""
+    """What is measured of a registration.
 
-    correlation: float  # of scan and template at 6 mm, in the brain and a margin around it
-    disagreement_mm: float  # mean in the brain, to the nearest that began elsewhere
+    Attributes:
+        information: that scan and template share in the brain and 6 mm around it, in bits.
+        resemblance: correlation with the template within one half of the brain, the half that has
+            the higher one, because a lesion may take most of the other; about -0.8 for inverted
+            contrast.
+        outside: share of the brain that lies outside the scan's field of view.
+        empty: share of the inner brain in which the scan is as dark as air.
+        least_scale: smallest of the brain's three scales on the way to the template.
+        most_scale: largest of them.
+    """
+
+    information: float
+    resemblance: float
+    outside: float
+    empty: float
     least_scale: float
     most_scale: float
 
     def problems(self) -> list[str]:
         """What is wrong, in words; empty if nothing is."""
         found = []
-        if self.correlation < LEAST_CORRELATION:
-            found.append(f"correlation with the template {self.correlation:.2f}")
-        if self.disagreement_mm > MOST_DISAGREEMENT_MM:
-            found.append(f"two registrations {self.disagreement_mm:.1f} mm apart")
+        if self.outside > MOST_UNSEEN:
+            found.append(f"{self.outside:.0%} of the brain lies outside the field of view")
+        elif self.empty > MOST_UNSEEN:
+            found.append(f"{self.empty:.0%} of the brain is empty")
+        if self.information < LEAST_INFORMATION or abs(self.resemblance) < LEAST_RESEMBLANCE:
+            found.append(f"no brain is recognised there ({self._fit()})")
+        scales = f"{self.least_scale:.2f} to {self.most_scale:.2f}"
         if self.least_scale < SCALES[0] or self.most_scale > SCALES[1]:
-            found.append(f"scaled by {self.least_scale:.2f} to {self.most_scale:.2f}")
+            found.append(f"scaled by {scales}")
+        elif self.most_scale > MOST_STRETCH * self.least_scale:
+            found.append(f"stretched, by {scales}")
         return found
+
+    def warnings(self) -> list[str]:
+        """What is odd but may be right, in words; empty if nothing is."""
+        found = []
+        if SOME_UNSEEN < max(self.outside, self.empty) <= MOST_UNSEEN:
+            share = max(self.outside, self.empty)
+            found.append(f"{share:.0%} of the brain is not in view; lesions there are missed")
+        if self.resemblance < 0:
+            found.append("its intensities are not those of a T1w scan; the methods know no other")
+        elif self.information < FAIR_INFORMATION or self.resemblance < FAIR_RESEMBLANCE:
+            fit = f"the scan fits the template only fairly ({self._fit()})"
+            found.append(f"{fit}; look at the picture of the registration")
+        return found
+
+    def score(self) -> float:
+        """The higher, the better the scan fits."""
+        return self.information * (1 - self.outside)
 
     def as_dict(self) -> dict[str, float]:
         """Rounded, for a file."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
+    def _fit(self) -> str:
+        return f"information {self.information:.2f}, resemblance {self.resemblance:.2f}"
 
-def measure(brain: Volume, scan: Volume, transform: Transform, others: list[Array]) -> Quality:
+
+@dataclass(frozen=True)
+class _Regions:
+    """The template at 3 mm and its parts."""
+
+    template: Volume
+    smooth: Float32
+    around: NDArray[np.bool_]  # the brain and 6 mm around it
+    inner: NDArray[np.bool_]  # 6 mm inside the brain's surface
+    halves: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # of the inner brain
+
+
+@functools.cache
+def _regions() -> _Regions:
+    template = brain(FINE_MM)
+    inner = ndimage.binary_erosion(dilated(template, 0), iterations=2)
+    x = template.affine[0, 3] + FINE_MM * np.arange(len(inner))[:, None, None]
+    return _Regions(
+        template=template,
+        smooth=ndimage.gaussian_filter(template.voxels, 1.0),
+        around=dilated(template),
+        inner=inner,
+        halves=(inner & (x < 0), inner & (x > 0)),
+    )
+
+
+def measure(scan: Volume, matrix: Array) -> Quality:
     """Measure a registration.
 
     Args:
-        brain: the template, 0 outside of the brain.
-        scan: T1w scan, bias-corrected.
-        transform: of the registration.
-        others: affine maps found from other starts, template's mm to scan's mm.
+        scan: in canonical form.
+        matrix: template's mm to the scan's mm, (4, 4).
     """
-    low = brain.thinned(LOW_MM)
-    mask = dilated(low)
-    seen = scan.thinned(LOW_MM).sample(transform.to_scan(places(mask, low.affine)))
-    inside = places(dilated(low, 0), low.affine)
-    found = Transform(transform.matrix).to_scan(inside)
-    apart = [np.linalg.norm(Transform(m).to_scan(inside) - found, axis=0).mean() for m in others]
-    scales = np.linalg.svd(transform.matrix[:3, :3], compute_uv=False)
+    regions, fine = _regions(), scan.thinned(FINE_MM)
+    there = np.linalg.inv(fine.affine) @ matrix @ regions.template.affine
+    shape = regions.template.voxels.shape
+    seen = resampled(fine.voxels, there, shape)
+    in_view = resampled(np.ones_like(fine.voxels), there, shape) > 0.5
+    smooth = ndimage.gaussian_filter(seen, 1.0)
+    alike = [
+        float(np.corrcoef(smooth[half], regions.smooth[half])[0, 1]) if np.ptp(smooth[half]) else 0
+        for half in regions.halves
+    ]
+    scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
     return Quality(
-        correlation=float(np.corrcoef(seen, low.voxels[mask])[0, 1]),
-        disagreement_mm=float(min(apart)),
+        information=_information(regions.template.voxels[regions.around], seen[regions.around]),
+        resemblance=max(alike, key=abs),
+        outside=float(1 - in_view[regions.template.voxels > 0.05].mean()),
+        empty=float((seen[regions.inner] < DARKEST).mean()),
         least_scale=float(1 / scales.max()),
         most_scale=float(1 / scales.min()),
     )
 
 
-def information(brain: Volume, scan: Volume, matrix: Array) -> float:
-    """Mutual information of scan and template, in bits: the higher, the better they fit.
-
-    At 3 mm, where a brain fitted to the scalp is told from one in its place; correlation at 6 mm
-    hardly tells them apart when a lesion is large.
-    """
-    low = brain.thinned(FINE_MM)
-    mask = dilated(low)
-    seen = scan.thinned(FINE_MM).sample(Transform(matrix).to_scan(places(mask, low.affine)))
-    joint = np.histogram2d(low.voxels[mask], seen, bins=32)[0] / mask.sum()
+def _information(one: Float32, other: Float32) -> float:
+    """Mutual information of two samples, in bits."""
+    joint = np.histogram2d(one, other, bins=32)[0] / len(one)
     alone = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     filled = joint > 0
     return float((joint[filled] * np.log2(joint[filled] / alone[filled])).sum())

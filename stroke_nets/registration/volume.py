@@ -1,5 +1,6 @@
 """Volumes in world millimetres (RAS), as all of this package handles them."""
 
+import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from stroke_nets.errors import DataError
-from stroke_nets.registration.template import template, uncrop
+from stroke_nets.registration.template import nilearn_map
 from stroke_nets.scans.reader import open_scan
 
 Array = NDArray[np.float64]
@@ -64,10 +65,31 @@ def read(path: Path) -> Volume:
     return volume
 
 
-def brain() -> Volume:
-    """The template: T1w brain of ICBM 152, 0 outside of it, on the grid of ATLAS v2.0."""
-    healthy = template()
-    return Volume(uncrop(healthy.t1.astype(np.float32), healthy.box), healthy.affine)
+@functools.cache
+def brain(size: float = 1) -> Volume:
+    """The template: T1w brain of ICBM 152, 0 outside of it.
+
+    Args:
+        size: of its voxels, mm; 1 is the grid of ATLAS v2.0.
+    """
+    return Volume(*nilearn_map("t1")) if size == 1 else brain().thinned(size)
+
+
+def resampled(voxels: Float32, there: Array, shape: tuple[int, ...], order: int = 1) -> Float32:
+    """Voxels on another grid, 0 where that leaves them.
+
+    Args:
+        voxels: (X, Y, Z).
+        there: takes the other grid's voxels to these, (4, 4).
+        shape: of the other grid.
+        order: 1 trilinear, 0 nearest.
+    """
+    # "constant" would lose the outermost voxels of a grid that rounding moves by 1e-15
+    return np.asarray(
+        ndimage.affine_transform(
+            voxels, there, output_shape=tuple(shape), order=order, mode="grid-constant"
+        )
+    )
 
 
 def dilated(volume: Volume, margin: float = 6.0) -> NDArray[np.bool_]:

@@ -8,9 +8,9 @@ import itertools
 import json
 from pathlib import Path
 
-import itk
 import nibabel as nib
 import numpy as np
+import SimpleITK as sitk
 
 SHAPE = (48, 56, 6)
 SPACING = (4.0, 4.0, 24.0)
@@ -96,12 +96,12 @@ def isles2015(root: Path) -> None:
 def metaimage(path: Path, voxels) -> None:
     """Write the volume that `save` writes as a MetaImage, whose axes point to L, P and S."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = itk.image_from_array(np.ascontiguousarray(voxels.T))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels.T))
     steps = np.array(SPACING) * (-1, -1, 1)
     image.SetSpacing(SPACING)
     image.SetOrigin([float(v) for v in -steps * (np.array(voxels.shape) - 1) / 2])
-    image.SetDirection(np.diag([-1.0, -1, 1]))
-    itk.imwrite(image, str(path))
+    image.SetDirection([-1.0, 0, 0, 0, -1, 0, 0, 0, 1])
+    sitk.WriteImage(image, str(path))
 
 
 def isles2022(root: Path) -> None:

@@ -7,7 +7,7 @@ from stroke_nets.inference import space
 from stroke_nets.inference.inputs import Scan
 from stroke_nets.registration.pipeline import Files
 from stroke_nets.registration.transform import Transform, save
-from stroke_nets.registration.volume import Volume, brain
+from stroke_nets.registration.volume import brain
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,7 @@ def test_what_lies_on_the_template_is_taken_as_it_is(template, tmp_path):
     assert placed.image == path
     assert placed.transform is None
     assert placed.warnings == []
-    # 200 grey values change little, but smoothing before thinning starts at the other end.
-    assert placed.quality["correlation"] > 0.99
+    assert placed.quality["information"] > 1
     assert placed.codes["sform_code"] == 4
     points = np.ones((3, 2))
     assert placed.to_template(points) is points
@@ -46,20 +45,6 @@ def test_a_registration_that_was_stopped_before_its_image_is_made_anew(tmp_path,
     monkeypatch.setattr(space, "normalize", normalize)
     with pytest.raises(DataError, match="registered"):
         space._register(Scan(path, path.name, "sub-1"), tmp_path, None, overwrite=False)
-
-
-def test_odd_scans_are_told(template):
-    good = {"correlation": 0.95}
-    assert space.oddities(template, template, good) == []
-    inverted = Volume((template.voxels > 0) - 0.8 * template.voxels, template.affine)
-    assert "not those of a T1w scan" in space.oddities(template, inverted, good)[0]
-    cut = template.voxels.copy()
-    cut[:, :, :70] = 0
-    assert (
-        "of the brain is empty" in space.oddities(template, Volume(cut, template.affine), good)[0]
-    )
-    fair = {"correlation": 0.72, "disagreement_mm": 0.1}
-    assert "the registration fits" in space.oddities(template, template, fair)[0]
 
 
 def test_a_scan_that_would_not_fit_into_memory_is_refused_unread(tmp_path, monkeypatch):

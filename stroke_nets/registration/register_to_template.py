@@ -1,0 +1,132 @@
+"""The registration as a MONAI transform, which training, prediction and every server share."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform, MapTransform
+
+from stroke_nets.errors import DataError
+from stroke_nets.registration.register import Registration, register
+from stroke_nets.registration.volume import Array, Volume, brain, resampled
+
+
+class RegisterToTemplated(MapTransform, InvertibleTransform):
+    """Bring a T1w scan, and masks on its grid, onto the grid of ATLAS v2.0.
+
+    The scan is registered in whatever unit, orientation and pose it lies, and resampled once
+    (trilinear; masks: nearest). Its values become 0 in air and 1 in the brightest tissue. A scan
+    that lies on the template's grid takes the same path; its map is the identity.
+
+    The inverse resamples what the network gave back onto the scan's own grid, once, trilinear:
+    ``Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False)``.
+
+    The scan's metadata then hold ``registration``: ``matrix`` (4 x 4, template's mm to scan's mm),
+    ``quality`` (name to number) and ``warnings`` (a text, empty if nothing is odd).
+
+    Example, in a bundle's configuration::
+
+        - _target_: stroke_nets.registration.register_to_template.RegisterToTemplated
+          keys: image
+
+    Args:
+        keys: the scan first, then masks of the same grid; each 1 x X x Y x Z with its affine.
+        spacing: of the template's grid: 1 mm (197 x 233 x 189) or a whole multiple of it.
+        refuse: whether a poor registration raises an error; else it is one of the warnings.
+        allow_missing_keys: skip keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        spacing: int = 1,
+        refuse: bool = True,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        """Store the grid."""
+        super().__init__(keys, allow_missing_keys)
+        self.spacing, self.refuse = spacing, refuse
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Register the scan and resample each key.
+
+        Raises:
+            DataError: the registration is poor, and ``refuse`` is set.
+        """
+        result = dict(data)
+        scan = result[self.keys[0]]
+        found = register(as_volume(scan))
+        problems, name = found.problems(), scan.meta.get("filename_or_obj", "the scan")
+        if problems and self.refuse:
+            raise DataError(
+                f"{name}: the registration is poor ({'; '.join(problems)}); "
+                "give a T1w scan of a whole head"
+            )
+        for key in self.key_iterator(result):
+            first = key == self.keys[0]
+            volume = (result[key] - found.air) / found.unit if first else result[key]
+            result[key] = self._onto_template(volume, found.matrix, order=int(first))
+        result[self.keys[0]].meta["registration"] = described(found)
+        return result
+
+    def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Bring each key back onto the scan's own grid, trilinear; zero where the template ends."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            done = self.pop_transform(result[key])
+            matrix, affine = (np.array(done["extra_info"][name]) for name in ("matrix", "affine"))
+            back = np.linalg.inv(result[key].affine.numpy()) @ np.linalg.inv(matrix) @ affine
+            result[key] = _resampled(result[key], back, affine, done["orig_size"], order=1)
+        return result
+
+    def _onto_template(self, volume: MetaTensor, matrix: Array, order: int) -> MetaTensor:
+        affine, size = volume.affine.numpy(), tuple(volume.shape[1:])
+        grid, shape = template_grid(self.spacing)
+        there = np.linalg.inv(affine) @ matrix @ grid
+        placed = _resampled(volume, there, grid, shape, order)
+        info = {"matrix": matrix.tolist(), "affine": affine.tolist()}
+        self.push_transform(placed, orig_size=size, extra_info=info)
+        return placed
+
+
+def _resampled(
+    volume: MetaTensor, there: Array, affine: Array, shape: tuple[int, ...], order: int
+) -> MetaTensor:
+    """A volume (C x X x Y x Z) on another grid.
+
+    Args:
+        volume: its operations and metadata are kept, its affine is not.
+        there: takes the other grid's voxels to the volume's, (4, 4).
+        affine: of the other grid.
+        shape: of the other grid.
+        order: 1 trilinear, 0 nearest.
+    """
+    voxels = volume.detach().cpu().numpy().astype(np.float32, copy=False)
+    channels = [resampled(channel, there, shape, order) for channel in voxels]
+    meta = volume.meta | {"affine": torch.as_tensor(affine)}
+    return MetaTensor(np.stack(channels), meta=meta, applied_operations=volume.applied_operations)
+
+
+def as_volume(scan: MetaTensor) -> Volume:
+    """A scan, 1 x X x Y x Z, with its axes about right, anterior, superior."""
+    image: Any = nib.Nifti1Image(scan[0].detach().cpu().numpy(), scan.affine.cpu().numpy())
+    image = nib.as_closest_canonical(image)
+    return Volume(np.asarray(image.dataobj, np.float32), image.affine)
+
+
+def template_grid(spacing: int) -> tuple[Array, tuple[int, ...]]:
+    """Affine and shape of the template's grid with voxels of ``spacing`` mm."""
+    template = brain()
+    shape = tuple(-(-side // spacing) for side in template.voxels.shape)
+    return template.affine @ np.diag([spacing, spacing, spacing, 1.0]), shape
+
+
+def described(found: Registration) -> dict[str, Any]:
+    """A registration as metadata, in what MONAI collates."""
+    quality = {} if found.quality is None else found.quality.as_dict()
+    odd = "; ".join([*found.problems(), *found.warnings()])
+    return {"matrix": torch.as_tensor(found.matrix), "quality": quality, "warnings": odd}
