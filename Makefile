@@ -72,7 +72,7 @@ help:
 
 # drives the system's Chromium, for the tests of the pages
 .venv/browser: .venv/installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt playwright
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
 	touch $@
 
 install: .venv/installed
