@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from typer.testing import CliRunner
 
 from stroke_nets.cli import app
@@ -37,39 +37,49 @@ TINY = SHAPE | {
 pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
 
 
-def workflow(what, name, file, overlay, **options):
-    """A bundle's workflow, initialised; the options its file has no use for are left out."""
-    configs = BUNDLES / name / "configs"
-    files = [str(configs / file)]
-    if overlay != "default":
-        files.append(str(configs / "ablations" / f"{overlay}.yaml"))
-    known = (configs / file).read_text()
-    options = {k: v for k, v in options.items() if f"\n{k}:" in known}
-    flow = ConfigWorkflow(files, workflow_type=what, logging_file=False, **options)
-    flow.initialize()
-    return flow
+@pytest.fixture(scope="session")
+def start(workflow):
+    """A function: an initialised workflow; options that its file has no use for are left out."""
+
+    def start(what, name, file, overlay, **options):
+        over = [] if overlay == "default" else [f"ablations/{overlay}"]
+        known = (BUNDLES / name / "configs" / f"{file}.yaml").read_text()
+        options = {k: v for k, v in options.items() if f"\n{k}:" in known}
+        return workflow(name, file, *over, kind=what, **options)
+
+    return start
 
 
-def train(runs, root, name, overlay="default", **options):
-    """Train into ``runs``, as the bundle lays it out."""
-    where = {"dataset_dir": str(root), "output_dir": str(runs / name / overlay / "fold0")}
-    options = where | {"cache_dir": str(runs / "cache")} | TINY | MEMBERS | options
-    flow = workflow("train", name, "train.yaml", overlay, **options)
-    assert flow.check_properties() == []
-    flow.run()
-    return Path(where["output_dir"])
+@pytest.fixture(scope="session")
+def train(start):
+    """A function: train into ``runs``, as the bundle lays it out."""
+
+    def train(runs, root, name, overlay="default", **options):
+        where = {"dataset_dir": str(root), "output_dir": str(runs / name / overlay / "fold0")}
+        options = where | {"cache_dir": str(runs / "cache")} | TINY | MEMBERS | options
+        flow = start("train", name, "train", overlay, **options)
+        assert flow.check_properties() == []
+        flow.run()
+        return Path(where["output_dir"])
+
+    return train
 
 
-def predict(runs, root, name, overlay="default"):
-    """Infer and evaluate; returns the case table."""
-    output_dir = runs / name / overlay / "fold0"
-    where = {"dataset_dir": str(root), "output_dir": str(output_dir), "runs_dir": str(runs)}
-    options = where | SHAPE | MEMBERS | {"res_heads": 2}
-    flow = workflow("infer", name, "inference.yaml", overlay, **options)
-    assert flow.check_properties() == []
-    flow.run()
-    workflow(None, name, "evaluate.yaml", overlay, **where).parser.get_parsed_content("run")
-    return pd.read_csv(output_dir / "cases.csv")
+@pytest.fixture(scope="session")
+def predict(start):
+    """A function: infer and evaluate; returns the case table."""
+
+    def predict(runs, root, name, overlay="default"):
+        output_dir = runs / name / overlay / "fold0"
+        where = {"dataset_dir": str(root), "output_dir": str(output_dir), "runs_dir": str(runs)}
+        options = where | SHAPE | MEMBERS | {"res_heads": 2}
+        flow = start("infer", name, "inference", overlay, **options)
+        assert flow.check_properties() == []
+        flow.run()
+        start(None, name, "evaluate", overlay, **where).parser.get_parsed_content("run")
+        return pd.read_csv(output_dir / "cases.csv")
+
+    return predict
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,7 @@ def patients(simulated, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(patients, tmp_path_factory):
+def runs(train, patients, tmp_path_factory):
     """Every trained bundle and overlay, two epochs each; MSCSA's pseudo labels in between."""
     folder = tmp_path_factory.mktemp("runs")
     labels = folder / "labels"
@@ -106,7 +116,7 @@ def label(root, runs, out):
 
 
 @pytest.mark.parametrize(("name", "overlay"), [(n, "default") for n in TRAINED] + OVERLAYS)
-def test_trained_bundle_segments(runs, patients, name, overlay, record_outcome):
+def test_trained_bundle_segments(predict, runs, patients, name, overlay, record_outcome):
     if overlay == "default":
         record_outcome(name, "run")
     saved = torch.load(
@@ -123,7 +133,7 @@ def test_trained_bundle_segments(runs, patients, name, overlay, record_outcome):
     np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)  # float32 header
 
 
-def test_accelerated_training_computes_the_same(runs, patients, tmp_path):
+def test_accelerated_training_computes_the_same(train, runs, patients, tmp_path):
     accelerated = train(tmp_path, patients, "mscsa_default", accelerate=True)
     networks = [
         torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["network"]
@@ -134,7 +144,9 @@ def test_accelerated_training_computes_the_same(runs, patients, tmp_path):
 
 
 @pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
-def test_ensemble_segments_and_is_the_mean_of_its_members(runs, patients, overlay, record_outcome):
+def test_ensemble_segments_and_is_the_mean_of_its_members(
+    predict, runs, patients, overlay, record_outcome
+):
     if overlay == "default":
         record_outcome("mscsa_ensemble", "run")
     cases = predict(runs, patients, "mscsa_ensemble", overlay)
@@ -153,7 +165,7 @@ def test_self_training_trains_on_pseudo_labels_and_validates_without(runs, patie
     assert (patients / pseudo[0]["label"]).is_file()
 
 
-def test_pseudo_labels_are_refused_to_another_fold(runs, patients):
+def test_pseudo_labels_are_refused_to_another_fold(train, runs, patients):
     options = {"manifest": str(runs / "labels" / "manifest.json"), "fold": 1}
     with pytest.raises(RuntimeError) as raised:
         train(runs / "other", patients, "mscsa_self_training", **options)
@@ -190,22 +202,22 @@ def test_sources_of_two_recipes_are_refused(runs, patients, tmp_path):
         pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
 
 
-def test_patch_that_the_strides_do_not_divide_is_refused(patients, tmp_path):
+def test_patch_that_the_strides_do_not_divide_is_refused(train, patients, tmp_path):
     with pytest.raises(RuntimeError) as raised:
         train(tmp_path, patients, "mscsa_default", patch_size=[16, 16, 18])
     assert "multiples of 4" in str(raised.value.__cause__ or raised.value)
 
 
-def test_checkpoint_of_other_widths_is_refused(runs, patients):
+def test_checkpoint_of_other_widths_is_refused(start, runs, patients):
     output_dir = runs / "mscsa_default" / "default" / "fold0"
     options = {"dataset_dir": str(patients), "output_dir": str(output_dir)} | SHAPE | MEMBERS
     options |= {"widths": [4, 8, 16], "overwrite": True}
     with pytest.raises(RuntimeError) as raised:
-        workflow("infer", "mscsa_default", "inference.yaml", "default", **options)
+        start("infer", "mscsa_default", "inference", "default", **options)
     assert "of another network" in str(raised.value.__cause__ or raised.value)
 
 
-def test_learning_rate_follows_the_polynomial(patients, tmp_path):
+def test_learning_rate_follows_the_polynomial(train, patients, tmp_path):
     folder = train(tmp_path, patients, "resenc_unet")
     saved = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
     assert saved["lr_scheduler"]["_last_lr"] == [0.0]  # after the last epoch

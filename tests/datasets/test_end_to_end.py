@@ -1,12 +1,10 @@
 """Each data set's twin, from its download to the evaluated network: prepare, check, train."""
 
 import json
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-from monai.bundle import ConfigWorkflow
 
 from stroke_nets.datasets import manifest
 from stroke_nets.datasets.prepare import prepare
@@ -14,34 +12,23 @@ from stroke_nets.scans.check import check
 
 from . import twins
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "agmr_net" / "configs"
 TINY = {"widths": [4, 8, 8, 8, 16], "size": 48}  # divisible by 6 and 16, as the network asks
 TRAINING = {"batch_size": 16, "max_epochs": 1, "val_interval": 1, "num_workers": 0}
 
 
-def run(kind, **options):
-    workflow = ConfigWorkflow(
-        str(CONFIGS / f"{kind}.yaml"),
-        workflow_type="train" if kind == "train" else "infer",
-        logging_file=False,
-        **options,
-    )
-    workflow.initialize()
-    workflow.run()
-
-
 @pytest.mark.parametrize("name", twins.MAKE)
 @pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
-def test_from_download_to_scores(name, tmp_path):
+def test_from_download_to_scores(name, workflow, tmp_path):
     twins.MAKE[name](tmp_path / "source")
     out = tmp_path / "out"
     prepare(name, tmp_path / "source", out)
     assert check(out) == []
     where = {"dataset_dir": str(out), "output_dir": str(tmp_path / "run")}
     where |= {"reading": {"volume": 0, "binarize": True}}  # rules reach every loader
-    run("train", **where, **TINY, **TRAINING, cache_dir=str(tmp_path / "cache"))
-    run("inference", **where, **TINY)
-    run("evaluate", **where)
+    cache = {"cache_dir": str(tmp_path / "cache")}
+    workflow("agmr_net", "train", kind="train", **where, **TINY, **TRAINING, **cache).run()
+    workflow("agmr_net", "inference", kind="infer", **where, **TINY).run()
+    workflow("agmr_net", "evaluate", kind="infer", **where).run()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     held_out = manifest.datalist(str(out), "heldout")
     assert summary["n_cases"] == len(held_out) > 0
