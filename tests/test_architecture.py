@@ -74,6 +74,12 @@ def test_networks_do_not_import_each_other():
         assert all(name.startswith("stroke_nets.networks.blocks") for name in found), file
 
 
+def test_nothing_imports_the_commands():
+    own = {PACKAGE / "cli.py", PACKAGE / "__main__.py", *(PACKAGE / "commands").glob("*.py")}
+    for file in {*PACKAGE.rglob("*.py")} - own:
+        assert violations(file, {"stroke_nets.commands", "stroke_nets.cli"}) == []
+
+
 def test_package_names_no_bundle():
     for file in PACKAGE.rglob("*.py"):
         assert "bundles/agmr_net" not in file.read_text(), file
