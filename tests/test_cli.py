@@ -228,6 +228,16 @@ def test_an_output_below_a_file_is_one_line(arguments, simulated, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_full_disk_is_one_line_that_names_the_file(simulated, tmp_path, full_disk):
+    out = tmp_path / "m.json"
+    with full_disk(10):
+        done = run("folds", simulated / "manifest.json", out, "--folds", 2)
+    assert done.exit_code == 3
+    assert done.stderr.startswith(f"error: {out}: ")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_user_without_an_account_has_a_name(monkeypatch):
     def nobody(uid):
         raise KeyError(f"getpwuid(): uid not found: {uid}")

@@ -14,6 +14,7 @@ WORKERS_ERROR = re.compile(r"stroke_nets\.errors\.(DataError|UsageError): (.+)")
 DEAD_WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
 SYSTEM = {  # errors of the operating system, and what a user can do about each
     errno.ENOSPC: "free some space, or write to another disk",
+    errno.EFBIG: "write to a place where files may be larger",
     errno.EDQUOT: "free some space, or write to another disk",
     errno.EACCES: "give another path, or change its permissions",
     errno.EPERM: "give another path, or change its permissions",
