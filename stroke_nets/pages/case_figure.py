@@ -89,7 +89,7 @@ def load_slices(
             raise DataError(f"{path}: its grid is not that of {image.name}; resample it first")
         masks.append(voxels > 0.5)
     truth, *predicted = masks
-    z = (choose or _slice_of_interest)(truth, predicted[0])
+    z = (choose or slice_of_interest)(truth, predicted[0])
     x, y, _ = (float(side) for side in nib.affines.voxel_sizes(affine))
     return [AxialSlice(volume[..., z], truth[..., z], p[..., z], (x, y), z) for p in predicted]
 
@@ -110,8 +110,8 @@ def read_ras(path: Path) -> tuple[Array, Array]:
     return voxels, scan.affine
 
 
-def _slice_of_interest(truth: Array, predicted: Array) -> int:
-    """Index along z; see `load_slice`."""
+def slice_of_interest(truth: Array, predicted: Array) -> int:
+    """Index along z of the largest lesion area: see `load_slices`."""
     for mask in (truth, predicted):
         if mask.any():
             return int(mask.sum(axis=(0, 1)).argmax())
