@@ -41,10 +41,9 @@ class Row:
     notes: str = ""
 
     @property
-    def correlation(self) -> float | None:
+    def fit(self) -> float | None:
         """How well the scan fits the template."""
-        found = (self.case.content.get("Registration") or {}).get("correlation")
-        return None if found is None else float(found)
+        return _fit(self.case)
 
     @property
     def thumbnail(self) -> bytes | None:
@@ -72,7 +71,7 @@ class Row:
             "lesions": len(self.case.lesions),
             "largest_ml": max((float(one["volume_ml"]) for one in self.case.lesions), default=0.0),
             **{f"{side}_ml": round(sides[side], 4) for side in ("left", "right", "both")},
-            "correlation": "" if self.correlation is None else self.correlation,
+            "fit": "" if self.fit is None else self.fit,
             "warnings": len(self.case.warnings),
             "stands_out": self.odd,
             "rating": self.rating,
@@ -147,7 +146,7 @@ def stand_out(cases: Sequence[PredictionCase]) -> list[str]:
     """
     logs = [math.log10(max(case.total_ml, FLOOR_ML)) for case in cases if case.lesions]
     volume = _fences(logs)
-    fits = [(case.content.get("Registration") or {}).get("correlation") for case in cases]
+    fits = [_fit(case) for case in cases]
     fit = _fences([value for value in fits if value is not None])
     found = []
     for case, value in zip(cases, fits, strict=True):
@@ -160,6 +159,12 @@ def stand_out(cases: Sequence[PredictionCase]) -> list[str]:
         ]
         found.append(", ".join(reason for reason, holds in reasons if holds))
     return found
+
+
+def _fit(case: PredictionCase) -> float | None:
+    """The correlation of scan and template, where one was measured."""
+    found = (case.content.get("Registration") or {}).get("resemblance")
+    return None if found is None else float(found)
 
 
 def _fences(values: Sequence[float]) -> tuple[float, float]:

@@ -149,7 +149,7 @@ class PredictionCase:
         """What leads from the mm of the shown grid to those that have a name, (4, 4) each.
 
         ``scanner`` are the mm of the scan's header, ``MNI`` those of the template; either is
-        missing where the registration is not known here or bends space.
+        missing where the registration is not known here.
 
         Raises:
             DataError: the transform cannot be read.
@@ -162,10 +162,10 @@ class PredictionCase:
         worlds: dict[str, Array] = {"MNI" if on_template else "scanner": np.eye(4)}
         name = self.content.get("Files", {}).get("transform")
         transform = load(self.sidecar.with_name(name))[0] if name else None
-        if transform and not transform.displacement:
-            to_scan = transform.matrix
-            other = {"scanner": to_scan} if on_template else {"MNI": np.linalg.inv(to_scan)}
-            worlds |= other
+        if transform and on_template:
+            worlds["scanner"] = transform.matrix
+        elif transform:
+            worlds["MNI"] = np.linalg.inv(transform.matrix)
         return worlds
 
     def volumes(self, scan: Path, truth: Path | None = None) -> Volumes:

@@ -14,6 +14,12 @@ from stroke_nets.pages.page import ml, without_folder, write_page
 from stroke_nets.pages.prediction_case import TEMPLATE_SPACE, PredictionCase, Volumes
 from stroke_nets.pages.prediction_figure import maps_png, montage_png, planes_png, thumbnail
 from stroke_nets.pages.viewer import lesion_places, write_viewer
+from stroke_nets.registration.quality import (
+    FAIR_INFORMATION,
+    FAIR_RESEMBLANCE,
+    SCALES,
+    SOME_UNSEEN,
+)
 
 # heading: the columns of lesions.csv that it shows; other columns are headed by their own name
 COLUMNS = {
@@ -29,10 +35,15 @@ COLUMNS = {
 }
 # what the sidecar's ``Registration`` holds: its name in the table, and what is expected
 CHECKS = {
-    "correlation": ("Correlation of scan and template, at 6 mm", "0.75 or more"),
-    "disagreement_mm": ("Distance between two registrations (mm)", "3 or less"),
-    "least_scale": ("Smallest scale of the registration", "0.8 or more"),
-    "most_scale": ("Largest scale of the registration", "1.4 or less"),
+    "information": (
+        "Information that scan and template share (bits)",
+        f"{FAIR_INFORMATION} or more",
+    ),
+    "resemblance": ("Correlation of scan and template", f"{FAIR_RESEMBLANCE} or more"),
+    "outside": ("Share of the brain outside the field of view", f"{SOME_UNSEEN} or less"),
+    "empty": ("Share of the inner brain that is as dark as air", f"{SOME_UNSEEN} or less"),
+    "least_scale": ("Smallest scale of the registration", f"{SCALES[0]} or more"),
+    "most_scale": ("Largest scale of the registration", f"{SCALES[1]} or less"),
 }
 LOOK = (
     "Look at every mask before you use it: lesions can be missed, and normal tissue can be marked."

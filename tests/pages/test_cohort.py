@@ -22,10 +22,10 @@ def out(tmp_path):
     return out
 
 
-def case(folder, name, volume, correlation=0.8):
+def case(folder, name, volume, fit=0.8):
     """A case with one lesion of a volume in ml, or none."""
     sidecar = folder / f"{name}_desc-unet_mask.json"
-    sidecar.write_text(json.dumps({"Registration": {"correlation": correlation}}))
+    sidecar.write_text(json.dumps({"Registration": {"resemblance": fit}}))
     lines = ["lesion,volume_ml", *([f"1,{volume}"] if volume else [])]
     sidecar.with_name(f"{name}_desc-unet_lesions.csv").write_text("\n".join(lines) + "\n")
     return PredictionCase(sidecar)
