@@ -31,7 +31,7 @@ from stroke_nets.evaluation.case import case_metrics
 from stroke_nets.evaluation.lesions import BINS, lesion_figures, volume_bin
 from stroke_nets.registration.pipeline import Files, normalize, on_template
 from stroke_nets.registration.transform import load
-from stroke_nets.registration.volume import brain, read
+from stroke_nets.registration.volume import read
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 LEFT_RIGHT = {"agmr_net": 2, "mscsa_default": 4}  # of the batch that the network sees
@@ -90,7 +90,7 @@ def arc_case(data: Path, out: Path) -> Case:
     if not files.image.exists():
         normalize(scan, out / "mni")
     mask = read(anat / "sub-M2051_label-lesion_mask.nii.gz")
-    truth = on_template(brain(), mask, load(files.transform)[0], order=1) > 0.5
+    truth = on_template(mask, load(files.transform)[0].matrix) > 0.5
     return Case("arc sub-M2051 T1w", files.image, truth, (1.0, 1.0, 1.0))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import whole
 from stroke_nets.registration.picture import draw
-from stroke_nets.registration.register import Registration, register
+from stroke_nets.registration.register import register
 from stroke_nets.registration.transform import Transform, load, save
 from stroke_nets.registration.volume import Array, Float32, Volume, brain, read, resampled
 from stroke_nets.scans.check import require_same_grid
@@ -69,7 +69,7 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
     template, native = brain(), read(scan)
     found = register(native)
     out.mkdir(parents=True, exist_ok=True)
-    registered = on_template(template, native, found)
+    registered = on_template(found.scaled(native), found.matrix)
     problems = found.problems()
     draw(files.rejected if problems else files.picture, template, registered, scan.name)
     if problems:
@@ -91,11 +91,17 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
     return files
 
 
-def on_template(template: Volume, scan: Volume, found: Registration) -> Float32:
-    """A registered scan on the template's grid, (X, Y, Z): 0 in air, 1 in the brightest tissue."""
-    there = np.linalg.inv(scan.affine) @ found.matrix @ template.affine
-    shape = template.voxels.shape
-    return resampled((scan.voxels - found.air) / found.unit, there, shape)
+def on_template(volume: Volume, matrix: Array, order: int = 1) -> Float32:
+    """A volume of a scan's space on the template's grid, (X, Y, Z).
+
+    Args:
+        volume: the scan, or what lies on its grid.
+        matrix: template's mm to the scan's mm, (4, 4).
+        order: 1 trilinear, 0 nearest.
+    """
+    template = brain()
+    there = np.linalg.inv(volume.affine) @ matrix @ template.affine
+    return resampled(volume.voxels, there, template.voxels.shape, order)
 
 
 def bring_back(mask: Path, transform: Path, out: Path) -> None:

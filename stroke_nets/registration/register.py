@@ -38,6 +38,10 @@ class Registration:
         """What is odd about the scan on the template, in words."""
         return [] if self.quality is None else self.quality.warnings()
 
+    def scaled(self, scan: Volume) -> Volume:
+        """The scan with values 0 in air and 1 in the brightest tissue."""
+        return Volume((scan.voxels - np.float32(self.air)) / np.float32(self.unit), scan.affine)
+
 
 def register(scan: Volume, in_place: bool = False) -> Registration:
     """Fit a scan to the template; one that lies on the template's grid stays where it is.

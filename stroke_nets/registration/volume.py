@@ -31,10 +31,13 @@ class Volume:
     def thinned(self, size: float) -> "Volume":
         """The volume, smoothed, with voxels of about ``size`` mm or as they are if larger."""
         sizes = np.linalg.norm(self.affine[:3, :3], axis=0)
-        x, y, z = steps = np.maximum(np.rint(size / sizes).astype(int), 1)
-        smooth = ndimage.gaussian_filter(self.voxels, np.where(steps > 1, 0.4 * steps, 0))
-        affine = self.affine @ np.diag([x, y, z, 1])
-        return Volume(np.ascontiguousarray(smooth[::x, ::y, ::z]), affine)
+        steps = np.maximum(np.rint(size / sizes).astype(int), 1)
+        voxels = self.voxels
+        for axis, step in enumerate(steps):
+            if step > 1:
+                smooth = ndimage.gaussian_filter1d(voxels, 0.4 * step, axis)
+                voxels = smooth[(slice(None),) * axis + (slice(None, None, step),)]
+        return Volume(np.ascontiguousarray(voxels), self.affine @ np.diag([*steps, 1]))
 
     def sample(self, points: Array, order: int = 1) -> Float32:
         """Voxels at world ``points``, (3, ...); 0 outside of the volume."""
