@@ -110,7 +110,7 @@ def _register(scan: Scan, folder: Path, placed: Placed, overwrite: bool) -> None
     placed.image, placed.transform = files.image, load(files.transform)[0]
     stored = json.loads(files.transform.read_text(encoding="utf-8"))
     placed.quality = stored["quality"]
-    placed.warnings += stored["warnings"]
+    placed.warnings += stored.get("warnings", [])
     placed.files = {
         "scan_mni": files.image,
         "transform": files.transform,

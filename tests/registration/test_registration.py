@@ -1,5 +1,7 @@
 """Registration of a simulated head of 3 mm voxels, in a known place."""
 
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -10,10 +12,9 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from stroke_nets.errors import DataError
-from stroke_nets.registration import register, register_to_template, template
+from stroke_nets.registration import pose, register, register_to_template, template
 from stroke_nets.registration.canonical import canonical
 from stroke_nets.registration.pipeline import normalize
-from stroke_nets.registration.pose import find_poses
 from stroke_nets.registration.quality import measure
 from stroke_nets.registration.register_to_template import RegisterToTemplated
 from stroke_nets.registration.transform import Transform
@@ -132,12 +133,42 @@ def test_what_lies_on_the_template_stays(head, monkeypatch):
     assert data["image"].min() == 0
 
 
-def test_pose_is_found_upside_down(head):
+def test_pose_is_found_upside_down(head, monkeypatch):
+    monkeypatch.setattr(pose, "TURNS", (0,))  # 24 of the 648 turns
     known = known_map((180, 0, 0), (0, 0, 0))
     form = canonical(moved(head, known).thinned(4))
-    poses = find_poses(form.volume, 3)
+    poses = pose.find_poses(form.volume, 3)
     # niimath tries 30 degrees about each axis: 80 mm from the centre, 40 mm.
-    assert min(error(form.to_scan(pose), known) for pose in poses) < 40
+    assert min(error(form.to_scan(found), known) for found in poses) < 40
+
+
+def test_a_doubtful_fit_is_tried_from_other_poses(head, monkeypatch):
+    known = known_map((180, 0, 0), (0, 0, 0))
+    scan = moved(head, known)
+    form = canonical(scan)
+    monkeypatch.setattr(register, "allineate", lambda scan: np.eye(4))
+    monkeypatch.setattr(
+        register, "find_poses", lambda scan, count: [np.diag([1, -1, -1, 1]), form.from_scan(known)]
+    )
+    found = register.register(scan)
+    np.testing.assert_allclose(found.matrix, known, atol=1e-6)
+    assert found.problems() == []
+
+
+def test_all_axis_orders_are_one_scan():
+    voxels = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    affine = np.array([[2, 0, 0, -9], [0, 3, 0, 5], [0, 0, 4, 7], [0, 0, 0, 1.0]])
+    image = nib.Nifti1Image(voxels, affine)
+    orders = itertools.product(
+        itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)
+    )
+    for axes, signs in orders:
+        other = image.as_reoriented(np.column_stack([axes, signs]))
+        volume = register_to_template.as_volume(
+            MetaTensor(other.get_fdata(dtype=np.float32)[None].copy(), affine=other.affine)
+        )
+        np.testing.assert_array_equal(volume.voxels, voxels)
+        np.testing.assert_array_equal(volume.affine, affine)
 
 
 def test_a_wrong_map_is_a_problem(head):
@@ -148,6 +179,33 @@ def test_a_wrong_map_is_a_problem(head):
     assert measure(form.volume, shifted @ here).problems() != []
     squeezed = nib.affines.from_matvec(np.eye(3) * 2, (0, 0, 0))
     assert any("scaled by 0.50" in p for p in measure(form.volume, squeezed).problems())
+
+
+def test_what_is_not_in_view_is_told(head):
+    whole = canonical(moved(head, np.eye(4)))
+    here = whole.from_scan(np.eye(4))
+
+    def above(mm, empty):
+        """What is said of a scan without what lies ``mm`` above the brain's middle."""
+        last = round(np.linalg.solve(whole.volume.affine, [0, 0, mm, 1])[2])
+        voxels = whole.volume.voxels.copy()
+        voxels[:, :, last:] = 0
+        part = voxels if empty else voxels[:, :, :last]
+        return measure(Volume(part, whole.volume.affine), here)
+
+    for empty in (False, True):
+        assert above(75, empty).problems() == []
+        assert above(75, empty).warnings() == []
+    assert any("field of view" in p for p in above(20, empty=False).problems())
+    assert any("is empty" in p for p in above(20, empty=True).problems())
+
+
+def test_another_contrast_is_told(head):
+    whole = canonical(moved(head, np.eye(4))).volume
+    inverted = Volume(np.where(whole.voxels > 40, 1000 - whole.voxels, 0), whole.affine)
+    quality = measure(inverted, canonical(moved(head, np.eye(4))).from_scan(np.eye(4)))
+    assert quality.problems() == []
+    assert any("not those of a T1w scan" in warning for warning in quality.warnings())
 
 
 def test_a_refused_scan_leaves_only_its_picture(tmp_path):
