@@ -39,13 +39,13 @@ def new_bar() -> Progress:
     return bar
 
 
-def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
     """Go through items and show how far that is.
 
     Args:
         items: whatever is gone through.
         what: is being done, such as ``reading scans``.
-        total: the number of items.
+        total: the number of items, if they do not know it themselves.
     """
     with new_bar() as bar:
         yield from bar.track(items, total=total, description=what)

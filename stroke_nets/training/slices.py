@@ -40,7 +40,7 @@ class VolumeDataset(Dataset):
         cache = VolumeCache(Path(cache_dir), transform)
         self.names = [_name(case) for case in data]
         self.volumes, problems = [], []
-        for case in track(data, "reading scans", len(data)):
+        for case in track(data, "reading scans"):
             try:
                 self.volumes.append(self._cached(case, cache))
             except RuntimeError as error:  # what MONAI makes of a transform's error

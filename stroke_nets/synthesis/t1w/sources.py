@@ -17,10 +17,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from tqdm import tqdm
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import whole
+from stroke_nets.progress import track
 from stroke_nets.registration.volume import Volume, read
 from stroke_nets.scans.reader import is_nifti
 from stroke_nets.synthesis.head import VENTRICLE as VENTRICLE_LABEL
@@ -102,8 +102,8 @@ def prepare(anatomies: Path, masks: Sequence[Path], out: Path) -> None:
     maps = _files(anatomies, least=4)
     lesions = [file for folder in masks for file in _files(folder, least=1)]
     out.mkdir(parents=True, exist_ok=True)
-    shares = np.stack([share_tissues(read(file)) for file in tqdm(maps, "anatomies")])
-    shares_of = {file: share_lesion(read(file)) for file in tqdm(lesions, "masks")}
+    shares = np.stack([share_tissues(read(file)) for file in track(maps, "reading anatomies")])
+    shares_of = {file: share_lesion(read(file)) for file in track(lesions, "reading masks")}
     kept = {f: share for f, share in shares_of.items() if _ml(share) >= SMALLEST_ML}
     for name, array in (("anatomies", shares), ("masks", np.stack(list(kept.values())))):
         with whole(out / f"{name}.npy") as partial, partial.open("wb") as stream:
