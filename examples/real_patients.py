@@ -6,16 +6,17 @@
     python examples/real_patients.py isles22 DATA OUT     # agmr_net: leave one of four DWIs out
 
 DATA holds ``arc/sub-M2051`` (ARC, OpenNeuro ds004884) and ``isles22/sub-strokecase*`` (ISLES 2022).
+More words, such as ``max_epochs=1``, change the training.
 """
 
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 
-from stroke_nets.runs.bundle_run import Step, bundle_command
+from stroke_nets.datasets.manifest import from_folder
+from stroke_nets.runs.bundle_run import read_settings, run_bundle
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 BY_HEART = {  # no dropout, and seven in ten slices drawn hold a lesion
@@ -32,7 +33,7 @@ CUT = {  # no augmentation
 ARC = {
     "image": "arc/**/*_T1w.nii.gz",
     "label": "_label-lesion_mask.nii.gz",
-    "folds": 0,
+    "folds": None,
     "part": "train",
     "runs": 1,
 }
@@ -58,30 +59,23 @@ PLANS = {
 }
 
 
-def run(plan: dict, step: Step, **options: object) -> None:
-    """Run a step of a method with the demo's widths."""
-    overlays = ["demo", *plan.get("overlays", [])]
-    command = bundle_command(BUNDLES / plan["bundle"], step, overlays, options)
-    subprocess.run(command, check=True)
-
-
-def main(name: str, data: str, out: str) -> None:
+def main(name: str, data: str, out: str, *settings: str) -> None:
     """Train, predict and evaluate each fold, then print one table."""
     start, plan, folder = time.monotonic(), PLANS[name], Path(out) / name
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "manifest.json"
-    tool = str(Path(sys.executable).with_name("stroke-nets"))
-    command = [tool, "manifest", data, manifest, "--image", plan["image"], "--label", plan["label"]]
-    subprocess.run([*command, "--folds", str(plan["folds"])], check=True)
+    files = {"image": plan["image"], "label": plan["label"], "folds": plan["folds"]}
+    from_folder(Path(data), out=manifest, **files)
+    bundle, overlays = BUNDLES / plan["bundle"], ["demo", *plan.get("overlays", [])]
     tables = []
     for fold in range(plan["runs"]):
-        where = {"dataset_dir": data, "manifest": manifest, "fold": fold, "part": plan["part"]}
-        where["output_dir"] = folder / f"fold{fold}"
-        cache = folder / "cache"
-        run(plan, "train", **where, **plan["options"], cache_dir=cache)
-        run(plan, "infer", **where)
-        run(plan, "evaluate", **where)
-        tables.append(pd.read_csv(where["output_dir"] / "cases.csv"))
+        where = {"dataset_dir": data, "manifest": str(manifest), "fold": fold}
+        where |= {"part": plan["part"], "output_dir": str(folder / f"fold{fold}")}
+        training = where | plan["options"] | read_settings(settings)
+        training["cache_dir"] = str(folder / "cache")
+        for step, options in (("train", training), ("infer", where), ("evaluate", where)):
+            done = run_bundle(bundle, step, overlays, options)
+        tables.append(pd.read_csv(done / "cases.csv"))
     table = pd.concat(tables)
     table.to_csv(folder / "table.csv", index=False)
     columns = ["subject", "dice", "recall", "precision", "asd", "hd95", "truth_ml", "predicted_ml"]

@@ -40,7 +40,7 @@ def test_a_real_t1_can_be_learnt(tmp_path):
 
 
 def test_leave_one_out_on_diffusion_gives_a_table(tmp_path):
-    smoke("isles22", DATA, tmp_path)
+    smoke("isles22", DATA, tmp_path, "max_epochs=1", "sampler#num_samples=80")
     table = pd.read_csv(tmp_path / "isles22" / "table.csv")
     assert len(table) == table["subject"].nunique() == 4
     assert table["dice"].between(0, 1).all()
