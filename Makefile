@@ -146,7 +146,7 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python bundles/_shared/sync.py --check
+	$(BIN)/python bundles/sync.py --check
 
 clean:
 	rm -rf .venv build *.egg-info

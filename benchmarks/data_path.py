@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 peer/bin/python benchmarks/data_path.py      # environment: nnunet_peer.py
 
 Augmentation: one window around a 128^3 patch, centred on a simulated lesion, made a patch by our
-recipe (bundles/_shared/augmentation_default.yaml) and by nnU-Net v2's own list of transforms, in
+recipe (bundles/mscsa_default) and by nnU-Net v2's own list of transforms, in
 turns, on one core; patches a second of processor time. Ours interpolates scans by cubic splines, as
 nnU-Net v1 does, nnU-Net v2 linearly. Slices: all stacks of the first epoch, decoded and resampled
 from compressed files, and of the second, from memory-mapped ones; and opening those anew, which
@@ -33,13 +33,13 @@ from stroke_nets.training.slices import SliceDataset
 from stroke_nets.transforms.load_scan import LoadScand
 from stroke_nets.transforms.slice_plane import SlicePlaned
 
-RECIPE = Path(__file__).parents[1] / "bundles" / "_shared" / "augmentation_default.yaml"
+RECIPE = Path(__file__).parents[1] / "bundles" / "mscsa_default" / "configs" / "train.yaml"
 GOAL_AUGMENT, GOAL_CACHE = 1.0, 20.0
 
 
 def ours(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
     """Our Default augmentation, called with a seed and a window."""
-    recipe = yaml.safe_load(RECIPE.read_text())
+    recipe = {"augmentation": yaml.safe_load(RECIPE.read_text())["augmentation"]}
     parser = ConfigParser(recipe | {"patch_size": patch, "augment_device": "cpu"})
     augment = Compose([parser.get_parsed_content("augmentation")])
 

@@ -25,7 +25,7 @@ from record import comparison, write
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stroke_nets.inference.backend import compiled
+from stroke_nets.inference.backend import channels_last, compiled
 from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.losses.agmr import AGMRLoss
 from stroke_nets.losses.deep_supervision import DeepSupervisionLoss
@@ -49,10 +49,9 @@ def sgd(network: nn.Module, fused: bool) -> torch.optim.Optimizer:
 
 
 def our_step(network: nn.Module, loss: nn.Module, batch: tuple[Tensor, Tensor]) -> Step:
-    """As the bundles train with ``--accelerate true``, but without a scaler, idle in bfloat16."""
+    """As the bundles train under ``accelerate.yaml``, but without a scaler, idle in bfloat16."""
     image, label = batch
-    placed = acceleration.placed(network, image.device, accelerate=True)
-    run = acceleration.compiled(placed, image.device, accelerate=True)
+    run = acceleration.compiled(channels_last(network.to(image.device)), image.device)
     optimizer = sgd(network, fused=True)
 
     def step() -> None:
@@ -212,7 +211,7 @@ def main() -> None:
         options.widths, options.patch, options.volume = [4, 8, 8], [16] * 3, [16, 16, 24]
         options.heads, options.repeats = 2, 1
     device = torch.device(options.device)
-    torch.backends.cudnn.benchmark = True  # as nnU-Net's trainer and --accelerate do
+    torch.backends.cudnn.benchmark = True  # as nnU-Net's trainer and accelerate.yaml do
     parts = {"train": train, "predict": predict, "agmr": agmr}
     measured = {name: parts[name](options, device) for name in options.only}
     comparisons = {}

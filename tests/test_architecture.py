@@ -85,7 +85,7 @@ def test_package_names_no_bundle():
         assert "bundles/agmr_net" not in file.read_text(), file
 
 
-def test_bundles_hold_the_shared_blocks():
-    sync = ROOT / "bundles" / "_shared" / "sync.py"
+def test_bundles_repeat_the_blocks_that_they_name():
+    sync = ROOT / "bundles" / "sync.py"
     done = subprocess.run([sys.executable, sync, "--check"], capture_output=True, check=False)
     assert done.returncode == 0, done.stdout

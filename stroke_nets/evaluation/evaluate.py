@@ -269,7 +269,12 @@ def _stored_truth(files: dict[str, str]) -> nib.Nifti1Image:
 
 def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Nifti1Image:
     """A mask as a bundle's transforms load it."""
-    return as_nifti(load(dict(files))["label"])
+    try:
+        return as_nifti(load(dict(files))["label"])
+    except RuntimeError as error:  # what MONAI makes of a transform's error
+        if isinstance(error.__cause__, DataError):
+            raise error.__cause__ from None
+        raise
 
 
 def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:
@@ -278,6 +283,6 @@ def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:
 
 
 def _parameters(run: Path) -> int | None:
-    """The network's parameters as `run_folder.start_run` counted them; None without training."""
+    """The network's parameters as `configuration.resolved` counted them; None without training."""
     config = run / "config.yaml"
     return yaml.safe_load(config.read_text()).get("parameters") if config.is_file() else None

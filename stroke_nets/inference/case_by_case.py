@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.runs.exit_codes import find_error
+from stroke_nets.runs.requirements import require_device
 from stroke_nets.scans.check import Rules, check_cases, shared_names
 from stroke_nets.scans.finding import Finding
 from stroke_nets.scans.writer import mask_path
@@ -21,12 +22,35 @@ from stroke_nets.scans.writer import mask_path
 logger = logging.getLogger(__name__)
 
 
+def start_inference(
+    cases: Sequence[Mapping[str, Any]],
+    predictions_dir: str,
+    *,
+    device: Any,
+    overwrite: bool = False,
+) -> None:
+    """Check the device and where the masks go, before anything is loaded or written.
+
+    Called from a bundle's ``initialize``.
+
+    Args:
+        cases: of `stroke_nets.datasets.manifest.datalist`.
+        predictions_dir: mirrors the data root's tree.
+        device: a `torch.device`, or its name.
+        overwrite: masks that are there may be replaced.
+
+    Raises:
+        DataError: two scans would have masks of one name.
+        UsageError: the device is not there, or a mask is.
+    """
+    require_device(device)
+    require_new_masks(cases, predictions_dir, overwrite)
+
+
 def require_new_masks(
     cases: Sequence[Mapping[str, Any]], predictions_dir: str, overwrite: bool = False
 ) -> None:
     """Refuse to write one mask over another, be it there already or of another scan.
-
-    Called from a bundle's ``initialize``.
 
     Args:
         cases: of `stroke_nets.datasets.manifest.datalist`.

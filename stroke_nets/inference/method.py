@@ -47,7 +47,6 @@ class Method:
             _without_flips(config["inferer"], fast)
         self.threshold = _cut_postprocessing(config)
         parser = ConfigParser(config)
-        parser.get_parsed_content("imports")
         self.preprocessing, self.inferer, self.postprocessing = (
             parser.get_parsed_content(name)
             for name in ("preprocessing", "inferer", "postprocessing")

@@ -50,7 +50,6 @@ class Run:
         require_known_code(folder / "config.yaml", trust)
         self.config = yaml.safe_load((folder / "config.yaml").read_text())
         self.parser = ConfigParser(self.config)
-        self.parser.get_parsed_content("imports")
         self.network = self.parser.get_parsed_content("network_def").to("meta")
         load_weights(self.checkpoint, self.network)
 

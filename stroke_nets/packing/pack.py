@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from stroke_nets.packing.render import as_json, described, rendered
 from stroke_nets.training.checkpoint import load_weights
 
 COPIES = ("LICENSE", "configs/logging.conf")
+LEAVES = re.compile(r"\[([^\]]+)\]\(\.\./\.\./([^)]+)\)")  # a link from docs to another bundle
 MODELS = ("models/model.pt", "models/model.safetensors")
 
 
@@ -78,7 +80,6 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
 def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tensor]:
     """What ``model.pt`` holds: the weights of the network, or of all networks of an ensemble."""
     parser = ConfigParser(inference)
-    parser.get_parsed_content("imports")
     with torch.device("meta"):
         network = parser.get_parsed_content("network_def")
     parts: dict[str, nn.Module] = {"": network}
@@ -101,10 +102,18 @@ def _write_texts(folder: Path, bundle: Path, contents: dict[str, dict[str, Any]]
         shutil.copyfile(bundle / name, folder / name)
     for name, content in contents.items():
         (folder / "configs" / f"{name}.json").write_text(as_json(content))
-    card = (bundle / "docs" / "README.md").read_text()
+    for picture in (bundle / "docs").glob("*.png"):
+        shutil.copyfile(picture, folder / "docs" / picture.name)
+    card = standing_alone((bundle / "docs" / "README.md").read_text())
     (folder / "docs" / "README.md").write_text(
         card + _how_to_run(folder.name, contents["metadata"])
     )
+
+
+def standing_alone(card: str) -> str:
+    """A model card whose links to other folders of the repository are replaced by their places."""
+    card = LEAVES.sub(r"\1 (`bundles/\2` of the stroke-nets repository)", card)
+    return card.replace("`bundles/README.md`", "`bundles/README.md` of the stroke-nets repository")
 
 
 def _how_to_run(name: str, metadata: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 LAYERS = {  # each workflow's file, and what lies over it and any overlay where a bundle has it
     "train": ["train"],
     "multi_gpu_train": ["train", "multi_gpu_train"],
+    "accelerate": ["train", "accelerate"],
     "inference": ["inference", "packed"],
     "evaluate": ["evaluate"],
 }
@@ -44,7 +45,7 @@ def _at_home(config: dict[str, Any]) -> dict[str, Any]:
     if "checkpoint" in config:
         config["checkpoint"] = "$@bundle_root + '/models/model.pt'"
     steps = config["initialize"]
-    early = list(takewhile(lambda step: "@" not in step, steps))
+    early = list(takewhile(lambda step: "@" not in str(step), steps))
     return config | {"initialize": early, "run": [*steps[len(early) :], *config["run"]]}
 
 

@@ -91,8 +91,12 @@ def run_bundle(
     """
     from monai.bundle.scripts import create_workflow
 
+    from stroke_nets.runs.options import read_options
+
     files = config_files(bundle, step, overlays)
-    given = {key: "null" if value is None else value for key, value in (options or {}).items()}
+    read = read_options(files, options or {})
+    # MONAI drops None
+    given = {key: "$None" if value is None else value for key, value in read.items()}
     with warnings.catch_warnings():  # the user named this bundle
         warnings.filterwarnings("ignore", message="parsing config_file")
         workflow = create_workflow(

@@ -5,88 +5,90 @@ It holds ``checkpoints/``, ``events/``, ``predictions/``, ``cases.csv``, ``summa
 """
 
 import fcntl
-import inspect
 import os
 import socket
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
-from monai.bundle import ConfigParser
 
 from stroke_nets.errors import UsageError
 from stroke_nets.files import write_whole
+from stroke_nets.runs.configuration import checksum, fixed
 from stroke_nets.training import checkpoint_file
-
-PLAIN = (str, int, float, bool, type(None))
-# What may differ when a training goes on: where things are, how fast, and for how long
-FREE = {"output_dir", "ckpt_dir", "events_dir", "cache_dir", "bundle_root", "device", "num_workers"}
-FREE |= {"max_epochs", "val_interval", "resume", "overwrite", "is_first_rank"}
-FREE |= {"imports", "initialize", "run", "training", "finalize"}
 
 _locks: dict[Path, int] = {}  # closing any handle of a file would unlock it
 
 
-def start_run(output_dir: str, overwrite: bool = False, resume: bool = False) -> None:
-    """Open a run folder for this process alone and write the configuration that runs into it.
+class RunFolder:
+    """The run folder of a training, which no other process may use until this one ends.
 
-    Called from a bundle's ``initialize``. The network's number of parameters is written with the
-    configuration, as ``parameters``, for the tables.
+    Opening it only checks; `begin` writes, once everything else that can fail has succeeded.
 
     Args:
-        output_dir: the run folder.
-        overwrite: train again over checkpoints that are there.
-        resume: go on from them; from the beginning if there are none.
+        path: the folder; made if need be.
+        config: the resolved configuration, written to ``config.yaml``.
+        overwrite: replace a training that is there.
+        resume: continue it, or begin if there is none.
+        first_rank: this process is the only one, or the one that writes for all.
 
     Raises:
-        UsageError: another process trains into the folder; or it holds a finished or started
-            training; or that one had other options.
+        UsageError: another process trains into the folder, it holds a training, or the one to
+            resume had other options.
     """
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    _lock(folder)
-    text = yaml.safe_dump(_resolved(calling_parser()), sort_keys=False)
-    started = bool(checkpoint_file.newest_first(folder / "checkpoints"))
-    if resume and started:
-        _require_same(folder, yaml.safe_load(text))
-    elif resume:
-        print(f"{folder}: no checkpoint to resume from; starting from the beginning", flush=True)
-    elif overwrite:
-        checkpoint_file.remove_all(folder / "checkpoints")
-    elif started:
-        raise UsageError(
-            f"output_dir {folder}: a training is there; go on with --resume true, choose another "
-            "--output_dir, or say --overwrite true"
-        )
-    write_whole(folder / "config.yaml", text)
 
+    def __init__(
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        first_rank: bool = True,
+    ) -> None:
+        """Lock the folder and check what it holds."""
+        self.path, self.config = path, dict(config)
+        self.overwrite, self.resume, self.first_rank = overwrite, resume, first_rank
+        self.checkpoints, self.events = path / "checkpoints", path / "events"
+        self.config_hash = checksum(config)
+        if first_rank:
+            path.mkdir(parents=True, exist_ok=True)
+            _lock(path)
+            self._require_free()
 
-def config_hash() -> str:
-    """The sha256 of what a training must not change when it goes on.
+    def begin(self) -> None:
+        """Delete the checkpoints to be overwritten and write the configuration."""
+        if not self.first_rank:
+            return
+        if self.overwrite and not self.resume:
+            checkpoint_file.remove_all(self.checkpoints)
+        text = yaml.safe_dump(self.config, sort_keys=False)
+        write_whole(self.path / "config.yaml", text)
 
-    Called from a bundle's expression.
-    """
-    return sha256(yaml.safe_dump(_fixed(_resolved(calling_parser()))).encode()).hexdigest()
+    def _require_free(self) -> None:
+        started = bool(checkpoint_file.newest_first(self.checkpoints))
+        if self.resume and started:
+            self._require_same()
+        elif self.resume:
+            print(f"{self.path}: no checkpoint to resume from; starting from the beginning")
+        elif started and not self.overwrite:
+            raise UsageError(
+                f"output_dir {self.path}: a training is there; continue it with --resume true, "
+                "choose another --output_dir, or replace it with --overwrite true"
+            )
 
-
-def calling_parser() -> ConfigParser:
-    """The MONAI parser that is evaluating the expression this is called from.
-
-    MONAI gives an expression no handle on the configuration around it, so it is looked up among
-    the callers.
-
-    Raises:
-        RuntimeError: called from elsewhere than a bundle's expression.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        parser = frame.f_locals.get("self")
-        if isinstance(parser, ConfigParser):
-            return parser
-        frame = frame.f_back
-    raise RuntimeError("calling_parser works only inside a bundle's expression")
+    def _require_same(self) -> None:
+        """Refuse to resume with other options than the training began with, naming them."""
+        file = self.path / "config.yaml"
+        before = yaml.safe_load(file.read_text()) if file.is_file() else {}
+        old, new = fixed(before), fixed(yaml.safe_load(yaml.safe_dump(self.config)))
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        if changed:
+            raise UsageError(
+                f"output_dir {self.path}: its training had another {', '.join(changed)} "
+                "(config.yaml there); resume with its options, or choose another --output_dir"
+            )
 
 
 def _lock(folder: Path) -> None:
@@ -107,36 +109,3 @@ def _lock(folder: Path) -> None:
         ) from error
     os.ftruncate(_locks[file], 0)
     os.pwrite(_locks[file], f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-
-
-def _require_same(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse to go on with other options than the training began with, naming them."""
-    path = folder / "config.yaml"
-    before = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    old, new = _fixed(before), _fixed(config)
-    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-    if changed:
-        raise UsageError(
-            f"output_dir {folder}: its training had another {', '.join(changed)} (config.yaml "
-            "there); resume with its options, or choose another --output_dir"
-        )
-
-
-def _fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that a resumed training shares with its beginning."""
-    free = FREE - ({"max_epochs"} if "@max_epochs" in str(config.get("lr_scheduler")) else set())
-    return {key: value for key, value in config.items() if key not in free}
-
-
-def _resolved(parser: ConfigParser) -> dict[str, Any]:
-    """Overlays and overrides merged; top-level expressions that give plain values evaluated."""
-    config = {k: v for k, v in parser.get().items() if k != parser.meta_key}
-    for key, value in config.items():
-        if isinstance(value, str) and value[:1] in "$@" and not value.startswith("$import"):
-            result = parser.get_parsed_content(key)
-            if isinstance(result, PLAIN):
-                config[key] = result
-    if "network_def" in config:
-        network = parser.get_parsed_content("network_def")
-        config["parameters"] = sum(weights.numel() for weights in network.parameters())
-    return config

@@ -51,6 +51,17 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
 
 
+def load_into(network: nn.Module, path: str | Path) -> nn.Module:
+    """Give a network the weights of a checkpoint.
+
+    Raises:
+        UsageError: no such file.
+        DataError: it cannot be read, or holds the weights of another network.
+    """
+    network.load_state_dict(load_weights(path, network))
+    return network
+
+
 def load_network(network: nn.Module, path: str | Path) -> nn.Module:
     """A copy of a network with a checkpoint's weights, in evaluation mode.
 

@@ -23,7 +23,16 @@ def local_device() -> torch.device:
 
 
 def join() -> None:
-    """Join the process group: NCCL between GPUs, Gloo between CPU processes."""
+    """Join the process group: NCCL between GPUs, Gloo between CPU processes.
+
+    Raises:
+        UsageError: not started by ``torchrun``, or more processes than GPUs.
+    """
+    if "RANK" not in os.environ:
+        raise UsageError(
+            "multi_gpu_train.yaml: trains in processes that torchrun starts; the file's first "
+            "lines hold the command"
+        )
     if torch.cuda.is_available():
         torch.cuda.set_device(local_device())
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

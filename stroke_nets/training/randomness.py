@@ -13,6 +13,11 @@ from ignite.engine import Engine, Events
 from monai.utils import set_determinism
 
 
+def seed_process(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch before a training begins, each process differently."""
+    set_determinism(seed=seed + idist.get_rank())
+
+
 class SeedEachEpoch:
     """Seed Python, NumPy and PyTorch anew when an epoch starts: order, dropout, loader workers.
 

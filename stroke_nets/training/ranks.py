@@ -1,27 +1,10 @@
-"""What makes the processes of one training count as one: its loss, its statistics, its number."""
+"""What makes the processes of one training count as one: its loss and its statistics."""
 
-import os
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor, distributed, nn
-
-from stroke_nets.errors import UsageError
-
-
-def rank() -> int:
-    """This process's number, from 0.
-
-    Raises:
-        UsageError: not started by ``torchrun``.
-    """
-    if "RANK" not in os.environ:
-        raise UsageError(
-            "multi_gpu_train.yaml: trains in processes that torchrun starts; its first lines hold "
-            "the command"
-        )
-    return int(os.environ["RANK"])
 
 
 class LossOfAllRanks(nn.Module):

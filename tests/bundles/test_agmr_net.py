@@ -73,7 +73,7 @@ def test_run_folder_holds_the_configuration_as_run(trained, simulated):
     config = yaml.safe_load((trained[0] / "config.yaml").read_text())
     assert config["widths"] == TINY["widths"]
     assert config["dataset_dir"] == str(simulated)
-    assert config["ckpt_dir"] == str(trained[0] / "checkpoints")
+    assert config["output_dir"] == str(trained[0])
 
 
 def test_masks_lie_on_the_scans_own_grid(trained, simulated):

@@ -42,7 +42,8 @@ def start(workflow):
     """A function: an initialised workflow; options that its file has no use for are left out."""
 
     def start(what, name, file, overlay, **options):
-        over = [] if overlay == "default" else [f"ablations/{overlay}"]
+        folder = "" if overlay == "accelerate" else "ablations/"
+        over = [] if overlay == "default" else [f"{folder}{overlay}"]
         known = (BUNDLES / name / "configs" / f"{file}.yaml").read_text()
         options = {k: v for k, v in options.items() if f"\n{k}:" in known}
         return workflow(name, file, *over, kind=what, **options)
@@ -134,7 +135,7 @@ def test_trained_bundle_segments(predict, runs, patients, name, overlay, record_
 
 
 def test_accelerated_training_computes_the_same(train, runs, patients, tmp_path):
-    accelerated = train(tmp_path, patients, "mscsa_default", accelerate=True)
+    accelerated = train(tmp_path, patients, "mscsa_default", "accelerate")
     networks = [
         torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["network"]
         for folder in (accelerated, runs / "mscsa_default" / "default" / "fold0")

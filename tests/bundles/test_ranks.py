@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import ignite.distributed as idist
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DistributedSampler
 
 from stroke_nets.bundle_folders import bundle_names, bundles_root
+from stroke_nets.training.randomness import seed_process
 
 ROOT = bundles_root()
 TRAINED = [n for n in bundle_names() if (ROOT / n / "configs" / "train.yaml").is_file()]
@@ -133,7 +135,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(bundle, workflow, resul
 def test_T21_each_rank_draws_its_own_patches_and_one_process_both(
     narrow, bundle_config, simulated, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     options = tiny("mscsa_default", narrow, simulated, tmp_path)
     parser = bundle_config("mscsa_default", "train", "multi_gpu_train", **options)
     sampler = {"num_replicas": 2, "_target_": "torch.utils.data.DistributedSampler"}
@@ -162,10 +164,8 @@ def test_T21_ranks_share_the_slices_and_differ_in_their_random_numbers(
     assert not shares[0] & shares[1]
     numbers = []  # dropout draws from these
     for rank in range(2):
-        monkeypatch.setenv("RANK", str(rank))
-        (seed,) = [step for step in parser["initialize"] if "set_determinism" in str(step)]
-        parser["draw"] = seed
-        parser.get_parsed_content("draw")
+        monkeypatch.setattr(idist, "get_rank", lambda rank=rank: rank)
+        seed_process(parser["seed"])
         numbers.append(torch.rand(8))
     assert not torch.equal(*numbers)
 

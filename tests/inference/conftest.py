@@ -23,7 +23,6 @@ def runs(tmp_path_factory) -> dict[str, Path]:
         run = tmp_path_factory.mktemp(name)
         config = ConfigParser.load_config_files([find_bundle(name) / "configs" / "inference.yaml"])
         parser = ConfigParser(config | settings)
-        parser.get_parsed_content("imports")
         torch.manual_seed(0)
         network = parser.get_parsed_content("network_def")
         files[name] = run / "checkpoints" / "last.pt"

@@ -26,7 +26,6 @@ def test_masks_are_those_of_the_bundles_own_inference(name, runs, simulated):
     config = read_config(method.weights)
     config["postprocessing"]["transforms"].pop()  # does not save
     parser = ConfigParser(config)
-    parser.get_parsed_content("imports")
     data = parser.get_parsed_content("preprocessing")({"image": str(scan)})
     inferer = parser.get_parsed_content("inferer")
     with torch.inference_mode():

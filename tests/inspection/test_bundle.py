@@ -44,7 +44,7 @@ def foreign(tmp_path):
         "first": "$[int(x) for x in @dims][0] + max(1, *map(lambda y: y + 1, @widths#0))",
     }
     (folder / "configs" / "inference.json").write_text(json.dumps(config))
-    logging = (ROOT / "bundles" / "_shared" / "logging.conf").read_text()
+    logging = (ROOT / "bundles" / "unet" / "configs" / "logging.conf").read_text()
     (folder / "configs" / "logging.conf").write_text(logging)
     torch.save({"network": OrderedDict(a=torch.ones(2))}, folder / "models" / "model.pt")
     return folder

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -64,16 +65,26 @@ def test_it_holds_what_the_zoo_wants(bundle, packed):
     folder = packed[0].folder
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     trained = (ROOT / bundle / "configs" / "train.yaml").is_file()
-    workflows = ["inference", "evaluate"] + (["train", "multi_gpu_train"] if trained else [])
+    workflows = ["inference", "evaluate"]
+    workflows += ["train", "multi_gpu_train", "accelerate"] if trained else []
     assert found == {
         *(f"configs/{name}.json" for name in [*workflows, "metadata"]),
         *("configs/logging.conf", "docs/README.md", "LICENSE", "large_files.yml", "SHA256SUMS"),
         *("models/model.pt", "models/model.safetensors"),
+        *(f"docs/{picture.name}" for picture in (ROOT / bundle / "docs").glob("*.png")),
     }
     for file in folder.glob("configs/*.json"):
-        assert "_shared" not in file.read_text()
         assert "yaml" not in file.read_text().replace("PyYAML", "")
     monai.bundle.download_large_files(str(folder))  # they are there, and as listed
+
+
+def test_its_card_links_to_nothing_that_it_does_not_hold(bundle, packed):
+    folder = packed[0].folder / "docs"
+    card = (folder / "README.md").read_text()
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", card) if not link.startswith("http")]
+    assert [link for link in links if not (folder / link).exists()] == []
+    assert "../" not in card
+    assert card.count("bundles/README.md") == card.count("bundles/README.md` of the stroke-nets")
 
 
 def test_its_metadata_describe_it(packed, tmp_path):

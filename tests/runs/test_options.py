@@ -1,71 +1,142 @@
-"""Rows T18 and T19: options that a bundle's configuration cannot take."""
+"""Rows T18 and T19: what a command line asks of a bundle is known, of the right kind, possible."""
 
+import sys
+from pathlib import Path
+
+import monai.bundle
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 from monai.bundle.scripts import create_workflow
 
-from stroke_nets.bundle_folders import find_bundle
 from stroke_nets.errors import UsageError
 from stroke_nets.runs.exit_codes import find_error
+from stroke_nets.runs.options import command_line, read_options
 
-pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
+BUNDLES = Path(__file__).parents[2] / "bundles"
+CONFIGS = BUNDLES / "d_unet" / "configs"
+MAIN = str(Path(monai.bundle.__file__).with_name("__main__.py"))
+TRAIN = str(CONFIGS / "train.yaml")
+
+pytestmark = pytest.mark.filterwarnings("default")  # MONAI warns about its own calls
 
 
-def command_line(file, **given):
-    """What ``python -m monai.bundle run`` does before it runs, in this process."""
-    path = str(find_bundle("d_unet") / "configs" / file)
-    return create_workflow(config_file=path, logging_file=False, **given)
+def read(*words, file=TRAIN):
+    """The options of a command line, as the configuration would hold them."""
+    return read_options(*command_line(["run", "training", "--config_file", str(file), *words]))
 
 
-def error_line(file, **given):
-    with pytest.raises(RuntimeError) as raised:
-        command_line(file, **given)
-    found = find_error(raised.value)
-    assert isinstance(found, UsageError), raised.value
-    return str(found)
+def refused(*words, file=TRAIN):
+    with pytest.raises(UsageError) as raised:
+        read(*words, file=file)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 @pytest.mark.parametrize("file", ["train.yaml", "inference.yaml"])
-def test_T18_cuda_without_a_gpu_is_one_line(file, simulated):
-    found = error_line(file, dataset_dir=str(simulated), device="cuda")
+def test_T18_cuda_without_a_gpu_is_one_line(file, simulated, tmp_path):
+    given = {"dataset_dir": str(simulated), "output_dir": str(tmp_path), "device": "cuda"}
+    with pytest.raises(RuntimeError) as raised:
+        ConfigWorkflow(str(CONFIGS / file), logging_file=False, **given).initialize()
+    found = str(find_error(raised.value))
     assert found == "device cuda: PyTorch sees 0 GPUs here; say --device cpu"
 
 
 @pytest.mark.parametrize("file", ["train.yaml", "inference.yaml", "evaluate.yaml"])
-def test_T19_mistyped_option_is_refused(file, simulated):
-    found = error_line(file, dataset_dri=str(simulated))
-    assert found.startswith(
-        "--dataset_dri: no such option of this bundle; did you mean dataset_dir?"
-    )
+def test_T19_mistyped_option_is_refused(file):
+    said = refused("--dataset_dri", "data", file=CONFIGS / file)
+    assert said.startswith("--dataset_dri: no such option of this bundle; did you mean dataset_dir")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max_epoch", "1"], "did you mean max_epochs?"),
+        (["--train#trianer", "1"], "did you mean trainer?"),
+        (["--trian#trainer#max_epochs", "1"], "did you mean train?"),
+        (["--optimizer#lrr", "1"], "did you mean lr?"),
+        (["--network_def#widhts", "[4,8]"], "did you mean widths?"),
+        (["--overwrite", "maybe"], "--overwrite maybe: give true or false"),
+        (["--max_epochs", "many"], "--max_epochs many: give a number, as 150"),
+        (["--max_epochs"], "--max_epochs True: give a number"),
+        (["--widths", "4 8"], "--widths 4 8: give a list, as '[32, 64"),
+        (["--widths", "[4,eight]"], "--widths [4, 'eight']: give a list"),
+        (["--fold", "one"], "--fold one: give a number, as 0"),
+        (["--max_epochs", "None"], "--max_epochs None: give a value"),
+        (["--device", "none"], "--device None: give a value"),
+        (["--+network_def", "1"], "--+network_def: would replace network_def, not extend it"),
+    ],
+)
+def test_T19_wrong_options_are_refused(words, said):
+    assert said in refused(*words)
+
+
+def test_T19_words_become_what_they_say():
+    words = ["--overwrite", "false", "--amp=TRUE", "--manifest", "null", "--sampler", "None"]
+    words += ["--bundle_root", "x", "--train#trainer#max_epochs", "1", "--dataset_dir", "2024"]
+    assert read(*words, "--network_def#dropout", "0.1", "--widths", "4,8") == {
+        "overwrite": False,
+        "amp": True,
+        "manifest": None,
+        "sampler": None,
+        "train::trainer::max_epochs": 1,
+        "dataset_dir": "2024",
+        "network_def::dropout": 0.1,
+        "widths": (4, 8),
+    }
+
+
+def test_T19_options_of_an_overlay_and_an_args_file(tmp_path):
+    (tmp_path / "args.json").write_text('{"max_epochs": 3, "fold": 1}')
+    narrow = [str(BUNDLES / "agmr_net" / "configs" / f"{n}.yaml") for n in ("train", "narrow")]
+    found = read("--args_file", str(tmp_path / "args.json"), "--fold", "2", file=narrow)
+    assert found == {"max_epochs": 3, "fold": 2}
+    assert "augmentation" in read("--augmentation", "None", file=narrow)
 
 
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"max_epoch": 1}, "did you mean max_epochs?"),
-        ({"train#trianer": 1}, "did you mean trainer?"),
-        ({"overwrite": "maybe"}, "--overwrite maybe: give true or false"),
-        ({"max_epochs": "many"}, "--max_epochs many: give a number, as 150"),
-        ({"max_epochs": True}, "give a number"),
-        ({"widths": "4,8"}, "--widths 4,8: give a list, as '[32, 64"),
-        ({"train#trainer#max_epochs": 1, "fold": "one"}, "--fold one: give a number, as 0"),
+        ({"max_epochs": 0}, "--max_epochs 0: give a whole number, 1 or more"),
+        ({"max_epochs": 1.5}, "--max_epochs 1.5: give a whole number"),
+        ({"batch_size": 0}, "--batch_size 0: give a whole number, 1 or more"),
+        ({"num_workers": -1}, "--num_workers -1: give a whole number, 0 or more"),
+        ({"val_interval": 0}, "--val_interval 0: give a whole number"),
+        ({"patience": 0}, "--patience 0: give a whole number"),
+        ({"learning_rate": -1}, "--learning_rate -1: give a number above 0"),
+        ({"lr_gamma": 0}, "--lr_gamma 0: give a number above 0"),
     ],
 )
-def test_T19_wrong_options_are_refused(option, said):
-    assert said in error_line("train.yaml", **option)
+def test_T19_impossible_values_are_refused_before_anything_starts(option, said, tmp_path):
+    flow = ConfigWorkflow(TRAIN, logging_file=False, output_dir=str(tmp_path / "run"), **option)
+    with pytest.raises(RuntimeError) as raised:
+        flow.initialize()
+    assert str(find_error(raised.value)).startswith(said)
+    assert not (tmp_path / "run").exists()
 
 
-def test_T19_a_mistyped_section_is_refused_by_monai():
-    with pytest.raises(KeyError) as raised:
-        command_line("train.yaml", **{"trian#trainer#max_epochs": 1})
-    assert "did you mean 'train'?" in str(raised.value.__cause__)
+def test_T19_a_misspelt_space_is_refused():
+    flow = ConfigWorkflow(str(CONFIGS / "evaluate.yaml"), logging_file=False, space="natvie")
+    with pytest.raises(RuntimeError) as raised:
+        flow.initialize()
+    assert str(find_error(raised.value)) == "--space natvie: choose one of native, network"
 
 
-def test_T19_words_become_what_they_say(simulated, volume_cache, tmp_path):
-    given = {"dataset_dir": str(simulated), "cache_dir": str(volume_cache), "size": 48}
-    given |= {"output_dir": str(tmp_path), "overwrite": "false", "amp": "FALSE"}
-    given |= {"manifest": "null", "bundle_root": "x", "train#trainer#max_epochs": 1}
-    parser = command_line("train.yaml", **given).parser
-    assert [parser[key] for key in ("overwrite", "amp", "manifest")] == [False, False, None]
-    assert parser.get_parsed_content("train#trainer").state.max_epochs == 1
+def test_T19_what_a_command_line_says_reaches_the_configuration(simulated, tmp_path, monkeypatch):
+    given = {"dataset_dir": str(simulated), "output_dir": str(tmp_path), "overwrite": "false"}
+    words = [word for key, value in given.items() for word in (f"--{key}", value)]
+    words += ["--widths", "[4,8,8,8,16]", "--augmentation", "None"]
+    monkeypatch.setattr(sys, "argv", [MAIN, "run", "training", "--config_file", TRAIN, *words])
+    given["widths"] = [4, 8, 8, 8, 16]
+    parser = create_workflow(config_file=TRAIN, logging_file=False, **given).parser
+    assert parser["overwrite"] is False
+    assert parser["augmentation"] is None
+
+
+def test_T19_a_wrong_option_ends_the_command_with_one_line(processes):
+    words = ("run", "training", "--config_file", TRAIN, "--max_epoch", "1")
+    done = processes.run("-m", "monai.bundle", *words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "error: --max_epoch: no such option of this bundle; did you mean" in done.stderr

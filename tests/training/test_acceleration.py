@@ -1,4 +1,4 @@
-"""`--accelerate true` computes the same, and what it compiles is one graph."""
+"""`accelerate.yaml` computes the same, and what it compiles is one graph."""
 
 import pytest
 import torch
@@ -6,10 +6,12 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 from torch import nn
 
+from stroke_nets.inference.backend import channels_last
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.networks.mscsa import MSCSA
 from stroke_nets.networks.nnunet import PlainUNet
 from stroke_nets.training import acceleration
+from stroke_nets.training.plain_batch import plain_batch
 from stroke_nets.training.randomness import SeedEachEpoch
 
 CPU = torch.device("cpu")
@@ -34,22 +36,21 @@ def test_a_training_step_is_one_graph(network, shape):
 def test_the_channels_are_last_and_the_values_stay():
     network = nn.Sequential(nn.Conv2d(4, 8, 3), nn.Linear(2, 2), nn.Conv3d(4, 8, 3))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    placed = acceleration.placed(network, CPU, accelerate=True)
+    placed = channels_last(network)
     assert placed[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert placed[2].weight.is_contiguous(memory_format=torch.channels_last_3d)
     torch.testing.assert_close(dict(placed.state_dict()), before, rtol=0, atol=0)
-    assert acceleration.placed(network[0], CPU, accelerate=False) is network[0]
 
 
 def test_a_cpu_is_given_the_network_itself():
     network = nn.Conv2d(1, 1, 1)
-    assert acceleration.compiled(network, CPU, accelerate=True) is network
-    assert acceleration.amp_options(CPU, accelerate=True) == {}
+    assert acceleration.compiled(network, CPU) is network
+    assert acceleration.amp_options(CPU) == {}
 
 
 def test_a_gpu_is_given_a_compiled_network_with_the_same_weights():
     network = nn.Conv2d(1, 1, 1)
-    run = acceleration.compiled(network, torch.device("cuda"), accelerate=True)
+    run = acceleration.compiled(network, torch.device("cuda"))
     assert run is not network
     assert next(run.parameters()) is network.weight
 
@@ -58,13 +59,12 @@ def test_bfloat16_where_the_gpu_has_it(monkeypatch):
     gpu = torch.device("cuda")
     for able, wanted in ((True, {"dtype": torch.bfloat16}), (False, {})):
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able, **options: able)
-        assert acceleration.amp_options(gpu, accelerate=True) == wanted
-        assert acceleration.amp_options(gpu, accelerate=False) == {}
+        assert acceleration.amp_options(gpu) == wanted
 
 
 def test_a_batch_is_plain_tensors():
     batch = {"image": MetaTensor(torch.ones(1, 2)), "label": torch.ones(1, 2), "case": ["one"]}
-    assert [type(part) for part in acceleration.plain_batch(batch, CPU)] == [torch.Tensor] * 2
+    assert [type(part) for part in plain_batch(batch, CPU)] == [torch.Tensor] * 2
 
 
 def test_kernels_are_tried_though_every_epoch_is_seeded(monkeypatch):

@@ -1,0 +1,42 @@
+"""The first steps of a bundle's workflow: its options, device, seeds and run folder."""
+
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from stroke_nets.runs.configuration import calling_parser, resolved
+from stroke_nets.runs.interruption import stop_on_signals
+from stroke_nets.runs.requirements import require_device
+from stroke_nets.runs.run_folder import RunFolder
+from stroke_nets.training.randomness import seed_process
+
+
+def start_training(
+    output_dir: str, *, device: Any, seed: int, overwrite: bool = False, resume: bool = False
+) -> RunFolder:
+    """Check the device, take signals over, seed, and open the run folder.
+
+    Called as an item of a training's configuration, which goes into the run folder; the network is
+    built here, from the seed, before anything else draws.
+
+    Args:
+        output_dir: the run folder.
+        device: a `torch.device`, or its name.
+        seed: of the whole training.
+        overwrite: replace a training that is there.
+        resume: continue it, or begin if there is none.
+
+    Raises:
+        UsageError: the device is not there, or the run folder cannot be used.
+    """
+    require_device(device)
+    stop_on_signals()
+    seed_process(seed)
+    return RunFolder(
+        Path(output_dir),
+        resolved(calling_parser()),
+        overwrite=overwrite,
+        resume=resume,
+        first_rank=idist.get_rank() == 0,
+    )

@@ -1,0 +1,78 @@
+"""The handlers that every training has, in the order in which they must be attached."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.handlers import TensorBoardStatsHandler, from_engine
+
+from stroke_nets.runs.run_folder import RunFolder
+from stroke_nets.training.checkpoint import AtomicCheckpoint
+from stroke_nets.training.early_stop import EarlyStop
+from stroke_nets.training.finite_loss import FiniteLoss
+from stroke_nets.training.progress import TrainingProgress
+from stroke_nets.training.randomness import SeedEachEpoch
+
+
+class RunHandlers:
+    """Attach what a training needs to be reproducible, resumable and visible.
+
+    In this order: `SeedEachEpoch` (an epoch that is repeated is the same epoch), `FiniteLoss`
+    (a NaN loss ends the training and names its cases), `EarlyStop`, `AtomicCheckpoint` (saves and
+    resumes), and on the first process `TrainingProgress` (a bar, and a line for each epoch) and
+    TensorBoard's curves of both engines.
+
+    List it in ``train#handlers`` after the scheduler and the validation, whose results it saves.
+
+    Args:
+        run: the open run folder.
+        saved: what a checkpoint holds, by name: network, optimizer, lr_scheduler.
+        dataset: of the training; is told the epoch if it has ``set_epoch``.
+        evaluator: validates; its key metric decides which checkpoint is the best.
+        seed: of the whole training.
+        patience: validations without a better one, after which training ends; None: all epochs.
+        interval: epochs from one validation to the next.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        saved: Mapping[str, Any],
+        dataset: Any,
+        evaluator: Engine,
+        *,
+        seed: int,
+        patience: int | None = None,
+        interval: int = 1,
+    ) -> None:
+        """Build the handlers; nothing is written yet."""
+        self.run, self.evaluator = run, evaluator
+        self.handlers: list[Any] = [SeedEachEpoch(seed, dataset), FiniteLoss()]
+        if patience is not None:
+            self.handlers.append(EarlyStop(evaluator, patience, interval))
+        self.handlers.append(
+            AtomicCheckpoint(
+                str(run.checkpoints),
+                saved,
+                evaluator,
+                resume=run.resume,
+                config_hash=run.config_hash,
+            )
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Follow a `monai.engines.SupervisedTrainer`."""
+        engine.add_event_handler(Events.STARTED, self.run.begin)
+        for handler in self.handlers:
+            handler.attach(engine)
+        if idist.get_rank() == 0:
+            self._show(engine)
+
+    def _show(self, engine: Engine) -> None:
+        TrainingProgress(self.evaluator).attach(engine)
+        folder, loss = str(self.run.events), from_engine("loss", first=True)
+        TensorBoardStatsHandler(
+            log_dir=folder, tag_name="train_loss", output_transform=loss
+        ).attach(engine)
+        TensorBoardStatsHandler(log_dir=folder, iteration_log=False).attach(self.evaluator)
