@@ -20,6 +20,11 @@ EDGES_ML = (0.1, 1.0, 10.0, 100.0)
 BINS = ("below_0.1_ml", "0.1_to_1_ml", "1_to_10_ml", "10_to_100_ml", "100_ml_and_above")
 
 
+# Size classes in voxels, as in MSL (Shang et al., arXiv:2408.02929).
+EDGES_VOXELS = (100, 1000, 10000)
+SIZES = ("below_100", "100_to_999", "1000_to_9999", "10000_and_above")
+
+
 def volume_bin(ml: float) -> str:
     """The bin of a volume in ml."""
     return BINS[int(np.digitize(ml, EDGES_ML))]
@@ -47,7 +52,9 @@ def lesion_figures(
         lesion_f1, lesion_precision, lesion_recall, lesions_truth, lesions_predicted,
         lesion_count_difference (absolute), largest_lesion_voxels (of the truth), and for each of
         `BINS` the number of the truth's lesions (`lesions_<bin>`) and their mean Dice
-        (`lesion_dice_<bin>`; nan without lesions).
+        (`lesion_dice_<bin>`; nan without lesions). For each of `SIZES` also
+        lesion_f1_<size>, lesion_precision_<size> and lesion_recall_<size>: lesions of the truth and
+        predicted components count in the class of their own size; 1 where a class has none.
 
     Raises:
         ValueError: an unknown connectivity.
@@ -69,7 +76,28 @@ def lesion_figures(
         "lesion_count_difference": abs(n_true - n_predicted),
         "largest_lesion_voxels": int(sizes.max(initial=0)),
         **_by_bin(sizes * voxel_ml, _dice_of_each(overlaps, sizes, sizes_predicted)),
+        **_by_size(sizes, sizes_predicted, overlaps),
     }
+
+
+def _by_size(
+    sizes: NDArray[np.int64], sizes_predicted: NDArray[np.int64], overlaps: NDArray[np.int64]
+) -> dict[str, float]:
+    """F1, precision and recall of each size class, as the authors' `scoring.py` has them."""
+    of_lesion, of_guess = (np.digitize(s, EDGES_VOXELS) for s in (sizes, sizes_predicted))
+    found, matched = np.unique(overlaps[0]), np.unique(overlaps[1])
+    figures: dict[str, float] = {}
+    for index, name in enumerate(SIZES):
+        n_true, n_predicted = int((of_lesion == index).sum()), int((of_guess == index).sum())
+        hits, right = (
+            int((of_lesion[found] == index).sum()),
+            int((of_guess[matched] == index).sum()),
+        )
+        wrong = n_true - hits + n_predicted - right
+        figures[f"lesion_f1_{name}"] = hits / (hits + wrong / 2) if hits + wrong else 1.0
+        figures[f"lesion_precision_{name}"] = right / n_predicted if n_predicted else 1.0
+        figures[f"lesion_recall_{name}"] = hits / n_true if n_true else 1.0
+    return figures
 
 
 def _components(mask: Mask, connectivity: Connectivity) -> tuple[NDArray[np.unsignedinteger], int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-from stroke_nets.evaluation.lesions import BINS, volume_bin
+from stroke_nets.evaluation.lesions import BINS, SIZES, volume_bin
 
 CaseRow = Mapping[str, Any]
 
@@ -59,7 +59,8 @@ def summarize(
         `metrics` (per metric `mean`, `std` with ddof 1, `median`, `ci95` of the mean, `n`,
         `n_excluded` and, by reason, `excluded`), `dice_global` (from voxel counts pooled over the
         cases), `policy_cases` (how often an empty mask decided), `dice_above_1ml` (`mean`, `n`,
-        `min_ml`) and `by_volume` (a row per volume bin, see `_stratum`).
+        `min_ml`), `by_volume` (a row per volume bin, see `_stratum`) and `by_size` (a row per size
+        class of lesions, see `_of_size`).
 
     Raises:
         ValueError: an unknown policy.
@@ -79,6 +80,7 @@ def summarize(
             "min_ml": min_ml,
         },
         "by_volume": [_stratum(cases, name) for name in ("lesion_free", *BINS)],
+        "by_size": [_of_size(cases, name) for name in SIZES],
     }
 
 
@@ -157,6 +159,16 @@ def _stratum(cases: Sequence[CaseRow], name: str) -> dict[str, Any]:
         mean = float(np.dot(counts[counts > 0], dice[counts > 0])) / total if total else None
         row |= {"n_lesions": total, "lesion_dice": mean}
     return row
+
+
+def _of_size(cases: Sequence[CaseRow], name: str) -> dict[str, Any]:
+    """F1, precision and recall of the lesions of one size class, means over the cases.
+
+    A case without lesions of the class and without predicted ones has 1, as in the authors' code.
+    """
+    figures = ("lesion_f1", "lesion_precision", "lesion_recall")
+    found = {m: np.array([float(c.get(f"{m}_{name}", math.nan)) for c in cases]) for m in figures}
+    return {"size": name} | {m: _statistics(v[np.isfinite(v)]) for m, v in found.items()}
 
 
 def _patient_bin(case: CaseRow) -> str:

@@ -8,11 +8,13 @@ Shape letters: B batch, C channels (of one stage, or of all stages together), D,
 the map at hand, h heads, N queries and M keys (N = DHW; M = N + those of the two coarser scales).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Role = Callable[..., nn.Module]  # a class, or a functools.partial of one
 
 
 def conv_bn(
@@ -82,6 +84,16 @@ class CSA(nn.Module):
         return torch.cat(flat, dim=3).transpose(2, 3)
 
 
+class SharedCSA(CSA):
+    """CSA whose three scales share one projection to keys and one to values (the authors' code)."""
+
+    def __init__(self, channels: int, heads: int, key_dim: int = 35, value_dim: int = 70) -> None:
+        """Take C, h, and the dimensions of one head's keys and values."""
+        super().__init__(channels, heads, key_dim, value_dim)
+        self.keys = nn.ModuleList([self.keys[0]] * 3)
+        self.values = nn.ModuleList([self.values[0]] * 3)
+
+
 class FFN(nn.Sequential):
     """Feed-forward sub-layer on C channels, three times as wide inside; maps keep their shape."""
 
@@ -101,11 +113,11 @@ class FFN(nn.Sequential):
 class IntraFFN(nn.Module):
     """One FFN for the channels of each stage, so that stages do not mix."""
 
-    def __init__(self, channels: Sequence[int]) -> None:
-        """Take the channels of every stage."""
+    def __init__(self, channels: Sequence[int], expansion: int = 3) -> None:
+        """Take the channels of every stage, and how many times wider the hidden layers are."""
         super().__init__()
         self.channels = list(channels)
-        self.stages = nn.ModuleList(FFN(width) for width in channels)
+        self.stages = nn.ModuleList(FFN(width, expansion) for width in channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, D, H, W), C of all stages together, to the same shape."""
@@ -132,24 +144,31 @@ class DropPath(nn.Module):
 
 
 class MSCSABlock(nn.Module):
-    """Four sub-layers with residuals: CSA, IntraFFN, CSA, FFN; drop-path on the last two."""
+    """Four sub-layers with residuals: CSA, IntraFFN, CSA, FFN; drop-path on each pair."""
 
     def __init__(
-        self, channels: Sequence[int], heads: int, key_dim: int, value_dim: int, drop_path: float
+        self,
+        channels: Sequence[int],
+        heads: int,
+        key_dim: int,
+        value_dim: int,
+        drop_paths: tuple[float, float],
+        expansion: int = 3,
+        attention: Role = CSA,
     ) -> None:
-        """Take the channels of every stage; the others as in `MSCSA`."""
+        """Take the channels of every stage, two drop-paths; the others as in `MSCSA`."""
         super().__init__()
         total = sum(channels)
-        self.attention1 = CSA(total, heads, key_dim, value_dim)
-        self.intra_ffn = IntraFFN(channels)
-        self.attention2 = CSA(total, heads, key_dim, value_dim)
-        self.ffn = FFN(total)
-        self.drop_path = DropPath(drop_path)
+        self.attention1 = attention(total, heads, key_dim, value_dim)
+        self.intra_ffn = IntraFFN(channels, expansion)
+        self.attention2 = attention(total, heads, key_dim, value_dim)
+        self.ffn = FFN(total, expansion)
+        self.drop_path1, self.drop_path = (DropPath(p) for p in drop_paths)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, C, D, H, W), C of all stages together, to the same shape."""
-        features = features + self.attention1(features)
-        features = features + self.intra_ffn(features)
+        features = features + self.drop_path1(self.attention1(features))
+        features = features + self.drop_path1(self.intra_ffn(features))
         features = features + self.drop_path(self.attention2(features))
         return features + self.drop_path(self.ffn(features))
 
@@ -190,39 +209,69 @@ class MSCSA(nn.Module):
         key_dim: int = 40,
         value_dim: int = 80,
         drop_path: float = 0.1,
+        depth: int = 1,
+        target: int = -2,
+        expansion: int = 3,
+        attention: Role = CSA,
     ) -> None:
         """Build the module with the authors' initialisation.
+
+        The paper has one block at the second-deepest stage's size; depth, target and attention are
+        variants of the authors' code, which the paper gives no figures for.
 
         Args:
             channels: those of every stage, shallow to deep, the bottleneck included.
             heads: 16 in the U-Net, 28 in the Res U-Net.
             key_dim: channels of one head's queries and keys.
             value_dim: channels of one head's values.
-            drop_path: probability for the block's last two sub-layers.
+            drop_path: probability for the last block's last two sub-layers; it grows evenly from 0
+                for the first block's first two.
+            depth: blocks, one after another.
+            target: index of the stage whose size all maps are brought to: -2 is 8^3 for a patch of
+                128^3, -3 is 16^3.
+            expansion: how many times wider the FFNs' hidden layers are.
+            attention: `attention(C, h, key_dim, value_dim)`, `CSA` or `SharedCSA`.
 
         Raises:
-            ValueError: there are fewer than two stages.
+            ValueError: there are fewer than two stages, no block, or no such stage.
         """
         super().__init__()
         self.channels = list(channels)
         if len(self.channels) < 2:
             raise ValueError(f"MSCSA: channels must name two stages or more, got {self.channels}")
-        self.block = MSCSABlock(self.channels, heads, key_dim, value_dim, drop_path)
+        if depth < 1 or not -len(self.channels) <= target < len(self.channels):
+            raise ValueError(f"MSCSA: depth {depth}, target {target}: give a block and a stage")
+        self.target = target
+        rates = [drop_path * i / (2 * depth - 1) for i in range(2 * depth)]
+        self.block, *deeper = (
+            MSCSABlock(
+                self.channels, heads, key_dim, value_dim, (first, second), expansion, attention
+            )
+            for first, second in zip(rates[::2], rates[1::2], strict=True)
+        )
+        self.deeper = nn.ModuleList(deeper)
         self.norm = nn.BatchNorm3d(sum(self.channels))
         self.injections = nn.ModuleList(Injection(width) for width in self.channels)
         self.apply(fan_out_init)
 
     def forward(self, stages: list[Tensor]) -> list[Tensor]:
         """Fuse stage maps (B, C, D, H, W), shallow to deep, each into its own shape."""
-        widths = [stage.shape[1] for stage in stages]
-        if widths != self.channels:
-            raise ValueError(f"MSCSA was built for channels {self.channels}, got {widths}")
-        together = torch.cat([resize(stage, stages[-2]) for stage in stages], dim=1)
-        contexts = self.norm(self.block(together)).split(self.channels, dim=1)
+        contexts = self.contexts(stages)
         fused: list[Tensor] = []
         for i, injection in enumerate(self.injections):
             fused.append(injection(stages[i], contexts[i]))
         return fused
+
+    def contexts(self, stages: list[Tensor]) -> list[Tensor]:
+        """What the attention finds for each stage: (B, C, D', H', W') of the target's size."""
+        widths = [stage.shape[1] for stage in stages]
+        if widths != self.channels:
+            raise ValueError(f"MSCSA was built for channels {self.channels}, got {widths}")
+        together = torch.cat([resize(stage, stages[self.target]) for stage in stages], dim=1)
+        together = self.block(together)
+        for block in self.deeper:
+            together = block(together)
+        return list(self.norm(together).split(self.channels, dim=1))
 
 
 def fan_out_init(module: nn.Module) -> None:

@@ -8,6 +8,7 @@ Shape letters: B batch, C channels, K classes, S stages, D, H, W the size of the
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -146,17 +147,22 @@ class UNet(nn.Module):
         for encode in self.encoder:
             features = encode(features)
             stages.append(features)
-        stages = self.skip_attention(stages)
-        features = stages.pop()
-        levels: list[Tensor] = []
-        for decode in self.decoder:
-            features = decode(features, stages.pop())
-            levels.append(features)
-        logits: Tensor = self.heads[-1](features)
+        levels = self.decode(stages)
+        logits: Tensor = self.heads[-1](levels[-1])
         logits = logits[:, :, : image.shape[2], : image.shape[3], : image.shape[4]]
         if self.training and not torch.jit.is_scripting():
             return logits, [self.heads[i](levels[i]) for i in range(len(levels) - 2, -1, -1)]
         return logits
+
+    def decode(self, stages: list[Tensor]) -> list[Tensor]:
+        """From the encoder's maps, shallow to deep, to the decoder's, deep to shallow."""
+        stages = self.skip_attention(stages)
+        features = stages.pop()
+        levels: list[Tensor] = []
+        for stage in self.decoder:
+            features = stage(features, stages.pop())
+            levels.append(features)
+        return levels
 
     def fit(self, image: Tensor) -> Tensor:
         """Pad (B, C, D, H, W) to what the strides divide; in training refuse what they do not.
@@ -228,6 +234,28 @@ class PlainUNet(UNet):
             bias,
             skip_attention,
         )
+
+
+class FuseUNet(PlainUNet):
+    """The plain U-Net whose decoder, not its skips, gets what MSCSA finds (the authors' code).
+
+    The bottleneck and each decoder stage's output are fused with the context of their stage; the
+    skips stay as the encoder made them. The parameters are those of `PlainUNet` with `MSCSA`.
+    """
+
+    def decode(self, stages: list[Tensor]) -> list[Tensor]:
+        """From the encoder's maps, shallow to deep, to the decoder's, deep to shallow."""
+        attention: Any = self.skip_attention  # MSCSA, whose own forward is not called
+        *contexts, context = attention.contexts(stages)
+        *injections, injection = attention.injections
+        *skips, features = stages
+        features = injection(features, context)
+        levels: list[Tensor] = []
+        parts = (reversed(part) for part in (skips, injections, contexts))
+        for stage, skip, inject, found in zip(self.decoder, *parts, strict=True):
+            features = inject(stage(features, skip), found)
+            levels.append(features)
+        return levels
 
 
 class ResUNet(UNet):

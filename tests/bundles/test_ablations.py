@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from torch.utils.flop_counter import FlopCounterMode
 
 CONFIGS = Path(__file__).parents[2] / "bundles" / "agmr_net" / "configs"
 COUNTS = {
@@ -22,6 +23,14 @@ COUNTS = {
     "table09_size_9": 37_725_683,
     "table10_encoder": 13_091_923,
     "table10_skip": 13_091_923,
+    "outlook_multi_grid": 23_903_323,
+    "outlook_mdu_depthwise": 9_913_203,
+    "outlook_mdu_factorised": 10_919_283,
+}
+GFLOP = {  # of a slice, 2 for a multiplication with its addition; the paper prints none
+    "outlook_multi_grid": 48.43,
+    "outlook_mdu_depthwise": 36.44,
+    "outlook_mdu_factorised": 37.71,
 }
 
 
@@ -65,10 +74,20 @@ def test_overlay_gives_its_row(name, merged):
 def test_overlay_opens_with_its_row_count_and_command(name):
     text = overlay_path(name).read_text()
     comment = [line for line in text.splitlines() if line.startswith("#")]
-    assert text.startswith(f"# Table {int(name[5:7])}, ")
+    head = "# Outlook of the paper: " if name in GFLOP else f"# Table {int(name[5:7])}, "
+    assert text.startswith(head)
     assert f"# {COUNTS[name]:,} parameters." in comment
     assert f"ablations/{name}.yaml" in "".join(comment)
     assert 2 <= len(text.splitlines()) - len(comment) <= 6
+
+
+@pytest.mark.parametrize("name", GFLOP)
+def test_operations_of_the_outlook_are_as_its_overlay_says(name):
+    network = network_of(merged(name)).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.empty(1, 4, 192, 192, device="meta"))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(GFLOP[name], abs=5e-3)
+    assert f"{GFLOP[name]} GFLOP a slice" in overlay_path(name).read_text()
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -80,7 +99,8 @@ def test_overlay_runs_narrow(name, merged):
         logits, maps = network(torch.randn(2, 4, 16, 16))
     assert logits.shape == (2, 1, 16, 16)
     without_cpa = {"table05_baseline", "table05_cff", "table05_mdu", "table06_fa"}
-    assert len(maps) == (0 if name in without_cpa | {"table08_cff_r32"} else 5)
+    grids = 3 if name == "outlook_multi_grid" else 1
+    assert len(maps) == (0 if name in without_cpa | {"table08_cff_r32"} else 5 * grids)
 
 
 def test_overlays_change_only_the_network():

@@ -6,7 +6,8 @@ import pytest
 from scipy import ndimage
 
 from stroke_nets.evaluation.case import case_metrics
-from stroke_nets.evaluation.lesions import volume_bin
+from stroke_nets.evaluation.lesions import EDGES_VOXELS, SIZES, volume_bin
+from stroke_nets.evaluation.summary import summarize
 
 REFERENCE = np.load(Path(__file__).parents[1] / "reference" / "mscsa" / "vec_metrics.npz")
 
@@ -114,3 +115,42 @@ def test_figures_do_not_depend_on_memory_order_or_surroundings(seed):
     wide = [np.asfortranarray(np.pad(m, ((7, 1), (0, 9), (3, 3)))) for m in (prediction, truth)]
     found = case_metrics(*wide, (1, 2, 3)) | {"diagonal_mm": 0}
     assert found == pytest.approx(expected, nan_ok=True)
+
+
+def by_size_as_published(predicted, truth):
+    """The authors' scoring.py in words: each lesion counts in the class of its own volume."""
+    counts = {name: dict.fromkeys(("tp", "fn", "fp", "tp_pred"), 0) for name in SIZES}
+    for mask, other, hit, miss in (
+        (truth, predicted, "tp", "fn"),
+        (predicted, truth, "tp_pred", "fp"),
+    ):
+        labels, number = ndimage.label(mask)
+        for index in range(1, number + 1):
+            lesion = labels == index
+            name = SIZES[sum(lesion.sum() >= edge for edge in EDGES_VOXELS)]
+            counts[name][hit if (lesion & other).any() else miss] += 1
+    figures = {}
+    for name, n in counts.items():
+        tp, fn, fp, tp_pred = n["tp"], n["fn"], n["fp"], n["tp_pred"]
+        figures[f"lesion_f1_{name}"] = tp / (tp + (fp + fn) / 2) if tp + fp + fn else 1.0
+        figures[f"lesion_precision_{name}"] = tp_pred / (tp_pred + fp) if tp_pred + fp else 1.0
+        figures[f"lesion_recall_{name}"] = tp / (tp + fn) if tp + fn else 1.0
+    return figures
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_of_each_size_class(seed):
+    """Random boxes from a few to over 10,000 voxels, some predicted and some not."""
+    rng = np.random.default_rng(seed)
+    truth, predicted = np.zeros((2, 60, 60, 60), bool)
+    for side in (24, 12, 6, 3, 2, 2):
+        for mask in (truth, predicted):
+            if rng.random() < 0.8:
+                x, y, z = rng.integers(0, 60 - side, 3)
+                mask[x : x + side, y : y + side, z : z + side] = True
+    found = case_metrics(predicted, truth, (1, 1, 1))
+    expected = by_size_as_published(predicted, truth)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+    row = summarize([found, found], resamples=10)["by_size"][0]
+    assert row["size"] == "below_100"
+    assert row["lesion_f1"]["mean"] == pytest.approx(expected["lesion_f1_below_100"])

@@ -50,10 +50,10 @@ def bundle_case(name, widths=STAGES, **options):
     return Case(name, lambda: network_def(bundle, overlay, {"widths": widths}), **options)
 
 
-def patch_case(name, classes=2):
+def patch_case(name, classes=2, script=True):
     bundle, _, overlay = name.partition("/")
     build = partial(network_def, bundle, overlay, VOLUME)
-    return Case(name, build, shape=(2, 1, 16, 24, 16), classes=classes)
+    return Case(name, build, shape=(2, 1, 16, 24, 16), classes=classes, script=script)
 
 
 CASES = [
@@ -78,6 +78,10 @@ CASES = [
     patch_case("mscsa_default/ablations/without_mscsa"),
     patch_case("mscsa_default/ablations/labels_msl", classes=5),
     patch_case("mscsa_default/ablations/labels_dbl", classes=3),
+    patch_case("mscsa_default/ablations/mscsa_target16"),
+    patch_case("mscsa_default/ablations/mscsa_depth3"),
+    patch_case("mscsa_default/ablations/mscsa_shared"),
+    patch_case("mscsa_default/ablations/mscsa_fuse", script=False),
     patch_case("mscsa_dtk10"),
     patch_case("mscsa_dtk10/ablations/without_mscsa"),
     patch_case("mscsa_res_unet"),

@@ -19,8 +19,10 @@ from stroke_nets.networks.mscsa import (
     Injection,
     IntraFFN,
     MSCSABlock,
+    SharedCSA,
     resize,
 )
+from stroke_nets.networks.nnunet import FuseUNet, PlainUNet
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "mscsa"
 CHANNELS, HEADS, KEY_DIM, VALUE_DIM = (4, 6, 8), 2, 3, 6  # cfg/ in vec_csa
@@ -75,7 +77,7 @@ def tiny_csa():
 
 
 def tiny_block(drop_path=0.0):
-    return MSCSABlock(CHANNELS, HEADS, KEY_DIM, VALUE_DIM, drop_path)
+    return MSCSABlock(CHANNELS, HEADS, KEY_DIM, VALUE_DIM, (0.0, drop_path))
 
 
 def tiny(**options):
@@ -255,6 +257,76 @@ def test_drop_path_acts_on_the_last_two_sub_layers():
 def test_dropping_is_a_tenth_by_default():
     with torch.device("meta"):
         assert MSCSA().block.drop_path.keep == 0.9
+
+
+# ---- the variants of the authors' code
+
+
+def test_blocks_stand_one_after_another_and_drop_more_and_more():
+    deep = tiny(depth=3).double().eval()
+    stages = [stage.double() for stage in tiny_stages()]
+    together = torch.cat([resize(stage, stages[-2]) for stage in stages], dim=1)
+    for block in (deep.block, *deep.deeper):
+        together = block(together)
+    expected = deep.norm(together).split(deep.channels, dim=1)
+    assert all(map(torch.equal, deep.contexts(stages), expected))
+    rates = [1 - d.keep for b in (deep.block, *deep.deeper) for d in (b.drop_path1, b.drop_path)]
+    assert rates == pytest.approx([0, 0.02, 0.04, 0.06, 0.08, 0.1])
+
+
+def test_target_is_the_stage_whose_size_is_attended_to():
+    stages = tiny_stages()
+    for target in (-2, -3):
+        contexts = tiny(target=target).eval().contexts(stages)
+        assert {c.shape[2:] for c in contexts} == {stages[target].shape[2:]}
+    with pytest.raises(ValueError, match="target -4: give a block and a stage"):
+        tiny(target=-4)
+
+
+def test_shared_projections_are_the_originals_with_three_times_the_same_weights():
+    """`CSA` equals the original to 1e-9 (above), so this one does in evaluation mode."""
+    torch.manual_seed(0)
+    shared, apart = (
+        build(sum(CHANNELS), HEADS, KEY_DIM, VALUE_DIM).double().eval()
+        for build in (SharedCSA, CSA)
+    )
+    apart.load_state_dict(shared.state_dict())
+    x = torch.randn(2, sum(CHANNELS), 5, 4, 7).double()
+    agree(shared(x), apart(x))
+    saved = [sum(p.numel() for p in m.parameters()) for m in (apart, shared)]
+    one = sum(p.numel() for m in (apart.keys[0], apart.values[0]) for p in m.parameters())
+    assert saved[0] - saved[1] == 2 * one
+
+
+def test_fusing_in_the_decoder_leaves_the_skips_alone():
+    """With gates of 1 and biases of 0 it is the plain U-Net; its parameters are MSCSA's."""
+    torch.manual_seed(0)
+    widths = {"widths": (4, 6, 8), "out_channels": 2}
+    network = FuseUNet(**widths, skip_attention=tiny()).eval()
+    for injection in network.skip_attention.injections:
+        injection.gate[1].weight.data.zero_()
+        injection.gate[1].bias.data.fill_(3)  # hard sigmoid: 1
+        injection.bias[1].weight.data.zero_()
+    plain = PlainUNet(**widths).eval()
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if "attention" not in k})
+    image = torch.randn(1, 1, 16, 16, 16)
+    torch.testing.assert_close(network(image), plain(image))
+    network.skip_attention.injections[0].bias[1].bias.data.fill_(1)  # of the last decoder stage
+    shifted = network.heads[-1].weight.sum(1).flatten()
+    moved = network(image) - plain(image)
+    torch.testing.assert_close(moved, shifted[None, :, None, None, None].expand_as(moved))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"target": -3}, 27_744_640),
+        ({"depth": 3}, 27_744_640 + 2 * (2 * 8_830_880 + 1_858_560 + 7_633_920)),
+    ],
+)
+def test_variants_parameter_counts(options, expected):
+    with torch.device("meta"):
+        assert sum(p.numel() for p in MSCSA(**options).parameters()) == expected
 
 
 @pytest.mark.parametrize("stages", [tiny_stages()[:2], tiny_stages()[::-1]])

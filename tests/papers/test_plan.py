@@ -1,0 +1,46 @@
+"""The plan of MSCSA's Table 1 runs to its end: every step of it, at demo scale, in this process."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from stroke_nets.papers import settings
+from stroke_nets.papers.grid import STEPS, expand
+from stroke_nets.papers.reproduce import Request, places, reproduce
+from stroke_nets.papers.snakemake import How
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+SHORT = {"max_epochs": 1, "train_batches": 1, "val_batches": 1, "patch_size": [32, 32, 32]}
+
+pytestmark = [
+    pytest.mark.zoo,
+    pytest.mark.filterwarnings("default"),  # MONAI and Ignite warn about their own calls
+]
+
+
+def run_jobs(jobs, *_):
+    """Every command of the plan in order, as Snakemake would start it, without new processes."""
+    for job in jobs:
+        assert all(need.is_file() for need in job.needs), job.name
+        if not job.output.is_file():
+            sys.argv = [job.command[1], *job.command[2:]]
+            runpy.run_module(job.command[1], run_name="__main__", alter_sys=True)
+        assert job.output.is_file(), job.name
+
+
+def test_the_plan_of_table_1_runs_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    demo = settings.scale("demo")
+    monkeypatch.setitem(demo, "options", demo["options"] | SHORT)
+    monkeypatch.setattr("stroke_nets.papers.reproduce.run_grid", run_jobs)
+    monkeypatch.setattr(sys, "argv", ["stroke-nets"])
+    tables = ["mscsa_table1_entire", "mscsa_table1_small"]
+    where = places("demo", BUNDLES, None, ())
+    assert {job.step for job in expand(tables, where)} == set(STEPS)
+    reproduce(Request(tables, where, How(), Path("tables")))
+    for table in tables:
+        text = Path("tables", f"{table}.md").read_text()
+        assert text.count("2 of 2") == 10
+        assert "not run" not in text
