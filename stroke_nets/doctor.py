@@ -13,17 +13,16 @@ import torch
 
 from stroke_nets.bundle_folders import bundle_names, bundles_root, with_weights
 from stroke_nets.errors import StrokeNetsError
+from stroke_nets.inference.doubts import free_memory
 from stroke_nets.inference.method import Method
 from stroke_nets.inference.pipeline import find_device
-from stroke_nets.inference.space import free_memory
-from stroke_nets.inference.time_estimate import REGISTERING_SECONDS, expect, spoken
 from stroke_nets.inference.weights import choose
 from stroke_nets.text_table import text_table
+from stroke_nets.transforms.slice_plane import ATLAS_GRID
 
 PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "niimath")
 OPTIONAL = {  # what it is for
-    "openvino": "a faster CPU backend; pip install openvino",
-    "onnxruntime": "a faster CPU backend; pip install onnxruntime",
+    "openvino": "a faster CPU backend; pip install 'stroke-nets[fast]'",
 }
 LEAST_TORCH = (2, 10)  # CVE-2026-24747
 LEAST_MEMORY = 4e9  # bytes: one scan of 256^3 and a full-size network, see docs/predict.md
@@ -127,11 +126,11 @@ def speed() -> Iterator[Condition]:
     except StrokeNetsError as error:
         yield Condition("seconds per scan", "not measured", fix=str(error))
         return
-    expected = expect([method], 1, skip_registration=True).per_scan
+    expected = method.expected_seconds(ATLAS_GRID)
     title = f"{method.weights.bundle.name} on {method.device}"
     yield Condition(
         "seconds per scan",
-        f"{title}: {spoken(expected)}, and about {spoken(REGISTERING_SECONDS)} to register it",
+        f"{title}: {expected:.0f} s, and the time to register it",
     )
 
 

@@ -10,13 +10,12 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
 from monai.engines import Evaluator
 from torch.utils.data import Subset
-from tqdm import tqdm
 
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inference.progress import Steps
 from stroke_nets.runs.exit_codes import find_error
 from stroke_nets.runs.requirements import require_device
-from stroke_nets.scans.check import Rules, check_cases, shared_names
-from stroke_nets.scans.finding import Finding
+from stroke_nets.scans.check import shared_names
 from stroke_nets.scans.writer import mask_path
 
 logger = logging.getLogger(__name__)
@@ -73,56 +72,33 @@ def require_new_masks(
         )
 
 
-def predict_each(
-    evaluator: Evaluator, dataset: Dataset, reading: Mapping[str, Any] | None = None
-) -> None:
+def predict_each(evaluator: Evaluator, dataset: Dataset) -> None:
     """Run an evaluator on one scan after the other; those that fail are listed at the end.
-
-    All files are checked first, and the problems are logged before the first scan is predicted.
 
     Args:
         evaluator: predicts a case and saves its mask.
         dataset: the cases and their preprocessing.
-        reading: `stroke_nets.scans.check.Rules`, as the bundle's configuration gives them.
 
     Raises:
         DataError: scans failed; the masks of all others are written.
     """
-    failed = _unfit(dataset.data, Rules.of({"empty_masks": True, **(reading or {})}))
-    for line in failed.values():
-        logger.warning("%s", line)
+    failed: list[str] = []
     raised: list[BaseException] = []
+    total = len(dataset)
     handler = evaluator.add_event_handler(Events.EXCEPTION_RAISED, _keep, raised)
-    with handler:
-        todo = [index for index in range(len(dataset)) if index not in failed]
-        for index in tqdm(todo, desc="predicting", unit="scan", disable=None):
+    with handler, Steps(total) as steps:
+        for index in range(total):
+            image = dataset.data[index]["image"]
+            steps.scan(Path(image).name)
+            steps.step("preprocessing and segmentation")
             evaluator.data_loader = DataLoader(Subset(dataset, [index]), batch_size=1)
             evaluator.run()
             if raised:
-                failed[index] = _line(dataset.data[index]["image"], raised.pop())
-                logger.warning("%s", failed[index])
+                failed.append(_line(image, raised.pop()))
+                logger.warning("%s", failed[-1])
     if failed:
-        total, lines = len(dataset), [failed[index] for index in sorted(failed)]
-        head = f"{len(lines)} of {total} scans failed, {total - len(lines)} masks were written"
-        raise DataError("\n".join([f"{head}:", *lines]))
-
-
-def _unfit(cases: Sequence[Mapping[str, Any]], rules: Rules) -> dict[int, str]:
-    """Numbers of the cases whose files are not fit for use, and why."""
-    problems: dict[str, Finding] = {}
-    for finding in check_cases([dict(case) for case in cases], rules):
-        if not finding.notice:
-            problems.setdefault(finding.file, finding)
-    unfit = {}
-    for index, case in enumerate(cases):
-        found = [problems[str(Path(path))] for path in _paths(case) if str(Path(path)) in problems]
-        if found:
-            unfit[index] = str(found[0])
-    return unfit
-
-
-def _paths(case: Mapping[str, Any]) -> list[str]:
-    return [value for key, value in case.items() if key != "record"]
+        head = f"{len(failed)} of {total} scans failed, {total - len(failed)} masks were written"
+        raise DataError("\n".join([f"{head}:", *failed]))
 
 
 def _keep(engine: Engine, error: BaseException, raised: list[BaseException]) -> None:

@@ -14,8 +14,8 @@ DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True)
-class Scan:
-    """One scan to predict.
+class ScanFile:
+    """One scan to predict, by its file's name.
 
     Attributes:
         path: the file.
@@ -44,7 +44,7 @@ class Scan:
         return Path(*filter(None, (self.subject, self.session)), "anat")
 
 
-def find_scans(given: Path, out: Path) -> list[Scan]:
+def find_scans(given: Path, out: Path) -> list[ScanFile]:
     """The scans of a file, a folder or a BIDS tree.
 
     In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders) these are the
@@ -72,8 +72,8 @@ def find_scans(given: Path, out: Path) -> list[Scan]:
         found = [given]
     sources = {path: path.relative_to(given).as_posix() for path in found if path != given}
     stems = _stems([(path.name, sources.get(path, path.name)) for path in found])
-    scans = [Scan(p, sources.get(p, p.name), s) for p, s in zip(found, stems, strict=True)]
-    first: dict[str, Scan] = {}
+    scans = [ScanFile(p, sources.get(p, p.name), s) for p, s in zip(found, stems, strict=True)]
+    first: dict[str, ScanFile] = {}
     for scan in scans:
         other = first.setdefault(spaceless(scan.stem), scan)
         if other is not scan:

@@ -3,54 +3,86 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
+from monai.transforms import AsDiscreted, Compose, Invertd, SaveImaged
 from torch import Tensor
 
-from stroke_nets.errors import UsageError
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.slice_stack import SliceStackInferer
 from stroke_nets.inference.sliding_patch import FLIPS, PatchInferer, tile_starts
 from stroke_nets.inference.weights import Weights
+from stroke_nets.registration.on_template import OnTemplate
+from stroke_nets.scans.reader import Scan
 from stroke_nets.training.checkpoint import load_weights
+from stroke_nets.transforms.minimum_lesion import MinimumLesiond
 
-FAST_STEP = 0.75  # of a patch, in place of 0.5: fewer tiles
+FAST_STEP = 0.75  # of a patch, instead of 0.5: fewer tiles
 LEFT_RIGHT = [(), (2,)]  # of B x 1 x X x Y x Z: a stack's slices keep their order
 
 Flip = tuple[int, ...]
+NOBODY = Steps(0, quiet=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What methods found in a scan, on the scan's own grid.
+
+    Attributes:
+        probability: of lesion, X x Y x Z.
+        deviation: standard deviation over flips or methods, if there are several; X x Y x Z.
+        registration: onto the template; None if the scan was taken as it is.
+    """
+
+    probability: Tensor
+    deviation: Tensor | None = None
+    registration: OnTemplate | None = None
 
 
 class Method:
-    """One network and everything around it.
+    """One network and everything around it: what a bundle's ``run inference`` does, in parts.
 
     Args:
         weights: of the method.
         device: where the network runs.
         fast: no flips, and patches further apart.
         tta: test-time augmentation: whole volumes are flipped, each flip gives a sample.
+        register: bring scans to the template's grid, unless they lie there.
+        settings: further settings of the bundle's configuration, such as ``backend``.
 
     Raises:
-        UsageError: the bundle describes no single network, or the weights are missing.
+        UsageError: the bundle describes no single network, the weights are missing, or ``fast``
+            would change nothing.
         DataError: the weights are of another network.
     """
 
     def __init__(
-        self, weights: Weights, device: torch.device, fast: bool = False, tta: bool = False
+        self,
+        weights: Weights,
+        device: torch.device,
+        *,
+        fast: bool = False,
+        tta: bool = False,
+        register: bool = True,
+        **settings: Any,
     ) -> None:
         """Build the network and read its weights."""
         self.weights, self.device = weights, device
-        config = read_config(weights)
+        config = read_config(weights) | {"register": register} | settings
         if fast or tta:
-            _without_flips(config["inferer"], fast)
-        self.threshold = _cut_postprocessing(config)
+            _without_flips(config["inferer"], fast, weights.bundle.name)
         parser = ConfigParser(config)
-        self.preprocessing, self.inferer, self.postprocessing = (
+        self.preprocessing, self.inferer, self.sweep, after = (
             parser.get_parsed_content(name)
-            for name in ("preprocessing", "inferer", "postprocessing")
+            for name in ("preprocessing", "inferer", "compiled_inferer", "postprocessing")
         )
+        self.activation, self.invert, self.to_mask = _parts(after)
         self.amp = device.type == "cuda" and bool(parser.get_parsed_content("amp"))
         network = parser.get_parsed_content("network_def")
         network.load_state_dict(load_weights(weights.file, network))
@@ -59,36 +91,74 @@ class Method:
         self.spacing = config.get("spacing") or (1.0, 1.0, 1.0)  # mm of the patches' grid
         eight = FLIPS if isinstance(self.inferer, PatchInferer) else LEFT_RIGHT
         self.flips: Sequence[Flip] = eight if tta else [()]
-        self.on_call: Callable[[float], object] = lambda seconds: None
-        self.call_seconds = 0.0
 
     @torch.inference_mode()
-    def samples(self, scan: Path) -> Iterator[Tensor]:
-        """Probabilities of lesion on a scan's own grid, X x Y x Z, one for each flip.
+    def find(self, scan: Scan, steps: Steps = NOBODY) -> Found:
+        """Segment a scan.
 
         Args:
-            scan: T1w scan on the template's grid.
+            scan: T1w scan.
+            steps: is told how far the work is.
 
         Raises:
-            DataError: the scan cannot be used.
+            DataError: the scan cannot be used, or its probabilities are not finite.
         """
-        data = self.preprocessing({"image": str(scan)})
-        volume = data["image"].as_tensor()[None].to(self.device)
-        for axes in self.flips:
+        name = self.weights.bundle.name
+        steps.step(f"{name}: registration and preprocessing")
+        data = self.preprocessing({"image": scan})
+        steps.step(f"{name}: segmentation")
+        mean, deviation = spread(self._samples(data["image"], steps))
+        if not torch.isfinite(mean).all():
+            raise DataError(
+                f"{scan.path}: {self.weights.file} gives probabilities that are not finite; the "
+                "weights are damaged, or --precision float32 is needed"
+            )
+        steps.step(f"{name}: back to the scan's grid")
+        image = data["image"]
+        doubt = None if deviation is None else self._inverted(image, deviation)
+        return Found(self._inverted(image, mean), doubt, OnTemplate.of(image))
+
+    def _samples(self, image: MetaTensor, steps: Steps) -> Iterator[Tensor]:
+        """Probabilities of lesion on the network's grid, 1 x D x H x W, one for each flip."""
+        volume = image.as_tensor()[None].to(self.device)
+        count = len(self.flips)
+        for number, axes in enumerate(self.flips):
+            self.inferer.on_tile = lambda done, total, n=number: steps.tile(
+                n * total + done, count * total
+            )
             with torch.autocast(self.device.type, enabled=self.amp):
-                swept = self.inferer(volume.flip(axes), self._call).flip(axes)
-            one = {"image": data["image"], "pred": swept[0].float().cpu()}
-            yield self.postprocessing(one)["pred"].as_tensor()[0]
+                swept = self.sweep(volume.flip(axes), self.network).flip(axes)
+            one = {"image": image, "pred": swept[0].float().cpu()}
+            yield torch.as_tensor(self.activation(one)["pred"])
 
-    def _call(self, inputs: Tensor) -> Tensor:
-        result: Tensor = self.network(inputs)
-        self.on_call(self.call_seconds)
-        return result
+    def _inverted(self, image: MetaTensor, pred: Tensor) -> Tensor:
+        back: Tensor = self.invert({"image": image, "pred": MetaTensor(pred)})["pred"].as_tensor()[
+            0
+        ]
+        return back
 
-    def to(self, device: torch.device) -> None:
-        """Run elsewhere from now on."""
-        self.device, self.amp = device, False
-        self.network.to(device)
+    def mask(self, probability: Tensor, affine: Any) -> Tensor:
+        """The mask, X x Y x Z, uint8: the bundle's threshold and minimum size.
+
+        Args:
+            probability: X x Y x Z.
+            affine: of its grid, mm.
+        """
+        pred = MetaTensor(probability[None], affine=torch.as_tensor(affine))
+        found: Tensor = self.to_mask({"pred": pred})["pred"].as_tensor()[0]
+        return found.to(torch.uint8)
+
+    @property
+    def threshold(self) -> float:
+        """From which probability on a voxel is lesion."""
+        steps = self.to_mask.transforms
+        return next(float(one.threshold[0]) for one in steps if isinstance(one, AsDiscreted))
+
+    @property
+    def minimum_ml(self) -> float:
+        """The volume below which a lesion is left out."""
+        steps = self.to_mask.transforms
+        return next((one.minimum_ml for one in steps if isinstance(one, MinimumLesiond)), 0.0)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -111,10 +181,9 @@ class Method:
 
     @torch.inference_mode()
     def expected_seconds(self, shape: Sequence[int]) -> float:
-        """The time that a scan of that shape will take, by measured calls of the network."""
-        if not self.call_seconds:
-            self.call_seconds = min(self._timed_call() for _ in range(2))  # the first warms up
-        return self.call_seconds * self.calls(shape)
+        """The time that a scan of that shape will take, by a measured call of the network."""
+        self._timed_call()  # warms up
+        return self._timed_call() * self.calls(shape)
 
     def _timed_call(self) -> float:
         example = torch.zeros(self.example_shape, device=self.device)
@@ -124,6 +193,35 @@ class Method:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - begin
+
+
+def find(scan: Scan, methods: Sequence[Method], steps: Steps = NOBODY) -> Found:
+    """What several methods find on average, and how much they differ.
+
+    With one method, the flips' mean and deviation.
+    """
+    if len(methods) == 1:
+        return methods[0].find(scan, steps)
+    each = [one.find(scan, steps) for one in methods]
+    mean, deviation = spread(one.probability for one in each)
+    return Found(mean, deviation, each[0].registration)
+
+
+def spread(samples: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Mean and standard deviation (of the population) by Welford's rule, one sample in memory.
+
+    Returns:
+        The mean; the standard deviation, or None of a single sample.
+    """
+    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
+    for count, sample in enumerate(samples, 1):
+        if count == 1:
+            mean = sample
+            continue
+        step = sample - mean
+        mean = mean + step / count
+        squares = squares + step * (sample - mean)
+    return mean, (squares / count).clamp(min=0).sqrt() if count > 1 else None
 
 
 def read_config(weights: Weights) -> dict[str, Any]:
@@ -143,18 +241,20 @@ def read_config(weights: Weights) -> dict[str, Any]:
     return config
 
 
-def _without_flips(inferer: dict[str, Any], fast: bool) -> None:
+def _without_flips(inferer: dict[str, Any], fast: bool, name: str) -> None:
     """Leave flips to whole volumes (``tta``) or out (``fast``, with fewer tiles)."""
     if "flips" in inferer:
         inferer["flips"] = False
         if fast:
             inferer["step"] = FAST_STEP
+    elif fast:
+        raise UsageError(
+            f"--fast: {name} sees each slice once, there is nothing to leave out; omit --fast"
+        )
 
 
-def _cut_postprocessing(config: dict[str, Any]) -> float:
-    """Keep what makes probabilities on the scan's grid; the threshold that follows."""
-    steps = config["postprocessing"]["transforms"]
-    names = [step["_target_"].rpartition(".")[2] for step in steps]
-    last = names.index("AsDiscreted")
-    config["postprocessing"]["transforms"] = steps[:last]
-    return float(steps[last]["threshold"])
+def _parts(postprocessing: Compose) -> tuple[Compose, Compose, Compose]:
+    """What leads to probabilities, back to the scan's grid, and to the mask; nothing is saved."""
+    steps = [one for one in postprocessing.transforms if not isinstance(one, SaveImaged)]
+    there = next(i for i, one in enumerate(steps) if isinstance(one, Invertd))
+    return Compose(steps[:there]), Compose(steps[there : there + 1]), Compose(steps[there + 1 :])

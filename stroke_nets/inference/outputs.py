@@ -23,26 +23,35 @@ import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import write_whole
-from stroke_nets.inference.inputs import DESCRIPTION, Scan, spaceless
+from stroke_nets.inference.doubts import doubts
+from stroke_nets.inference.inputs import DESCRIPTION, ScanFile, spaceless
 from stroke_nets.inference.lesion_table import CONNECTIVITY, as_csv, lesion_rows
-from stroke_nets.inference.space import Placed
-from stroke_nets.registration.pipeline import MNI152, SPACE
-from stroke_nets.registration.volume import Array, Float32, Volume
+from stroke_nets.inference.method import Found, Method
+from stroke_nets.pages.prediction_case import MAPS, Volumes
+from stroke_nets.registration.on_template import OnTemplate, template_grid
+from stroke_nets.registration.picture import draw
+from stroke_nets.registration.pipeline import MNI152, SPACE, Files
+from stroke_nets.registration.transform import Transform, save
+from stroke_nets.registration.volume import Array, Float32, brain
+from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import HeaderWriter
 
 DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where they pass the limit
 MANY = 5  # lesions that a warning names
 NOTICE = "Research use only; not a medical device."
 GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
+CODES = ("sform_code", "qform_code", "xyzt_units")
 MNI_CODES = {"sform_code": MNI152, "qform_code": MNI152, "xyzt_units": 2}
 
 
@@ -61,9 +70,9 @@ class Names:
         mni: whether the results are named as on the template's grid.
     """
 
-    def __init__(self, out: Path, scan: Scan, method: str, mni: bool) -> None:
+    def __init__(self, out: Path, scan: ScanFile, method: str, mni: bool) -> None:
         """Name them; nothing is written."""
-        self.folder = out / scan.folder
+        self.scan, self.folder = scan, out / scan.folder
         self.plain = f"{scan.stem}_desc-{method}"
         self.mni = f"{spaceless(scan.stem)}_space-{SPACE}_desc-{method}"
         self.wants_mni, self.stem = mni, self.mni if mni else self.plain
@@ -86,43 +95,44 @@ def staged(folder: Path) -> Iterator[Path]:
             os.replace(file, folder / file.name)
 
 
-class Case:
-    """One case's results on the scan's grid and on the template's.
+@dataclass(frozen=True)
+class Results:
+    """What was found in one scan, on its way to files.
 
-    Args:
+    Attributes:
         names: of its files.
-        placed: the scan and the way back.
-        template: the brain.
-        threshold: from which probability on a voxel is lesion.
+        scan: as it was opened.
+        found: on the scan's grid.
+        method: whose threshold and minimum size make the mask.
     """
 
-    def __init__(self, names: Names, placed: Placed, template: Volume, threshold: float) -> None:
-        """Remember where everything goes."""
-        self.names, self.placed, self.template = names, placed, template
-        self.threshold = threshold
-        self.registered = placed.transform is not None
-        self.in_mni = self.registered and names.wants_mni
+    names: Names
+    scan: Scan
+    found: Found
+    method: Method
 
-    def write(self, maps: dict[str, Float32], facts: dict[str, Any]) -> None:
+    @property
+    def in_mni(self) -> bool:
+        """Whether the files lie on the template's grid instead of the scan's."""
+        return self.names.wants_mni and self.found.registration is not None
+
+    def write(self, facts: dict[str, Any]) -> Volumes:
         """Write all files; the sidecar, last, names them.
 
         Args:
-            maps: ``probseg`` and perhaps ``uncertainty``, (X, Y, Z), as the methods gave them.
             facts: what else the sidecar says.
+
+        Returns:
+            What the report shows.
         """
-        seen = {name: rounded(volume) for name, volume in maps.items()}
-        native = {name: rounded(self.placed.native(v, self.template)) for name, v in seen.items()}
+        maps = {"probseg": self.found.probability}
+        if self.found.deviation is not None:
+            maps["uncertainty"] = self.found.deviation
+        mask = self.method.mask(maps["probseg"], self.scan.grid.affine)
+        native = {"mask": mask.numpy() > 0} | {k: rounded(v.numpy()) for k, v in maps.items()}
         rows = self._lesions(native)
-        files = {name: path.name for name, path in self.placed.files.items()}
         with staged(self.names.folder) as folder:
-            if self.in_mni:
-                files |= self._volumes(folder, self.names.stem, seen, mni=True)
-            else:
-                files |= self._volumes(folder, self.names.stem, native)
-            if self.registered and self.names.stem != self.names.mni:
-                mask = {"probseg": seen["probseg"]}
-                written = self._volumes(folder, self.names.mni, mask, mni=True, maps=False)
-                files["mask_mni"] = written["mask"]
+            shown, files = self._write_volumes(folder, native)
             files["lesions"] = f"{self.names.stem}_lesions.csv"
             (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
             write_json(folder / self.names.sidecar.name, facts | self._facts(rows, files))
@@ -130,35 +140,78 @@ class Case:
         for path in self.names.present():  # of a prediction that was replaced
             if path.name not in current:
                 path.unlink()
+        return shown
 
-    def _lesions(self, native: dict[str, Float32]) -> list[dict[str, Any]]:
-        chance, doubt = native["probseg"], native.get("uncertainty")
-        to_template = self.placed.to_template
-        return lesion_rows(chance >= self.threshold, self.placed.grid, to_template, chance, doubt)
+    def _lesions(self, native: dict[str, Any]) -> list[dict[str, Any]]:
+        there = self.found.registration
+        return lesion_rows(
+            native["mask"],
+            self.scan.grid,
+            there.to_template if there else lambda points: points,
+            native["probseg"],
+            native.get("uncertainty"),
+        )
 
-    def _volumes(
-        self,
-        folder: Path,
-        stem: str,
-        volumes: dict[str, Float32],
-        mni: bool = False,
-        maps: bool = True,
-    ) -> dict[str, str]:
-        """Write the mask and, if wanted, the maps; their names."""
-        affine = self.template.affine if mni else self.placed.grid.affine
-        codes = MNI_CODES if mni else self.placed.codes
-        written = {"mask": volumes["probseg"] >= self.threshold, **(volumes if maps else {})}
-        for name, voxels in written.items():
-            write_volume(folder / f"{stem}_{name}.nii.gz", voxels, affine, codes)
-        return {name: f"{stem}_{name}.nii.gz" for name in written}
+    def _write_volumes(
+        self, folder: Path, native: dict[str, Any]
+    ) -> tuple[Volumes, dict[str, str]]:
+        """Write masks and maps; what the report shows, and the files' names."""
+        stem, registration = self.names.stem, self.found.registration
+        shown, image, affine = native, self.scan.voxels, self.scan.grid.affine
+        files: dict[str, str] = {}
+        if registration is not None:
+            files = self._write_registration(folder, registration)
+            carried = self._on_template(registration, native if self.in_mni else {})
+            if self.in_mni:
+                shown, affine = carried, template_grid().affine
+                image = registration.carry(np.asarray(image, np.float32), self.scan.grid.affine)
+            else:
+                name = f"{self.names.mni}_mask.nii.gz"
+                write_volume(folder / name, carried["mask"], template_grid().affine, MNI_CODES)
+                files["mask_mni"] = name
+        codes = MNI_CODES if self.in_mni else header_codes(self.scan)
+        for name, voxels in shown.items():
+            files[name] = f"{stem}_{name}.nii.gz"
+            write_volume(folder / files[name], voxels, affine, codes)
+        maps = {title: shown[name] for name, title in MAPS.items() if name in shown}
+        return Volumes.ras(image, shown["mask"], maps, affine), files
+
+    def _on_template(self, registration: OnTemplate, native: dict[str, Any]) -> dict[str, Any]:
+        """The mask, and those of ``native`` that are maps, on the template's grid."""
+        affine = self.scan.grid.affine
+        chance = registration.carry(self.found.probability.numpy(), affine)
+        mask = self.method.mask(torch.from_numpy(chance), template_grid().affine).numpy() > 0
+        maps = {k: registration.carry(v, affine) for k, v in native.items() if k != "mask"}
+        return {"mask": mask} | maps
+
+    def _write_registration(self, folder: Path, there: OnTemplate) -> dict[str, str]:
+        """Write the scan on the template's grid, the transform and the picture of both."""
+        files = Files.of(self.scan.path, folder, self.names.scan.stem)
+        voxels = there.carry(np.asarray(self.scan.voxels, np.float32), self.scan.grid.affine)
+        write_volume(files.image, voxels, template_grid().affine, MNI_CODES)
+        save(
+            files.transform,
+            Transform(there.matrix),
+            self.scan.image,
+            there.quality,
+            self.scan.digest,
+        )
+        draw(files.picture, brain(), voxels, self.scan.path.name)
+        return {
+            "scan_mni": files.image.name,
+            "transform": files.transform.name,
+            "registration_picture": files.picture.name,
+        }
 
     def _facts(self, rows: Sequence[dict[str, Any]], files: dict[str, str]) -> dict[str, Any]:
-        native = "native" if self.registered else "as given, taken for MNI"
+        there = self.found.registration
+        native = "native" if there else "as given, taken for MNI"
         return {
             "Space": SPACE if self.in_mni else native,
-            "Registered": self.registered,
-            "Registration": self.placed.quality,
-            "Threshold": self.threshold,
+            "Registered": there is not None,
+            "Registration": there.quality if there else {},
+            "Threshold": self.method.threshold,
+            "MinimumSizeMl": self.method.minimum_ml,
             "Files": files,
             "Lesions": {
                 "count": len(rows),
@@ -166,8 +219,13 @@ class Case:
                 "largest_ml": rows[0]["volume_ml"] if rows else 0.0,
                 "connectivity": CONNECTIVITY,
             },
-            "Warnings": self.placed.warnings + border_warnings(rows),
+            "Warnings": doubts(self.scan, there) + border_warnings(rows),
         }
+
+
+def header_codes(scan: Scan) -> dict[str, int]:
+    """Form codes and unit of length of a scan's header."""
+    return {name: int(scan.image.header[name]) for name in CODES}
 
 
 def border_warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -188,8 +246,9 @@ def write_volume(path: Path, voxels: Any, affine: Array, codes: dict[str, int]) 
 
 
 def rounded(volume: Float32) -> Float32:
-    """Probabilities as they are saved."""
-    return np.asarray(np.clip(volume, 0, 1).round(DECIMALS), np.float32)
+    """Probabilities as they are saved: cut, not rounded, so that none reaches the threshold."""
+    steps = 10**DECIMALS
+    return np.asarray(np.floor(np.clip(volume, 0, 1) * steps) / steps, np.float32)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -222,7 +281,7 @@ def describe_folder(out: Path) -> None:
         raise UsageError(f"{path}: cannot be read or written ({error}); fix the folder") from error
 
 
-def image_of(names: Names, scan: Scan) -> Path:
+def image_of(names: Names, scan: ScanFile) -> Path:
     """The scan whose grid the results lie on: itself, or what was registered of it."""
     registered = read_sidecar(names.sidecar)["Files"].get("scan_mni")
     return names.folder / registered if names.wants_mni and registered else scan.path

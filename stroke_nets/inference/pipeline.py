@@ -3,35 +3,32 @@
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import monai
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inference import outputs
-from stroke_nets.inference.inputs import Scan, find_scans
-from stroke_nets.inference.method import Method
-from stroke_nets.inference.space import place
-from stroke_nets.inference.time_estimate import REGISTERING_SECONDS, expect
+from stroke_nets.inference.doubts import require_memory
+from stroke_nets.inference.inputs import ScanFile, find_scans
+from stroke_nets.inference.method import Method, find
+from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.weights import choose
 from stroke_nets.pages.cohort import write_index
 from stroke_nets.pages.prediction_report import write_prediction_report
-from stroke_nets.registration.volume import brain
 from stroke_nets.runs.exit_codes import find_error
-from stroke_nets.scans.reader import sha256
+from stroke_nets.scans.reader import Scan
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class PredictionOptions:
     """How to predict.
 
     Attributes:
@@ -49,7 +46,7 @@ class Options:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Validate the options."""
         if self.fast and self.tta:
             raise UsageError("--fast and --tta exclude each other; give one")
         if self.space not in ("native", "mni"):
@@ -80,7 +77,7 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: print nothing and show no progress.
         trust: use a checkpoint whose run folder names a network from elsewhere.
-        options: fields of `Options`.
+        options: fields of `PredictionOptions`.
 
     Returns:
         What ``summary.json`` holds.
@@ -89,7 +86,7 @@ def predict(
         UsageError: there are no scans or weights, or an option cannot be.
         DataError: some scans failed; it names each, and all others are written.
     """
-    given, out, chosen = Path(given), Path(out), Options(**options)
+    given, out, chosen = Path(given), Path(out), PredictionOptions(**options)
     names = (method.split(",") if isinstance(method, str) else method) or ()
     files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
     scans = find_scans(given, out)
@@ -98,8 +95,12 @@ def predict(
         raise UsageError("--fast: runs one method; give one, or leave --fast out")
     where = find_device(device)
     outputs.describe_folder(out)
-    methods = [Method(one, where, chosen.fast, chosen.tta) for one in weights]
-    failed = Prediction(out, methods, chosen).run(scans, quiet)
+    with Steps(len(scans), quiet) as steps:
+        for one in weights:
+            steps.step(f"loading the weights of {one.title}")
+        how = {"fast": chosen.fast, "tta": chosen.tta, "register": not chosen.skip_registration}
+        methods = [Method(one, where, **how) for one in weights]
+        failed = Prediction(out, methods, chosen, steps).run(scans)
     summary = outputs.write_summary(out, failed)
     write_index(out)
     if failed:
@@ -132,63 +133,51 @@ class Prediction:
         out: the output folder.
         methods: at least one.
         options: how.
+        steps: is told how far the work is.
     """
 
-    def __init__(self, out: Path, methods: Sequence[Method], options: Options) -> None:
+    def __init__(
+        self, out: Path, methods: Sequence[Method], options: PredictionOptions, steps: Steps
+    ) -> None:
         """Remember what to do."""
-        self.out, self.methods, self.options = out, methods, options
+        self.out, self.methods, self.options, self.steps = out, methods, options, steps
         self.label = outputs.label([one.weights.bundle.name for one in methods])
 
-    def run(self, scans: Sequence[Scan], quiet: bool) -> list[dict[str, str]]:
-        """Predict every scan; those that fail are returned with the reason.
-
-        Args:
-            scans: to predict.
-            quiet: print nothing.
-        """
+    def run(self, files: Sequence[ScanFile]) -> list[dict[str, str]]:
+        """Predict every scan; those that fail are returned with the reason."""
         failed: list[dict[str, str]] = []
-        self.template = brain()
-        with self._bar(len(scans), quiet) as self.bar:
-            for scan in scans:
-                self.bar.set_description(scan.subject)
-                try:
-                    self._one(scan)
-                except Exception as error:  # one bad scan of many: the others go on
-                    logger.debug("%s", scan.path, exc_info=True)
-                    known = find_error(error)
-                    text = str(known) if known else f"{type(error).__name__}: {error}"
-                    text = text.removeprefix(f"{scan.path}: ").replace(f"{self.out}{os.sep}", "")
-                    failed.append({"input": scan.source, "error": text})
+        for file in files:
+            self.steps.scan(file.stem)
+            try:
+                self._one(file)
+            except Exception as error:  # one bad scan of many: the others go on
+                logger.debug("%s", file.path, exc_info=True)
+                known = find_error(error)
+                text = str(known) if known else f"{type(error).__name__}: {error}"
+                text = text.removeprefix(f"{file.path}: ").replace(f"{self.out}{os.sep}", "")
+                failed.append({"input": file.source, "error": text})
         return failed
 
-    def _bar(self, scans: int, quiet: bool) -> tqdm:
-        if quiet:
-            return tqdm(disable=True)
-        expected = expect(self.methods, scans, self.options.skip_registration)
-        for one in self.methods:
-            print(f"weights of {one.weights.title}")
-        print(expected, flush=True)
-        bar = expected.bar()
-        for one in self.methods:
-            one.on_call = bar.update
-        return bar
-
-    def _one(self, scan: Scan) -> None:
+    def _one(self, file: ScanFile) -> None:
         """Predict a scan and write its pages, unless the very same prediction is there."""
-        names = outputs.Names(self.out, scan, self.label, self.options.space == "mni")
+        names = outputs.Names(self.out, file, self.label, self.options.space == "mni")
+        self.steps.step("reading")
+        scan = Scan(file.path)
         request = self._request(scan)
         if not is_done(names, request, self.options.overwrite):
-            self._predict(scan, names, request)
-        if not names.report.exists():
-            write_prediction_report(names.sidecar, outputs.image_of(names, scan))
+            require_memory(scan, registered=not self.options.skip_registration)
+            shown = self._predict(file, scan, names, request)
+            self.steps.step("writing the report")
+            write_prediction_report(names.sidecar, shown)
+        elif not names.report.exists():
+            write_prediction_report(names.sidecar, outputs.image_of(names, file))
 
-    def _predict(self, scan: Scan, names: outputs.Names, request: dict[str, Any]) -> None:
+    def _predict(
+        self, file: ScanFile, scan: Scan, names: outputs.Names, request: dict[str, Any]
+    ) -> outputs.Volumes:
         begin = time.perf_counter()
-        skip, overwrite = self.options.skip_registration, self.options.overwrite
-        placed = place(scan, names.folder, self.template, skip, overwrite)
-        if placed.transform is not None:
-            self.bar.update(REGISTERING_SECONDS)
-        mean, deviation = self._segment(placed.image, placed.warnings)
+        found = find(scan, self.methods, self.steps)
+        self.steps.step("writing the mask")
         facts = {
             "GeneratedBy": outputs.GENERATED_BY,
             "Notice": outputs.NOTICE,
@@ -196,20 +185,17 @@ class Prediction:
             "Method": "+".join(one.weights.bundle.name for one in self.methods),
             "Weights": [one.weights.facts for one in self.methods],
             "Request": request,
-            "Sources": [scan.source],
+            "Sources": [file.source],
             "Device": str(self.methods[0].device),
             "Versions": {"torch": torch.__version__, "monai": monai.__version__},
             "Seconds": round(time.perf_counter() - begin, 1),
         }
-        maps = {"probseg": mean} | ({} if deviation is None else {"uncertainty": deviation})
-        arrays = {name: volume.numpy() for name, volume in maps.items()}
-        case = outputs.Case(names, placed, self.template, self.methods[0].threshold)
-        case.write(arrays, facts)
+        return outputs.Results(names, scan, found, self.methods[0]).write(facts)
 
     def _request(self, scan: Scan) -> dict[str, Any]:
         """What makes two predictions the same."""
         return {
-            "scan_sha256": sha256(scan.path),
+            "scan_sha256": scan.digest,
             "weights_sha256": [one.weights.facts["sha256"] for one in self.methods],
             "config_sha256": [one.weights.digest() for one in self.methods],
             "fast": self.options.fast,
@@ -218,16 +204,6 @@ class Prediction:
             "skip_registration": self.options.skip_registration,
             "version": stroke_nets.__version__,
         }
-
-    def _segment(self, image: Path, warnings: list[str]) -> tuple[Tensor, Tensor | None]:
-        """Segment on the device; on the CPU, from then on, if its memory does not suffice."""
-        try:
-            return segment(image, self.methods)
-        except torch.cuda.OutOfMemoryError:
-            warnings.append("the GPU's memory did not suffice; segmented on the CPU")
-            for one in self.methods:
-                one.to(torch.device("cpu"))
-            return segment(image, self.methods)
 
 
 def is_done(names: outputs.Names, request: dict[str, Any], overwrite: bool) -> bool:
@@ -242,35 +218,3 @@ def is_done(names: outputs.Names, request: dict[str, Any], overwrite: bool) -> b
     if names.sidecar in present and outputs.read_sidecar(names.sidecar)["Request"] == request:
         return True
     raise UsageError(f"{present[0]} is there already; give --overwrite or another OUT")
-
-
-def segment(image: Path, methods: Sequence[Method]) -> tuple[Tensor, Tensor | None]:
-    """The mean probability of lesion, and how much the samples differ if there are several.
-
-    With several methods each one's mean is a sample; with one, each flip.
-
-    Args:
-        image: on the template's grid, or as the methods shall read it.
-        methods: at least one.
-
-    Returns:
-        Mean and standard deviation, X x Y x Z, on the image's grid.
-    """
-    samples: Iterable[Tensor] = (spread(one.samples(image))[0] for one in methods)
-    if len(methods) == 1:
-        samples = methods[0].samples(image)
-    return spread(samples)
-
-
-def spread(samples: Iterable[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Mean and standard deviation (of the population) by Welford's rule, one sample in memory.
-
-    Returns:
-        The mean; the standard deviation, or None of a single sample.
-    """
-    count, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for count, sample in enumerate(samples, 1):
-        step = sample - mean
-        mean = mean + step / count
-        squares = squares + step * (sample - mean)
-    return mean, (squares / count).clamp(min=0).sqrt() if count > 1 else None

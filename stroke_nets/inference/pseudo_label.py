@@ -6,52 +6,49 @@ is made for one fold, by runs that never saw that fold's cases, unless ``publish
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from monai.bundle import ConfigParser
-from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator
-from monai.transforms import AsDiscreted, Compose, Invertd, Lambdad, SaveImaged
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import UsageError
-from stroke_nets.inference.ensemble import EnsembleInferer
+from stroke_nets.inference.method import Method, find
+from stroke_nets.inference.outputs import header_codes, write_volume
+from stroke_nets.inference.progress import Steps
+from stroke_nets.inference.weights import choose
 from stroke_nets.inspection.consent import require_known_code
-from stroke_nets.networks.ensemble import Ensemble
 from stroke_nets.scans.check import require_fit
-from stroke_nets.scans.writer import HeaderWriter, mask_path
-from stroke_nets.training.checkpoint import load_network, load_weights
-from stroke_nets.training.progress import CaseProgress
+from stroke_nets.scans.reader import Scan
+from stroke_nets.scans.writer import mask_path
 
 FOLDER = "pseudo_labels"
 RECIPE = ("preprocessing", "inferer", "patch_size", "masked_zscore", "flips")
 
 
-class Run:
-    """A finished training: its configuration and checkpoint.
+class TrainedRun:
+    """A finished training: its configuration, and what its checkpoint predicts.
 
     Args:
         folder: the run folder, with ``config.yaml`` and ``checkpoints/last.pt``.
+        device: where the network runs.
+        trust: use a configuration whose code comes from elsewhere.
 
     Raises:
         UsageError: the folder holds no finished training, or code from elsewhere.
     """
 
-    def __init__(self, folder: Path, trust: bool = False) -> None:
-        """Read the configuration; the network is built without weights."""
-        self.folder, self.checkpoint = folder, folder / "checkpoints" / "last.pt"
+    def __init__(self, folder: Path, device: torch.device, trust: bool = False) -> None:
+        """Read the configuration and the weights."""
+        self.folder = folder
         if not (folder / "config.yaml").is_file():
             raise UsageError(f"--run {folder}: no config.yaml; give the folder of a training")
         require_known_code(folder / "config.yaml", trust)
         self.config = yaml.safe_load((folder / "config.yaml").read_text())
-        self.parser = ConfigParser(self.config)
-        self.network = self.parser.get_parsed_content("network_def").to("meta")
-        load_weights(self.checkpoint, self.network)
+        file = folder / "checkpoints" / "last.pt"
+        (weights,) = choose([self.config["bundle"]], [file], trust=trust)
+        self.method = Method(weights, device, register=False)  # as the training will read them
 
     def subjects(self) -> set[str]:
         """Who it was trained on."""
@@ -96,14 +93,15 @@ def pseudo_label(
     whole = manifest.content(source or dataset_dir / manifest.MANIFEST)
     folder = folder or ("published" if fold is None else f"fold{fold}")
     out = dataset_dir / FOLDER / folder
-    sources = [Run(folder, trust) for folder in runs]
+    sources = [TrainedRun(run, torch.device(device), trust) for run in runs]
     _require_one_recipe(sources)
     if fold is not None:
         _require_unseen(sources, whole["records"], fold)
     if (out / manifest.MANIFEST).exists():
         raise UsageError(f"{out}: holds pseudo labels; delete the folder to make them again")
     scans = _unlabelled(dataset_dir, whole["records"], image)
-    _segment(dataset_dir, scans, sources, out, device)
+    require_fit([{"image": str(dataset_dir / scan)} for scan in scans])
+    _segment(dataset_dir, scans, sources, out)
     whole["records"] = [r for r in whole["records"] if "label" in r]
     for scan in scans:
         label = mask_path(out, scan, "pseudo").relative_to(dataset_dir).as_posix()
@@ -131,7 +129,7 @@ def _unlabelled(root: Path, records: Sequence[dict[str, Any]], image: str | None
     return scans
 
 
-def _require_one_recipe(runs: Sequence[Run]) -> None:
+def _require_one_recipe(runs: Sequence[TrainedRun]) -> None:
     for run in runs[1:]:
         for key in RECIPE:
             if run.config.get(key) != runs[0].config.get(key):
@@ -141,7 +139,9 @@ def _require_one_recipe(runs: Sequence[Run]) -> None:
                 )
 
 
-def _require_unseen(runs: Sequence[Run], records: Sequence[dict[str, Any]], fold: int) -> None:
+def _require_unseen(
+    runs: Sequence[TrainedRun], records: Sequence[dict[str, Any]], fold: int
+) -> None:
     held_out = {record["subject"] for record in records if record.get("fold") == fold}
     if not held_out:
         raise UsageError(f"--fold {fold}: the manifest holds no case out there; choose another")
@@ -154,34 +154,14 @@ def _require_unseen(runs: Sequence[Run], records: Sequence[dict[str, Any]], fold
             )
 
 
-def _segment(root: Path, scans: Sequence[str], runs: Sequence[Run], out: Path, device: str) -> None:
-    cases = [{"image": str(root / scan)} for scan in scans]
-    require_fit(cases)
-    preprocessing = runs[0].parser.get_parsed_content("preprocessing")
-    loader = DataLoader(Dataset(cases, preprocessing), batch_size=1, num_workers=0)
-    postprocessing = Compose(
-        [
-            Lambdad("pred", lambda p: p[1:].sum(0, keepdim=True)),
-            Invertd("pred", preprocessing, orig_keys="image", nearest_interp=False),
-            AsDiscreted("pred", threshold=0.5),
-            SaveImaged(
-                "pred",
-                output_dir=str(out),
-                output_postfix="pseudo",
-                data_root_dir=str(root),
-                separate_folder=False,
-                resample=False,
-                output_dtype=np.uint8,
-                writer=HeaderWriter,
-                print_log=False,
-            ),
-        ]
-    )
-    SupervisedEvaluator(
-        device=torch.device(device),
-        val_data_loader=loader,
-        network=Ensemble([partial(load_network, run.network, run.checkpoint) for run in runs]),
-        inferer=EnsembleInferer(runs[0].parser.get_parsed_content("inferer")),
-        postprocessing=postprocessing,
-        val_handlers=[CaseProgress()],
-    ).run()
+def _segment(root: Path, scans: Sequence[str], runs: Sequence[TrainedRun], out: Path) -> None:
+    methods = [run.method for run in runs]
+    with Steps(len(scans)) as steps:
+        for name in scans:
+            steps.scan(name)
+            scan = Scan(root / name)
+            found = find(scan, methods, steps)
+            mask = methods[0].mask(found.probability, scan.grid.affine).numpy() > 0
+            path = mask_path(out, name, "pseudo")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_volume(path, mask, scan.grid.affine, header_codes(scan))

@@ -9,6 +9,7 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor
 from torch.nn.functional import pad
 
+from stroke_nets.inference.sliding_patch import untold
 from stroke_nets.training.slices import OFFSETS
 
 
@@ -29,6 +30,9 @@ def slice_stacks(volume: Tensor, offsets: Sequence[int] = OFFSETS) -> Tensor:
 class SliceStackInferer(Inferer):
     """Predict every slice of a volume from its stack; empty stacks share one prediction.
 
+    ``on_tile`` may be set to a callable that is told after each batch how many are done, of how
+    many.
+
     Args:
         batch_size: slices given to the network at once.
         offsets: the S slices of a stack, as `slice_stacks` takes them.
@@ -44,6 +48,7 @@ class SliceStackInferer(Inferer):
             raise ValueError(f"offsets {list(offsets)}: give consecutive numbers, 0 among them")
         self.batch_size = batch_size
         self.offsets = tuple(offsets)
+        self.on_tile = untold
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:
         """Sweep each volume.
@@ -62,7 +67,11 @@ class SliceStackInferer(Inferer):
     def _sweep(self, volume: Tensor, network: Callable[..., Tensor]) -> Tensor:
         stacks = slice_stacks(volume, self.offsets)
         chosen, place = _first_alike(stacks).unique(return_inverse=True)
-        parts = [network(stacks[part].contiguous()) for part in chosen.split(self.batch_size)]
+        batches = chosen.split(self.batch_size)
+        parts = []
+        for number, batch in enumerate(batches, 1):
+            parts.append(network(stacks[batch].contiguous()))
+            self.on_tile(number, len(batches))
         return torch.cat(parts)[place].permute(1, 2, 3, 0)
 
 

@@ -21,6 +21,10 @@ FLIPS = [axes for n in range(4) for axes in itertools.combinations((2, 3, 4), n)
 PLANES = 8  # of a tile that are worked on at once
 
 
+def untold(done: int, total: int) -> None:
+    """Nobody is told how far a sweep is."""
+
+
 def tile_starts(length: int, patch: int, step: float = 0.5) -> list[int]:
     """First voxels of the tiles along one axis.
 
@@ -58,6 +62,9 @@ class PatchInferer(Inferer):
     A tile of one value, which lies wholly outside the brain, is given to the network once for each
     such value: the others have its probabilities, so that nothing changes but the time.
 
+    ``on_tile`` may be set to a callable that is told after each tile how many are done, of how
+    many.
+
     Args:
         patch_size: D, H, W of a tile in voxels.
         step: longest distance between two tiles, in tiles.
@@ -79,6 +86,7 @@ class PatchInferer(Inferer):
         self.flips = FLIPS if flips else [()]
         self.flips_at_once = flips_at_once
         self.profiles = [gaussian_profile(p) for p in self.patch_size]
+        self.on_tile = untold
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor]) -> Tensor:
         """Sweep the volumes.
@@ -108,13 +116,15 @@ class PatchInferer(Inferer):
         starts = [tile_starts(n, p, self.step) for n, p in sides]
         gaussian, empty = _outer(profiles), dict[float, Tensor]()
         total: Tensor | None = None
-        for first in itertools.product(*starts):
+        tiles = list(itertools.product(*starts))
+        for number, first in enumerate(tiles, 1):
             tile: Any = (..., *map(slice, first, map(operator.add, first, self.patch_size)))
             weighted = self._weighted(volumes[tile], network, gaussian, empty)
             if total is None:
                 total = weighted.new_zeros(*weighted.shape[:2], *shape)
             total[tile] += weighted
             del weighted  # not to be held beside the next tile's
+            self.on_tile(number, len(tiles))
         assert total is not None  # there is at least one tile
         d, h, w = [_spread(p, s, n) for p, s, n in zip(profiles, starts, shape, strict=True)]
         for z, weight in enumerate(d):  # all planes' weights at once would be half a buffer

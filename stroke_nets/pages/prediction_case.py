@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
+from nibabel.orientations import inv_ornt_aff
 
 from stroke_nets.errors import DataError
 from stroke_nets.pages.case_figure import Array, read_ras
@@ -36,6 +38,18 @@ class Volumes:
     maps: dict[str, Array]
     affine: Array
     truth: Array | None = None
+
+    @classmethod
+    def ras(cls, image: Array, mask: Array, maps: dict[str, Array], affine: Array) -> "Volumes":
+        """The volumes of one grid in whatever orientation, turned to RAS."""
+        turn = nib.io_orientation(affine)
+        back = affine @ inv_ornt_aff(turn, image.shape)
+
+        def turned(volume: Array) -> Array:
+            return np.asarray(nib.apply_orientation(volume, turn))
+
+        rotated = {name: turned(volume) for name, volume in maps.items()}
+        return cls(turned(image), turned(mask), rotated, back)
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,12 @@ OWN_DATA = "the user's own data"
 SIDED = ("left", "right")
 
 
-def write_prediction_report(sidecar: Path, scan: Path, truth: Path | None = None) -> Path:
+def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | None = None) -> Path:
     """Write the report of a case, its viewer and its thumbnail beside the sidecar.
 
     Args:
         sidecar: ``..._desc-METHOD_mask.json``; the other outputs lie beside it.
-        scan: the scan whose grid the mask lies on.
+        scan: the scan whose grid the mask lies on, or the volumes, read already.
         truth: a mask on the same grid to lay over the scan in the viewer.
 
     Returns:
@@ -67,7 +67,8 @@ def write_prediction_report(sidecar: Path, scan: Path, truth: Path | None = None
         DataError: a file that cannot be read, or that does not lie on the scan's grid.
     """
     case = PredictionCase(sidecar)
-    title, volumes = case.title, case.volumes(scan, truth)
+    title = case.title
+    volumes = scan if isinstance(scan, Volumes) else case.volumes(scan, truth)
     report, viewer = case.beside("report.html"), case.beside("viewer.html")
     write_viewer(viewer, f"Viewer: {title}", volumes, case.worlds(), report.name)
     with whole(case.beside("thumbnail.jpg")) as partial:

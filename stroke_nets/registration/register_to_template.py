@@ -13,6 +13,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from stroke_nets.errors import DataError
 from stroke_nets.registration.register import Registration, register
 from stroke_nets.registration.volume import Array, Volume, brain, resampled
+from stroke_nets.scans.geometry import Grid, compare_grids
 
 
 class RegisterToTemplated(MapTransform, InvertibleTransform):
@@ -20,7 +21,9 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
 
     The scan is registered in whatever unit, orientation and pose it lies, and resampled once
     (trilinear; masks: nearest). Its values become 0 in air and 1 in the brightest tissue. A scan
-    that lies on the template's grid takes the same path; its map is the identity.
+    that lies on the template's grid already, in whatever orientation, stays as it is, so that the
+    papers' data are not touched. A scan of the same bytes (``sha256`` in its metadata, which
+    `LoadScand` sets) is registered once a process.
 
     The inverse resamples what the network gave back onto the scan's own grid, once, trilinear:
     ``Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False)``.
@@ -59,7 +62,9 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         """
         result = dict(data)
         scan = result[self.keys[0]]
-        found = register(as_volume(scan))
+        if self.spacing == 1 and lies_on_template(scan):
+            return result
+        found = registered(scan)
         problems, name = found.problems(), scan.meta.get("filename_or_obj", "the scan")
         if problems and self.refuse:
             raise DataError(
@@ -77,6 +82,9 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         """Bring each key back onto the scan's own grid, trilinear; zero where the template ends."""
         result = dict(data)
         for key in self.key_iterator(result):
+            applied = result[key].applied_operations
+            if not applied or applied[-1]["class"] != type(self).__name__:
+                continue  # it lay on the template's grid
             done = self.pop_transform(result[key])
             matrix, affine = (np.array(done["extra_info"][name]) for name in ("matrix", "affine"))
             back = np.linalg.inv(result[key].affine.numpy()) @ np.linalg.inv(matrix) @ affine
@@ -91,6 +99,26 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         info = {"matrix": matrix.tolist(), "affine": affine.tolist()}
         self.push_transform(placed, orig_size=size, extra_info=info)
         return placed
+
+
+def lies_on_template(scan: MetaTensor) -> bool:
+    """Whether a scan has the template's grid at 1 mm, in whatever orientation."""
+    template = brain()
+    grid = Grid(tuple(scan.shape[1:]), scan.affine.cpu().numpy())
+    return compare_grids("", Grid(template.voxels.shape, template.affine), grid) is None
+
+
+_known: dict[str, Registration] = {}  # of this process, by the scan's SHA-256
+
+
+def registered(scan: MetaTensor) -> Registration:
+    """Where a scan lies; one of the same bytes is not registered again."""
+    digest = scan.meta.get("sha256")
+    if digest is None:
+        return register(as_volume(scan))
+    if digest not in _known:
+        _known[digest] = register(as_volume(scan))
+    return _known[digest]
 
 
 def _resampled(

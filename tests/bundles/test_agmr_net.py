@@ -34,6 +34,8 @@ def run(processes):
     """A function: run a step of the bundle as its command does, in a process of its own."""
 
     def run(step, *overlays, **options):
+        if step == "infer":
+            options = {"register": False} | options  # thinned scans
         _, *arguments = bundle_command(BUNDLE, step, overlays, options)
         return processes.run(*arguments, MONAI_FAIL_ON_DUPLICATE_CONFIG="1")
 

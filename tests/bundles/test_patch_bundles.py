@@ -73,7 +73,7 @@ def predict(start):
     def predict(runs, root, name, overlay="default"):
         output_dir = runs / name / overlay / "fold0"
         where = {"dataset_dir": str(root), "output_dir": str(output_dir), "runs_dir": str(runs)}
-        options = where | SHAPE | MEMBERS | {"res_heads": 2}
+        options = where | SHAPE | MEMBERS | {"res_heads": 2, "register": False}  # thinned scans
         flow = start("infer", name, "inference", overlay, **options)
         assert flow.check_properties() == []
         flow.run()

@@ -68,7 +68,7 @@ def test_trains_segments_and_is_evaluated(
     training.run()
     written = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert (written["bundle"], written["overlay"]) == (bundle, Path(overlay or "default").name)
-    inference = workflow(bundle, "inference", *over, kind="infer", **options)
+    inference = workflow(bundle, "inference", *over, kind="infer", register=False, **options)
     assert inference.check_properties() == []
     inference.run()
     workflow(bundle, "evaluate", *over, **options).run()

@@ -27,7 +27,7 @@ def test_from_download_to_scores(name, workflow, tmp_path):
     where |= {"reading": {"volume": 0, "binarize": True}}  # rules reach every loader
     cache = {"cache_dir": str(tmp_path / "cache")}
     workflow("agmr_net", "train", kind="train", **where, **TINY, **TRAINING, **cache).run()
-    workflow("agmr_net", "inference", kind="infer", **where, **TINY).run()
+    workflow("agmr_net", "inference", kind="infer", **where, **TINY, register=False).run()
     workflow("agmr_net", "evaluate", kind="infer", **where).run()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     held_out = manifest.datalist(str(out), "heldout")

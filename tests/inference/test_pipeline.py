@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -12,13 +13,13 @@ import torch
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.inference import outputs, pipeline, space
-from stroke_nets.inference.inputs import Scan
-from stroke_nets.inference.outputs import Names, staged
-from stroke_nets.inference.pipeline import find_device, spread
-from stroke_nets.registration.pipeline import Files
-from stroke_nets.registration.transform import Transform, save
-from stroke_nets.registration.volume import brain
+from stroke_nets.inference import outputs, pipeline
+from stroke_nets.inference.inputs import ScanFile
+from stroke_nets.inference.method import Found, spread
+from stroke_nets.inference.outputs import Names, rounded, staged
+from stroke_nets.registration import register, register_to_template
+from stroke_nets.registration.on_template import OnTemplate
+from stroke_nets.registration.quality import Quality
 
 NAMES = ("mask.json", "mask.nii.gz", "probseg.nii.gz", "lesions.csv")
 
@@ -67,7 +68,7 @@ def test_other_programs_files_are_passed_over(tmp_path):
     (anat / "sub-01[2]_desc-z_mask.json").write_text("{")  # damaged: it may be ours
     with pytest.raises(DataError, match="not a sidecar"):
         outputs.write_summary(tmp_path, [])
-    scan = Scan(tmp_path / "x", "sub-01[2]/anat/x", "sub-01[2]")
+    scan = ScanFile(tmp_path / "x", "sub-01[2]/anat/x", "sub-01[2]")
     names = outputs.Names(tmp_path, scan, "z", mni=False)
     assert [path.name for path in names.present()] == ["sub-01[2]_desc-z_mask.json"]
 
@@ -130,7 +131,9 @@ def test_what_is_there_is_kept_and_nothing_else_put_over_it(done, runs, capsys):
     stroke_nets.predict(scan, out, overwrite=True, quiet=False, **options)
     assert sidecar.stat().st_mtime_ns > before
     assert not list(sidecar.parent.glob("*_uncertainty.nii.gz"))  # of the one that was replaced
-    assert "expected: " in capsys.readouterr().out
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith("loading the weights of agmr_net")
+    assert any("sub-patient1 (1 of 1): agmr_net: segmentation" in line for line in told)
 
 
 def test_weights_in_another_configuration_are_another_prediction(done, tmp_path):
@@ -165,56 +168,74 @@ def test_several_methods_are_averaged(runs, done, tmp_path):
     np.testing.assert_allclose(deviation, abs(one - two) / 2, atol=0.0011)
 
 
-def registered(template, scan, out, stem):
-    """In place of a registration: the scan lies 20 mm to the left, 10 % smaller."""
-    files = Files.of(scan, out, stem)
-    out.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(template.voxels, template.affine), files.image)
-    matrix = np.diag([0.9, 0.9, 0.9, 1])
-    matrix[0, 3] = -20
-    good = {"correlation": 0.9, "disagreement_mm": 0.1}
-    save(files.transform, Transform(matrix), nib.load(scan), good, space.sha256(scan))
+@pytest.fixture(scope="module")
+def head(tmp_path_factory):
+    """A scan of 3 mm, as its own file; where it lies is `MATRIX`."""
+    affine = np.diag([-3.0, 3, 3, 1])
+    affine[:3, 3] = (60, -80, -60)
+    path = tmp_path_factory.mktemp("head") / "sub-9_ses-2_T1w.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((50, 50, 45)), affine), path)
+    return path
+
+
+MATRIX = np.diag([0.9, 0.9, 0.9, 1])  # the scan lies 20 mm to the left, 10 % smaller
+MATRIX[0, 3] = -20
+CENTRE = np.array([30.0, -20, 10])  # of a ball of 12 mm, in MNI
+
+
+def ball(scan, methods, steps):
+    """In place of a network and a registration."""
+    points = np.moveaxis(np.indices(scan.grid.shape), 0, -1)
+    there = OnTemplate(MATRIX, {"correlation": 0.9}, ["it is a ball"])
+    places = nib.affines.apply_affine(scan.grid.affine, points).reshape(-1, 3)
+    far = np.linalg.norm(there.to_template(places.T).T - CENTRE, axis=1).reshape(scan.grid.shape)
+    # 1 at the centre, one half at 12 mm
+    return Found(torch.from_numpy(np.clip(1 - far / 24, 0, 1).astype(np.float32)), None, there)
 
 
 @pytest.mark.parametrize("where", ["native", "mni"])
-def test_a_native_scan_gets_its_mask_back_in_place(where, runs, tmp_path, monkeypatch):
-    template = brain()
-    centre = np.array([30.0, -20, 10])  # of a ball of 12 mm, in MNI
-    grid = np.moveaxis(np.indices(template.voxels.shape), 0, -1) + template.affine[:3, 3]
-    ball = torch.from_numpy((np.linalg.norm(grid - centre, axis=-1) < 12).astype(np.float32))
-    monkeypatch.setattr(pipeline, "segment", lambda image, methods: (ball, None))
-    monkeypatch.setattr(space, "normalize", lambda *a, **k: registered(template, *a, **k))
-    affine = np.diag([-3.0, 3, 3, 1])
-    affine[:3, 3] = (60, -80, -60)
-    path = tmp_path / "sub-9_ses-2_T1w.nii.gz"
-    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((50, 50, 45)), affine), path)
-    out = tmp_path / "out"
+def test_a_registered_scan_has_its_mask_in_both_spaces(where, runs, head, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "find", ball)
     options = {"checkpoint": runs["agmr_net"], "method": "agmr_net", "space": where}
-    stroke_nets.predict(path, out, **options)
-    stem = str(out / "sub-9" / "ses-2" / "anat" / "sub-9_ses-2_")
+    stroke_nets.predict(head, tmp_path, **options)
+    stem = str(tmp_path / "sub-9" / "ses-2" / "anat" / "sub-9_ses-2_")
     mni = f"{stem}space-MNI152NLin2009aSym_desc-agmrnet_"
-    found = np.argwhere(voxels(f"{mni}mask.nii.gz")) + template.affine[:3, 3]
-    np.testing.assert_allclose(found.mean(axis=0), centre, atol=1e-6)  # a symmetric ball
+    image = nib.load(f"{mni}mask.nii.gz")
+    found = nib.affines.apply_affine(image.affine, np.argwhere(voxels(f"{mni}mask.nii.gz")))
+    np.testing.assert_allclose(found.mean(axis=0), CENTRE, atol=0.5)  # of voxels of 3 mm
     own = f"{stem}desc-agmrnet_" if where == "native" else mni
     (row,) = pd.read_csv(f"{own}lesions.csv").to_dict("records")
     # Voxels of 3 mm: the ball of 10.8 mm has its centre to a few tenths, its volume to a few %.
-    np.testing.assert_allclose([row[f"{axis}_mm"] for axis in "xyz"], centre, atol=0.5)
+    np.testing.assert_allclose([row[f"{axis}_mm"] for axis in "xyz"], CENTRE, atol=0.5)
     assert row["volume_ml"] == pytest.approx(4 / 3 * np.pi * 1.08**3, rel=0.05)
     assert row["hemisphere"] == "right"
     sidecar = json.loads(Path(f"{own}mask.json").read_text())
     assert sidecar["Space"] == ("native" if where == "native" else "MNI152NLin2009aSym")
     assert sidecar["Registration"]["correlation"] == 0.9
-    folder = out / "sub-9" / "ses-2" / "anat"
-    assert all(
-        (folder / name).is_file() for key, name in sidecar["Files"].items() if "picture" not in key
-    )
+    assert sidecar["Warnings"][0] == "it is a ball"
+    folder = tmp_path / "sub-9" / "ses-2" / "anat"
+    assert all((folder / name).is_file() for name in sidecar["Files"].values())
     if where == "native":
-        mask = nib.load(f"{own}mask.nii.gz")
-        np.testing.assert_allclose(mask.affine, affine)
-        back = nib.affines.apply_affine(affine, np.argwhere(voxels(f"{own}mask.nii.gz")))
-        np.testing.assert_allclose(back.mean(axis=0), 0.9 * centre + [-20, 0, 0], atol=0.5)
-    monkeypatch.setattr(space, "normalize", None)  # the registration is used again
-    stroke_nets.predict(path, out, overwrite=True, **options)
+        mask, scan = nib.load(f"{own}mask.nii.gz"), nib.load(head)
+        np.testing.assert_allclose(mask.affine, scan.affine)
+        back = nib.affines.apply_affine(scan.affine, np.argwhere(voxels(f"{own}mask.nii.gz")))
+        np.testing.assert_allclose(back.mean(axis=0), 0.9 * CENTRE + [-20, 0, 0], atol=0.5)
+
+
+def test_a_scan_is_opened_once(runs, head, tmp_path, monkeypatch):
+    """From command to mask, tables and report; the registration is not of interest here."""
+    good = register.Registration(MATRIX, Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0))
+    monkeypatch.setattr(register_to_template, "register", lambda scan: good)
+    opened = []
+
+    def hook(event, arguments):
+        if event == "open" and str(arguments[0]) == str(head):
+            opened.append(arguments)
+
+    sys.addaudithook(hook)  # stays until the process ends, and sees every way to open a file
+    stroke_nets.predict(head, tmp_path, checkpoint=runs["agmr_net"], method="agmr_net")
+    assert len(opened) == 1
+    assert list(tmp_path.rglob("*_report.html"))
 
 
 def test_wrong_options_are_usage_errors(runs, done, tmp_path):
@@ -267,26 +288,6 @@ def test_the_sidecar_is_written_last(tmp_path):
     assert not (tmp_path / "a_mask.json").exists()
 
 
-def test_the_gpus_memory_may_not_suffice(runs, monkeypatch, done):
-    seen = []
-
-    def full_then_not(image, methods):
-        seen.append(str(methods[0].device))
-        if len(seen) == 1:
-            raise torch.cuda.OutOfMemoryError
-        return torch.zeros(2, 2, 2), None
-
-    monkeypatch.setattr(pipeline, "segment", full_then_not)
-    weights = pipeline.choose(["agmr_net"], [runs["agmr_net"]])
-    method = pipeline.Method(weights[0], find_device("cpu"))
-    method.device = torch.device("cuda")  # as if
-    warnings: list[str] = []
-    job = pipeline.Prediction(done[1], [method], pipeline.Options())
-    job._segment(done[0], warnings)
-    assert seen == ["cuda", "cpu"]
-    assert warnings == ["the GPU's memory did not suffice; segmented on the CPU"]
-
-
 def test_spread_is_numpys():
     samples = torch.rand(5, 3, 4, 2, generator=torch.Generator().manual_seed(0))
     mean, deviation = spread(iter(samples))
@@ -295,11 +296,18 @@ def test_spread_is_numpys():
     assert spread(iter(samples[:1]))[1] is None
 
 
+def test_saved_probabilities_reach_the_threshold_where_the_mask_is():
+    near = np.float32([0.49999997, 0.5, 0.3499999, 0.35, 1.0, 0.0])
+    saved = rounded(near)
+    np.testing.assert_array_equal(saved >= 0.5, near >= 0.5)
+    np.testing.assert_array_equal(saved >= np.float32(0.35), near >= np.float32(0.35))
+
+
 def test_names_tell_one_method_from_another(tmp_path):
-    scan = pipeline.Scan(tmp_path / "sub-1_T1w.nii.gz", "", "sub-1")
+    scan = ScanFile(tmp_path / "sub-1_T1w.nii.gz", "", "sub-1")
     names = Names(tmp_path, scan, "agmrnet", mni=False)
     names.folder.mkdir(parents=True)
     (names.folder / "sub-1_desc-agmrnetnarrow_mask.nii.gz").touch()
     assert names.present() == []
-    there = pipeline.Scan(tmp_path / "x", "", "sub-1_space-MNI152NLin2009aSym")
+    there = ScanFile(tmp_path / "x", "", "sub-1_space-MNI152NLin2009aSym")
     assert Names(tmp_path, there, "agmrnet", mni=True).stem == f"{there.stem}_desc-agmrnet"

@@ -29,7 +29,12 @@ SLICES = [
 ]
 RESNETS = ("pspnet", "deeplab_v3")
 BACKGROUND = ("agmr_net", "mscsa_default")  # trained in a process of their own, as clients ask
-BRIEF = {"num_workers": 0, "val_interval": 1, "max_epochs": 7}  # MONAI Label asks for 1 epoch
+BRIEF = {
+    "register": False,
+    "num_workers": 0,
+    "val_interval": 1,
+    "max_epochs": 7,
+}  # MONAI Label asks for 1 epoch
 PATCHES = BRIEF | {"widths": [4, 8, 8], "patch_size": [16, 32, 32], "flips": False}
 PATCHES |= {"heads": 2, "res_heads": 2, "blocks": [1, 1, 1], "supervision": [2, 1]}
 PATCHES |= {"train_batches": 2, "val_batches": 2, "spacing": [4.0, 4.0, 4.0]}  # resampled

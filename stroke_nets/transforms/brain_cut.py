@@ -1,0 +1,61 @@
+"""Lesion lies in the brain: probabilities elsewhere are cut off."""
+
+from collections.abc import Hashable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from scipy import ndimage
+
+from stroke_nets.registration.on_template import OnTemplate
+from stroke_nets.registration.volume import Float32, brain, resampled
+
+FAR_MM = 1000  # more than any margin: around the template is 0, which is far away
+
+
+class BrainCutd(MapTransform):
+    """Set predictions to zero outside of the template's brain and a margin around it.
+
+    For predictions on a grid of the template's world, thus before ``Invertd``. A scan that was not
+    registered is left as it is: the papers cut nothing off.
+
+    Args:
+        keys: predictions, C x D x H x W, on the grid of the image.
+        orig_keys: the preprocessed image, whose affine and registration say where the brain is.
+        margin: around the brain, mm. ours
+        allow_missing_keys: skip keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        orig_keys: str = "image",
+        margin: float = 10.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        """Store the options."""
+        super().__init__(keys, allow_missing_keys)
+        self.image, self.margin = orig_keys, margin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Cut each key."""
+        result = dict(data)
+        image = result[self.image]
+        if OnTemplate.of(image) is None:
+            return result
+        there = np.linalg.inv(brain().affine) @ image.affine.numpy()
+        inside = resampled(_nearness(), there, tuple(image.shape[1:])) >= FAR_MM - self.margin
+        for key in self.key_iterator(result):
+            result[key] = result[key] * torch.from_numpy(inside).to(result[key].device)
+        return result
+
+
+@cache
+def _nearness() -> Float32:
+    """`FAR_MM` less the distance of each voxel of the template to its brain."""
+    template = brain()
+    outside = ~ndimage.binary_fill_holes(template.voxels > 0.05)
+    return np.asarray(FAR_MM - ndimage.distance_transform_edt(outside), np.float32)
