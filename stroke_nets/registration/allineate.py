@@ -40,7 +40,16 @@ def allineate(scan: Volume) -> Array:
         )
         _write(fixed, Volume(1000 * template.voxels, template.affine))
         _write(moving, scan)
-        command = [_program(), moving, "-allineate", fixed, "-com", "-savemat", found, unused]
+        command: list[str | Path] = [
+            _program(),
+            moving,
+            "-allineate",
+            fixed,
+            "-com",
+            "-savemat",
+            found,
+            unused,
+        ]
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         ended = subprocess.run(command, capture_output=True, text=True, env=one_thread)
         if not found.is_file():
