@@ -13,6 +13,7 @@ from stroke_nets.training.early_stop import EarlyStop
 from stroke_nets.training.finite_loss import FiniteLoss
 from stroke_nets.training.progress import TrainingProgress
 from stroke_nets.training.randomness import SeedEachEpoch
+from stroke_nets.training.validation_pictures import ValidationPictures
 
 
 class RunHandlers:
@@ -20,8 +21,8 @@ class RunHandlers:
 
     In this order: `SeedEachEpoch` (an epoch that is repeated is the same epoch), `FiniteLoss`
     (a NaN loss ends the training and names its cases), `EarlyStop`, `AtomicCheckpoint` (saves and
-    resumes), and on the first process `TrainingProgress` (a bar, and a line for each epoch) and
-    TensorBoard's curves of both engines.
+    resumes), and on the first process `TrainingProgress` (a bar, and a line for each epoch),
+    TensorBoard's curves of both engines and `ValidationPictures` of the first cases.
 
     List it in ``train#handlers`` after the scheduler and the validation, whose results it saves.
 
@@ -76,3 +77,4 @@ class RunHandlers:
             log_dir=folder, tag_name="train_loss", output_transform=loss
         ).attach(engine)
         TensorBoardStatsHandler(log_dir=folder, iteration_log=False).attach(self.evaluator)
+        ValidationPictures(self.run.path / "validation").attach(self.evaluator)

@@ -39,8 +39,9 @@ class ValidationPictures:
 
 def _name(state: Any) -> str:
     """The scan's name; a patch says its case, and whole cases come in the order of the data set."""
-    if "case" in state.batch:
-        case = state.batch["case"][0]
+    first = state.batch[0]  # MONAI takes the batch apart before this event
+    if "case" in first:
+        case = first["case"]
     else:
         number = idist.get_rank() + (state.iteration - 1) * idist.get_world_size()
         case = state.dataloader.dataset.names[number]
@@ -53,7 +54,7 @@ def _slice(case: dict[str, Any]) -> AxialSlice:
     The lesion is the last channel, of one or, after the background, of two.
     """
     image, truth, prediction = (
-        case[key][-1].detach().cpu().numpy() for key in ("image", "label", "pred")
+        case[key][-1].detach().float().cpu().numpy() for key in ("image", "label", "pred")
     )
     truth, prediction = truth > 0.5, prediction > 0.5
     z = slice_of_interest(truth, prediction)

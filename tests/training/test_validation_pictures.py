@@ -1,7 +1,7 @@
 import matplotlib.image
 import numpy as np
 import torch
-from ignite.engine import Engine
+from monai.engines import SupervisedEvaluator
 
 from stroke_nets.training.validation_pictures import ValidationPictures
 
@@ -9,7 +9,7 @@ SHAPE = (12, 16, 8)
 
 
 class Cases(torch.utils.data.Dataset):
-    """Two cases with a lesion on the patient's left, which the prediction finds."""
+    """Two cases with a lesion on the patient's left; the image is the mask."""
 
     names = ("sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
 
@@ -19,23 +19,30 @@ class Cases(torch.utils.data.Dataset):
     def __getitem__(self, index):
         mask = torch.zeros(1, *SHAPE)
         mask[:, :4, 4:9, 3 + index] = 1
-        return {"image": torch.ones(1, *SHAPE), "label": mask, "pred": mask}
+        return {"image": mask, "label": mask}
 
 
 class Patches(Cases):
     """The same after a background channel; a patch says of which case it is."""
 
+    names = ()
+
+    def __len__(self):
+        return 1
+
     def __getitem__(self, index):
-        item = super().__getitem__(index)
-        hot = {key: torch.cat([1 - item[key], item[key]]) for key in ("label", "pred")}
-        return item | hot | {"case": "sub-7/anat/sub-7_T1w.nii.gz"}
+        hot = {key: torch.cat([1 - v, v]) for key, v in super().__getitem__(index).items()}
+        return hot | {"case": "sub-7/anat/sub-7_T1w.nii.gz"}
 
 
 def validate(folder, batches, dataset):
+    """Evaluate with a network that returns its input."""
     loader = torch.utils.data.DataLoader(dataset, batch_size=1)
-    engine = Engine(lambda engine, batch: [{key: value[0] for key, value in batch.items()}])
+    engine = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=loader, network=torch.nn.Identity()
+    )
     ValidationPictures(folder, batches).attach(engine)
-    engine.run(loader)
+    engine.run()
     return sorted(path.name for path in folder.iterdir())
 
 
