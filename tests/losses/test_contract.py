@@ -9,6 +9,7 @@ from monai.data import MetaTensor
 
 from stroke_nets.losses.clci_net import CLCINetLoss
 from stroke_nets.losses.dice_cross_entropy import DiceCrossEntropyLoss
+from stroke_nets.losses.dice_focal import DiceFocalLoss
 from stroke_nets.losses.enhanced_mixing import EnhancedMixingLoss
 from stroke_nets.losses.patch_attention import PatchAttentionLoss
 from stroke_nets.losses.sobel_boundary import SobelBoundaryLoss
@@ -35,6 +36,7 @@ CASES = {
     "clci_net": Case(CLCINetLoss()),
     "dice_cross_entropy": Case(DiceCrossEntropyLoss(), **CUBES),
     "hardest_tenth": Case(DiceCrossEntropyLoss(0.1), **CUBES),
+    "dice_focal": Case(DiceFocalLoss(), **CUBES),
     "enhanced_mixing": Case(EnhancedMixingLoss()),
     "patch_attention": Case(
         lambda logits, label: PatchAttentionLoss()([logits], label), (2, 1, 6, 6), (2, 1, 12, 12)

@@ -1,13 +1,14 @@
 """The plan of MSCSA's Table 1 runs to its end: every step of it, at demo scale, in this process."""
 
-import runpy
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stroke_nets.cli import app
 from stroke_nets.papers import settings
-from stroke_nets.papers.grid import STEPS, expand
+from stroke_nets.papers.grid import PROGRAM, STEPS, expand
 from stroke_nets.papers.reproduce import Request, places, reproduce
 from stroke_nets.papers.snakemake import How
 
@@ -25,8 +26,8 @@ def run_jobs(jobs, *_):
     for job in jobs:
         assert all(need.is_file() for need in job.needs), job.name
         if not job.output.is_file():
-            sys.argv = [job.command[1], *job.command[2:]]
-            runpy.run_module(job.command[1], run_name="__main__", alter_sys=True)
+            done = CliRunner().invoke(app, job.command[len(PROGRAM) :], catch_exceptions=False)
+            assert done.exit_code == 0, job.name
         assert job.output.is_file(), job.name
 
 
