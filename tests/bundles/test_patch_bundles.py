@@ -19,10 +19,13 @@ from stroke_nets.inference.pseudo_label import pseudo_label
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TRAINED = ["mscsa_default", "mscsa_dtk10", "mscsa_res_unet", "mscsa_self_training", "resenc_unet"]
+VARIANTS = {"focal": 2, "labels_msl_focal": 5, "labels_dbl_focal": 3, "mscsa_target16": 2}
+VARIANTS |= {"mscsa_depth3": 2, "mscsa_shared": 2, "mscsa_fuse": 2}  # of the authors' code: classes
 OVERLAYS = [
     (name, overlay.stem)
     for name in TRAINED
     for overlay in sorted((BUNDLES / name / "configs" / "ablations").glob("*.yaml"))
+    if overlay.stem not in VARIANTS
 ]
 SHAPE = {"widths": [4, 8, 8], "patch_size": [16, 16, 16], "flips": False}
 MEMBERS = {"heads": 2, "blocks": [1, 1, 1]}
@@ -245,3 +248,22 @@ def test_dice_pools_the_batch_on_request():
         for key, value in options.items():
             parser[key] = value
         assert parser.get_parsed_content("loss").loss.loss.dice.batch is pools
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_of_the_authors_code_takes_a_training_step(name):
+    """Its network and loss only: the rest is that of the overlays above."""
+    configs = BUNDLES / "mscsa_default" / "configs"
+    parser = ConfigParser()
+    parser.read_config([str(configs / "train.yaml"), str(configs / "ablations" / f"{name}.yaml")])
+    narrow = {"widths": [4, 4, 8, 8], "heads": 2, "supervision": [4, 2, 1]}
+    for key, value in narrow.items():
+        parser[key] = value
+    network = parser.get_parsed_content("network_def").train()
+    output = network(torch.randn(2, 1, 16, 16, 16))
+    assert (parser["overlay"], output[0].shape[1]) == (name, VARIANTS[name])
+    label = torch.randint(0, VARIANTS[name], (2, 1, 16, 16, 16))
+    loss = parser.get_parsed_content("loss")(output, label)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(p.grad is not None for p in network.get_submodule("skip_attention").parameters())
