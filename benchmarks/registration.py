@@ -44,11 +44,11 @@ MARGINS = (0, 1, 2, 3, 4)  # mm
 PATIENTS = (7, 2, 5)  # of seed 2
 TURNS = {
     "pitch 30": (30, 0, 0),  # 56 degrees: the head lies pitched by 26 in its own header
+    "upside down": (180, 0, 0),
     "pitch -30": (-30, 0, 0),
     "roll 30": (0, 30, 0),
     "yaw 30": (0, 0, 30),
     "on its face": (90, 0, 0),
-    "upside down": (180, 0, 0),
 }
 Row = dict[str, Any]
 

@@ -34,24 +34,15 @@ def allineate(scan: Volume) -> Array:
         UsageError: niimath is missing or does not run on this machine.
     """
     template = brain(FINEST_MM)
-    with tempfile.TemporaryDirectory(prefix="stroke-nets-") as folder:
-        fixed, moving, found, unused = (
-            Path(folder, name) for name in ("fixed.nii", "moving.nii", "map.json", "unused.nii")
-        )
-        _write(fixed, Volume(1000 * template.voxels, template.affine))
-        _write(moving, scan)
-        command: list[str | Path] = [
-            _program(),
-            moving,
-            "-allineate",
-            fixed,
-            "-com",
-            "-savemat",
-            found,
-            unused,
-        ]
+    command = [_program(), "scan.nii", "-allineate", "template.nii", "-com"]
+    command += ["-savemat", "map.json", "unused.nii"]
+    with tempfile.TemporaryDirectory(prefix="stroke-nets-") as name:
+        folder = Path(name)
+        _write(folder / "template.nii", Volume(1000 * template.voxels, template.affine))
+        _write(folder / "scan.nii", scan)
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(command, capture_output=True, text=True, env=one_thread)
+        ended = subprocess.run(command, cwd=name, env=one_thread, capture_output=True, text=True)
+        found = folder / "map.json"
         if not found.is_file():
             raise UsageError(
                 f"niimath failed with code {ended.returncode} ({ended.stderr.strip()[-200:]}); "

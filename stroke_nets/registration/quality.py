@@ -72,6 +72,10 @@ class Quality:
             found.append(f"{fit}; look at the picture of the registration")
         return found
 
+    def doubtful(self) -> bool:
+        """Whether anything is wrong or odd."""
+        return bool(self.problems() or self.warnings())
+
     def score(self) -> float:
         """The higher, the better the scan fits."""
         return self.information * (1 - self.outside)

@@ -64,10 +64,12 @@ def register(scan: Volume, in_place: bool = False) -> Registration:
 
 def _fit(scan: Volume) -> tuple[Array, Quality]:
     """The best map onto a canonical scan, and its quality."""
-    found = [_attempt(scan, np.eye(4))]
-    if found[0][1].problems() or found[0][1].warnings():
-        found += [_attempt(scan, pose) for pose in find_poses(scan, POSES)]
-    return max(found, key=lambda attempt: attempt[1].score())
+    best = _attempt(scan, np.eye(4))
+    for pose in find_poses(scan, POSES) if best[1].doubtful() else []:
+        best = max(best, _attempt(scan, pose), key=lambda attempt: attempt[1].score())
+        if not best[1].doubtful():
+            break
+    return best
 
 
 def _attempt(scan: Volume, pose: Array) -> tuple[Array, Quality]:
