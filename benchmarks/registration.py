@@ -218,7 +218,7 @@ def spent(folder: Path, scan: Path) -> Row:
     """Processor seconds and peak memory of one cold ``stroke-nets normalize``."""
     environment = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     code = (
-        "import resource, runpy, subprocess, sys\n"
+        "import resource, subprocess, sys\n"
         "subprocess.run([sys.executable, '-m', 'stroke_nets', 'normalize', *sys.argv[1:]],"
         " check=True, stdout=subprocess.DEVNULL)\n"
         "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"

@@ -29,7 +29,8 @@ from monai.transforms import Compose
 from stroke_nets.datasets.manifest import datalist
 from stroke_nets.evaluation.case import case_metrics
 from stroke_nets.evaluation.lesions import BINS, lesion_figures, volume_bin
-from stroke_nets.registration.pipeline import Files, normalize, on_template
+from stroke_nets.registration.on_template import OnTemplate
+from stroke_nets.registration.pipeline import Files, normalize
 from stroke_nets.registration.transform import load
 from stroke_nets.registration.volume import read
 
@@ -90,7 +91,8 @@ def arc_case(data: Path, out: Path) -> Case:
     if not files.image.exists():
         normalize(scan, out / "mni")
     mask = read(anat / "sub-M2051_label-lesion_mask.nii.gz")
-    truth = on_template(mask, load(files.transform)[0].matrix) > 0.5
+    there = OnTemplate(load(files.transform)[0].matrix)
+    truth = there.carry(mask.voxels, mask.affine) > 0.5
     return Case("arc sub-M2051 T1w", files.image, truth, (1.0, 1.0, 1.0))
 
 

@@ -52,7 +52,7 @@ def allineate(scan: Volume) -> Array:
 
 
 def _program() -> str:
-    """Niimath's program, which its wheel carries."""
+    """The program that the wheel of niimath carries."""
     try:
         from niimath import bin as program
     except ImportError as error:

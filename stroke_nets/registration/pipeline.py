@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import whole
+from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.registration.picture import draw
 from stroke_nets.registration.register import register
 from stroke_nets.registration.transform import Transform, load, save
 from stroke_nets.registration.volume import Array, Float32, Volume, brain, read, resampled
 from stroke_nets.scans.check import require_same_grid
-from stroke_nets.scans.reader import ENDINGS, open_scan
+from stroke_nets.scans.reader import ENDINGS, open_scan, read_scan
 
 SPACE = "MNI152NLin2009aSym"
 MNI152 = 4  # NIfTI-1 form code
@@ -69,7 +70,8 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
     template, native = brain(), read(scan)
     found = register(native)
     out.mkdir(parents=True, exist_ok=True)
-    registered = on_template(found.scaled(native), found.matrix)
+    scaled = found.scaled(native)
+    registered = OnTemplate(found.matrix).carry(scaled.voxels, scaled.affine)
     problems = found.problems()
     draw(files.rejected if problems else files.picture, template, registered, scan.name)
     if problems:
@@ -78,7 +80,7 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
             f"look at {files.rejected}, and give a T1w scan of a whole head"
         )
     quality = found.quality.as_dict() if found.quality else {}
-    opened = open_scan(scan)
+    opened = read_scan(scan)
     save(
         files.transform,
         Transform(found.matrix),
@@ -89,19 +91,6 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
     )
     _write(files.image, registered, template.affine)  # last: with it all is there
     return files
-
-
-def on_template(volume: Volume, matrix: Array, order: int = 1) -> Float32:
-    """A volume of a scan's space on the template's grid, (X, Y, Z).
-
-    Args:
-        volume: the scan, or what lies on its grid.
-        matrix: template's mm to the scan's mm, (4, 4).
-        order: 1 trilinear, 0 nearest.
-    """
-    template = brain()
-    there = np.linalg.inv(volume.affine) @ matrix @ template.affine
-    return resampled(volume.voxels, there, template.voxels.shape, order)
 
 
 def bring_back(mask: Path, transform: Path, out: Path) -> None:

@@ -17,7 +17,7 @@ from stroke_nets.registration.canonical import canonical
 from stroke_nets.registration.pipeline import normalize
 from stroke_nets.registration.quality import measure
 from stroke_nets.registration.register_to_template import RegisterToTemplated
-from stroke_nets.registration.transform import Transform
+from stroke_nets.registration.transform import Transform, load
 from stroke_nets.registration.volume import Volume, brain, dilated, places
 
 SHAPE = (75, 80, 75)  # 225 x 240 x 225 mm
@@ -122,15 +122,17 @@ def turned(last):
     return turn
 
 
-def test_what_lies_on_the_template_stays(head, monkeypatch):
+def test_what_lies_on_the_template_stays(monkeypatch):
     monkeypatch.setattr(register, "allineate", None)
     whole = brain()
     scan = MetaTensor(1000 + 200 * torch.from_numpy(whole.voxels)[None], affine=whole.affine)
-    data = RegisterToTemplated("image")({"image": scan})
-    np.testing.assert_array_equal(data["image"].meta["registration"]["matrix"], np.eye(4))
-    back = np.corrcoef(data["image"].numpy().ravel(), whole.voxels.ravel())[0, 1]
-    np.testing.assert_allclose(back, 1, rtol=1e-6)  # float32
-    assert data["image"].min() == 0
+    transform = RegisterToTemplated("image")
+    data = transform({"image": scan})
+    np.testing.assert_array_equal(data["image"], scan)
+    assert "registration" not in data["image"].meta
+    data["pred"] = MetaTensor(scan.as_tensor() > 1100)
+    back = Invertd(keys="pred", transform=transform, orig_keys="image", nearest_interp=False)(data)
+    np.testing.assert_array_equal(back["pred"], scan > 1100)
 
 
 def test_pose_is_found_upside_down(head, monkeypatch):
@@ -216,3 +218,20 @@ def test_a_refused_scan_leaves_only_its_picture(tmp_path):
         normalize(tmp_path / "a.nii.gz", tmp_path / "out")
     names = [path.name for path in (tmp_path / "out").iterdir()]
     assert names == ["a_to-MNI152NLin2009aSym_rejected.png"]
+
+
+def test_what_is_written_for_a_scan(tmp_path):
+    whole = brain()
+    scan = nib.Nifti1Image((1000 * whole.voxels).astype(np.int16)[::-1], None)
+    turn = np.diag([-1.0, 1, 1, 1])
+    turn[0, 3] = len(whole.voxels) - 1
+    scan.set_sform(whole.affine @ turn, 1)
+    nib.save(scan, tmp_path / "sub-1_T1w.nii.gz")
+    files = normalize(tmp_path / "sub-1_T1w.nii.gz", tmp_path / "out")
+    written = nib.load(files.image)
+    np.testing.assert_allclose(written.affine, whole.affine)
+    back = np.corrcoef(written.get_fdata().ravel(), whole.voxels.ravel())[0, 1]
+    assert back > 0.9999  # whole numbers of 0 to 1000
+    np.testing.assert_array_equal(load(files.transform)[0].matrix, np.eye(4))
+    assert files.picture.is_file()
+    assert not files.rejected.exists()
