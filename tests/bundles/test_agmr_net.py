@@ -132,9 +132,7 @@ def test_network_space_is_evaluated_on_the_networks_grid(run, trained, simulated
     where = {"dataset_dir": simulated, "output_dir": tmp_path, "space": "network"}
     where["size"] = TINY["size"]
     checkpoint = trained[0] / "checkpoints" / "last.pt"
-    done = run(
-        "inference", ["inference.yaml"], checkpoint=checkpoint, widths=TINY["widths"], **where
-    )
+    done = run("infer", checkpoint=checkpoint, widths=TINY["widths"], **where)
     assert done.returncode == 0, done.stderr
     done = run("evaluate", **where)
     assert done.returncode == 0, done.stderr
@@ -146,8 +144,7 @@ def test_folder_without_manifest_is_predicted_whole(run, trained, simulated, tmp
     (tmp_path / "in").mkdir()
     shutil.copy(scan, tmp_path / "in" / "a scan.nii.gz")
     done = run(
-        "inference",
-        ["inference.yaml"],
+        "infer",
         dataset_dir=tmp_path / "in",
         output_dir=tmp_path / "out",
         checkpoint=trained[0] / "checkpoints" / "best.pt",
