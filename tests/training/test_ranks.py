@@ -6,8 +6,8 @@ from ignite.engine import Engine
 from torch import distributed, nn
 
 from stroke_nets.errors import UsageError
-from stroke_nets.training.distributed import local_device, parallel
-from stroke_nets.training.ranks import FirstRanksStatistics, LossOfAllRanks, rank
+from stroke_nets.training.distributed import join, local_device, parallel
+from stroke_nets.training.ranks import FirstRanksStatistics, LossOfAllRanks
 
 
 @pytest.fixture
@@ -99,4 +99,4 @@ def test_more_processes_than_gpus_are_one_line(monkeypatch):
 def test_without_torchrun_there_is_one_line(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UsageError, match="that torchrun starts"):
-        rank()
+        join()
