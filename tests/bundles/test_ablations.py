@@ -82,7 +82,7 @@ def test_overlay_opens_with_its_row_count_and_command(name):
 
 
 @pytest.mark.parametrize("name", GFLOP)
-def test_operations_of_the_outlook_are_as_its_overlay_says(name):
+def test_operations_of_the_outlook_are_as_its_overlay_says(name, merged):
     network = network_of(merged(name)).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.empty(1, 4, 192, 192, device="meta"))

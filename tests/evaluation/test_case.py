@@ -11,7 +11,7 @@ from monai.metrics import (
 from scipy import ndimage
 
 from stroke_nets.evaluation.case import case_metrics
-from stroke_nets.evaluation.lesions import BINS
+from stroke_nets.evaluation.lesions import BINS, SIZES
 
 
 def mask(*voxels, shape=(6, 6, 6)):
@@ -48,6 +48,7 @@ def test_figures_worked_out_by_hand():
     prediction = mask((1, 1, 2), (1, 1, 3), (1, 1, 4))
     figures = case_metrics(prediction, truth, (1, 1, 1))
     binned = {name: figures.pop(name) for name in list(figures) if name.endswith(BINS)}
+    sized = {name: figures.pop(name) for name in list(figures) if name.endswith(SIZES)}
     far = math.sqrt(3**2 + 3**2)  # from (4, 4, 4) to (1, 1, 4)
     assert figures == pytest.approx(
         {
@@ -75,6 +76,9 @@ def test_figures_worked_out_by_hand():
     assert binned.pop("lesions_below_0.1_ml") == 2
     assert binned.pop("lesion_dice_below_0.1_ml") == pytest.approx((4 / 6 + 0) / 2)
     assert all(value == 0 or math.isnan(value) for value in binned.values())
+    smallest = [sized.pop(f"lesion_{name}_below_100") for name in ("f1", "precision", "recall")]
+    assert smallest == pytest.approx([2 / 3, 1, 1 / 2])  # both lesions are below 100 voxels
+    assert set(sized.values()) == {1}  # no lesion of these sizes, and none found
 
 
 def test_spacing_is_per_axis():
