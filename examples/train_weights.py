@@ -3,6 +3,8 @@
     python examples/train_weights.py data OUT MASKS...  # patients and manifests
     python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
     python examples/train_weights.py publish agmr_net TRIED  # where try_weights.py wrote
+    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # of whole_brain's patients
+    python examples/train_weights.py train mscsa_default:whole_brain SOURCES [KEY=VALUE...]
 
 ``make weights`` does all of it. MASKS are folders of real lesion masks in MNI space. A mask trains,
 validates or is reported on, by a hash of its name: no lesion shape is ever on two sides.
@@ -28,6 +30,7 @@ from stroke_nets.datasets import manifest
 from stroke_nets.runs.bundle_run import bundle_command, read_settings
 from stroke_nets.scans.reader import open_scan
 from stroke_nets.synthesis import Design, simulate
+from stroke_nets.synthesis.t1w import prepare
 from stroke_nets.training.publish import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -107,10 +110,12 @@ def write_manifest(out: Path, name: str) -> None:
 
 
 def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
-    """Run a bundle's training with its narrow overlay."""
-    where = {"dataset_dir": out, "manifest": out / VARIANTS[variant], "overlay": variant}
-    where |= {"cache_dir": out / ".cache"} | read_settings(options)
-    command = bundle_command(BUNDLES / bundle, "train", ["narrow"], where)
+    """Run a bundle's training with its overlay."""
+    overlays, where = [variant, f"{variant}_train"], {"sources": out}
+    if variant in VARIANTS:
+        overlays, where = ["narrow"], {"dataset_dir": out, "manifest": out / VARIANTS[variant]}
+        where |= {"overlay": variant, "cache_dir": out / ".cache"}
+    command = bundle_command(BUNDLES / bundle, "train", overlays, where | read_settings(options))
     subprocess.run(command, check=True)
 
 
@@ -159,6 +164,9 @@ def draw_curves(events: Path, file: Path) -> None:
 
 def main(what: str, *rest: str) -> None:
     """Do one step."""
+    if what == "prepare":
+        prepare(Path(rest[1]), [Path(folder) for folder in rest[2:]], Path(rest[0]))
+        return
     if what == "data":
         make_data(Path(rest[0]), [Path(folder) for folder in rest[1:]])
         return

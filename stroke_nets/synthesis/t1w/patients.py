@@ -1,5 +1,6 @@
 """Patients as a data set: each is made when it is asked for, and differs from all others."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ class Patients(Dataset[dict[str, Tensor]]):
         plain: share of plain patients in the first epoch; it falls to ``habit.plain`` ...
         until: ... at this epoch: large cavities first, faint and small lesions later.
         fresh: whether each epoch has patients of its own; else all have the first one's.
+        transform: of each patient's dictionary, such as a resampling to the network's grid.
     """
 
     def __init__(
@@ -33,10 +35,17 @@ class Patients(Dataset[dict[str, Tensor]]):
         plain: float = 0.0,
         until: int = 1,
         fresh: bool = True,
+        transform: Callable[[dict[str, Tensor]], Any] | None = None,
     ) -> None:
         """Start at epoch 0."""
         self.sources, self.count, self.seed, self.habit = sources, count, seed, habit or Habit()
         self.plain, self.until, self.fresh, self.epoch = plain, until, fresh, 0
+        self.transform = transform
+        self.names = [f"patient {index} of seed {seed}" for index in range(count)]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make other patients than in the epochs before, if they are to be fresh."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         """How many patients an epoch has."""
@@ -48,4 +57,5 @@ class Patients(Dataset[dict[str, Tensor]]):
         share = max(0.0, 1 - self.epoch / self.until) * (self.plain - self.habit.plain)
         habit = replace(self.habit, plain=self.habit.plain + share)
         image, label = make_patient(self.seed, first + index, self.sources, habit)
-        return {"image": with_mirror(image[None]), "label": label[None].float()}
+        patient = {"image": with_mirror(image[None]), "label": label[None].float()}
+        return patient if self.transform is None else self.transform(patient)

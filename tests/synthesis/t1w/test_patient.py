@@ -103,7 +103,8 @@ def test_a_worker_makes_the_same_patients(template):
 def test_epochs_differ_unless_they_validate(template):
     fresh, kept = Patients(template, 1), Patients(template, 1, fresh=False)
     first = kept[0]["image"]
-    fresh.epoch = kept.epoch = 1
+    fresh.set_epoch(1)
+    kept.set_epoch(1)
     assert torch.equal(kept[0]["image"], first)
     assert not torch.equal(fresh[0]["image"], first)
 
