@@ -32,6 +32,7 @@ class Case:
     classes: int = 1  # channels of the logits
     smallest_batch: int = 1  # in training
     script: bool = True  # or it can be traced only
+    settle: bool = False  # its norms learn the input first: else it magnifies float32's error
 
 
 def network_def(bundle, overlay=None, narrow=()):
@@ -50,10 +51,10 @@ def bundle_case(name, widths=STAGES, **options):
     return Case(name, lambda: network_def(bundle, overlay, {"widths": widths}), **options)
 
 
-def patch_case(name, classes=2, script=True):
+def patch_case(name, **options):
     bundle, _, overlay = name.partition("/")
     build = partial(network_def, bundle, overlay, VOLUME)
-    return Case(name, build, shape=(2, 1, 16, 24, 16), classes=classes, script=script)
+    return Case(name, build, shape=(2, 1, 16, 24, 16), **{"classes": 2} | options)
 
 
 CASES = [
@@ -78,7 +79,12 @@ CASES = [
     patch_case("mscsa_default/ablations/without_mscsa"),
     patch_case("mscsa_default/ablations/labels_msl", classes=5),
     patch_case("mscsa_default/ablations/labels_dbl", classes=3),
+    patch_case("mscsa_default/ablations/labels_msl_focal", classes=5),
+    patch_case("mscsa_default/ablations/labels_dbl_focal", classes=3),
+    patch_case("mscsa_default/ablations/mscsa_depth3", settle=True),
     patch_case("mscsa_default/ablations/mscsa_fuse", script=False),
+    patch_case("mscsa_default/ablations/mscsa_shared"),
+    patch_case("mscsa_default/ablations/mscsa_target16"),
     patch_case("mscsa_dtk10"),
     patch_case("mscsa_dtk10/ablations/without_mscsa"),
     patch_case("mscsa_res_unet"),
@@ -111,7 +117,18 @@ COUNTS = {
 
 def built(case):
     torch.manual_seed(0)
-    return case.build(), torch.randn(case.shape)
+    network, slices = case.build(), torch.randn(case.shape)
+    if case.settle:
+        settle(network, slices)
+    return network, slices
+
+
+@torch.no_grad()
+def settle(network, slices):
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = None  # the mean of all batches: of this one
+    network.train()(slices)
 
 
 def heads(output):
