@@ -51,14 +51,15 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
 
 
-def load_into(network: nn.Module, path: str | Path) -> nn.Module:
-    """Give a network the weights of a checkpoint.
+def load_into(network: nn.Module, path: str | Path | None) -> nn.Module:
+    """Give a network the weights of a checkpoint; without one it keeps its own.
 
     Raises:
         UsageError: no such file.
         DataError: it cannot be read, or holds the weights of another network.
     """
-    network.load_state_dict(load_weights(path, network))
+    if path is not None:
+        network.load_state_dict(load_weights(path, network))
     return network
 
 

@@ -1,0 +1,38 @@
+"""Training in bfloat16 on processors that multiply it; MONAI's ``amp`` acts on GPUs alone."""
+
+from typing import Any
+
+import torch
+from monai.inferers import SimpleInferer
+from torch import Tensor, nn
+
+from stroke_nets.inference.backend import choose_bfloat16
+
+
+class BFloat16Inferer(SimpleInferer):
+    """Run a network under autocast and return float32; as `SimpleInferer` where it would not pay.
+
+    Args:
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware has it.
+
+    Raises:
+        UsageError: an unknown precision.
+    """
+
+    def __init__(self, precision: str = "auto") -> None:
+        """Check the precision."""
+        choose_bfloat16(precision, torch.device("cpu"))
+        self.precision = precision
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """The network's output for a batch: a tensor, or the logits and those of deeper levels."""
+        bfloat16 = choose_bfloat16(self.precision, inputs.device)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+            output = network(inputs, *args, **kwargs)
+        return _float32(output)
+
+
+def _float32(output: Any) -> Any:
+    if isinstance(output, Tensor):
+        return output.float()
+    return type(output)(_float32(part) for part in output)
