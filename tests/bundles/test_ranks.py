@@ -122,8 +122,11 @@ def test_two_processes_train_as_one_with_twice_the_batch(bundle, workflow, resul
     assert found.keys() == wanted.keys()
     assert len(wanted["train_loss"]) > 3
     assert abs(wanted["train_loss"][-1] - wanted["train_loss"][0]) > 1e-2  # it learns
-    for tag, values in wanted.items():  # float32 sums in another order, a few steps long
-        np.testing.assert_allclose(found[tag], values, rtol=1e-4, atol=1e-5, err_msg=tag)
+    for tag, values in wanted.items():
+        # Float32 sums in another order, a few steps long; Dice counts voxels, and one whose logit
+        # is nearly 0 may fall on either side.
+        atol = 1e-4 if tag.endswith("dice") else 1e-5
+        np.testing.assert_allclose(found[tag], values, rtol=1e-4, atol=atol, err_msg=tag)
     names = [sorted(p.name for p in f.glob("checkpoints/*")) for f in folders]
     assert names[0] == names[1]
     saved = [torch.load(f / "checkpoints" / "last.pt", weights_only=True) for f in folders]
