@@ -16,6 +16,7 @@ from stroke_nets.bundle_folders import (
     published_weights,
     with_weights,
 )
+from stroke_nets.datasets.manifest import MANIFEST
 from stroke_nets.errors import UsageError
 from stroke_nets.inspection.consent import require_known_code
 from stroke_nets.scans.reader import sha256
@@ -89,6 +90,21 @@ def choose(
         pairs = zip(names, checkpoints, strict=True)
         return [_of_checkpoint(find_bundle(name), file, overlay, trust) for name, file in pairs]
     return [_of_list(find_bundle(name), overlay) for name in names]
+
+
+def registers(checkpoint: str, dataset_dir: str, manifest: str | None = None) -> bool:
+    """Whether a bundle's inference brings scans to the template's grid, where they do not lie on it.
+
+    Always for published weights. With the checkpoint of a run, the cases of a manifest are seen as
+    the run's training saw such cases, unregistered; a folder of scans without one is registered.
+
+    Args:
+        checkpoint: file of weights, which need not be there yet.
+        dataset_dir: the data root.
+        manifest: path of the manifest; by default ``manifest.json`` in ``dataset_dir``.
+    """
+    of_a_run = Path(checkpoint).resolve().parent.name == "checkpoints"
+    return not (of_a_run and (manifest or (Path(dataset_dir) / MANIFEST).is_file()))
 
 
 def _of_list(bundle: Path, overlay: str | None) -> Weights:

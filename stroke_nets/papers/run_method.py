@@ -46,7 +46,6 @@ def run_method(
     where = {"overlay": overlay, "fold": fold, "dataset_dir": str(dataset_dir)}
     where |= {"output_dir": str(folder), "runs_dir": str(runs), "cache_dir": str(runs / ".cache")}
     where |= {"resume": True, "overwrite": True}  # a training is resumed, masks are made again
-    where |= {"register": False}  # scans are segmented as the training saw them
     over = overlays_of(bundle, overlay, scale_name)
     for step in get_args(Step):
         if not (bundle / "configs" / FILES[step]).is_file():

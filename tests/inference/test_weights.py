@@ -4,7 +4,7 @@ import pytest
 
 from stroke_nets.bundle_folders import weights_list, with_weights
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.inference.weights import choose
+from stroke_nets.inference.weights import choose, registers
 from stroke_nets.scans.reader import sha256
 
 
@@ -116,3 +116,12 @@ def test_a_checkpoint_brings_the_settings_of_its_run(bundles, tmp_path):
         choose(["first"], [checkpoint, checkpoint])
     with pytest.raises(UsageError, match="no such file; train first"):
         choose(["first"], [tmp_path / "no.pt"])
+
+
+def test_cases_of_a_runs_data_set_are_seen_as_in_training_and_all_others_registered(tmp_path):
+    own, published = "runs/unet/default/fold0/checkpoints/last.pt", "models/model.pt"
+    assert registers(own, str(tmp_path))  # a folder of scans as they come
+    assert not registers(own, str(tmp_path), "manifest.json")
+    (tmp_path / "manifest.json").touch()
+    assert not registers(own, str(tmp_path))
+    assert registers(published, str(tmp_path))
