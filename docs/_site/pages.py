@@ -28,17 +28,16 @@ NAVIGATION = {
     "First steps": "index.md",
     "Predict": "predict.md",
     "Methods": "methods/*.md",
-    "Data sets": ["data_sets.md", "simulated_patients.md", "registration.md"],
-    "Reproduce": ["reproduce.md", "rehearsal/*.md"],
+    "Train": "train.md",
+    "Data": ["data_sets.md", "simulated_patients.md", "registration.md", "faults.md"],
+    "Reproduce": ["reproduce.md", "tables.md"],
     "MONAI": ["monai_label.md", "monai.md", "federated.md"],
-    "Faults": "faults.md",
     "Performance": "performance.md",
     "Architecture": "architecture.md",
     "Add a method": "add_a_method.md",
     "More": "*.md",  # whatever is in no other place
 }
-FIGURES = "rehearsal/figures.md"
-TITLES = "stroke_nets/papers/published/figures.json"
+PUBLISHED = "stroke_nets/papers/published"
 RECIPES = "<!-- recipes -->"
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
 
@@ -54,16 +53,9 @@ def on_files(files: Any, config: Any) -> Any:
     for page, source in sources().items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
-    titles = json.loads((ROOT / TITLES).read_text(encoding="utf-8"))
-    there = {file.src_uri for file in files}
-    shown = [
-        f"## {content['title']}\n\n![{content['title']}]({name}.png)"
-        for name, content in titles.items()
-        if f"rehearsal/{name}.png" in there
-    ]
-    if shown:
-        text = "\n\n".join(["# Figures", *shown])
-        files.append(File.generated(config, FIGURES, content=text))
+    for file in [file for file in files if file.src_uri.startswith("rehearsal/")]:
+        files.remove(file)  # tiny networks: they show that the pipeline runs, nothing else
+    files.append(File.generated(config, "tables.md", content=tables()))
     config.nav = navigation([file.src_uri for file in files.documentation_pages()])
     return files
 
@@ -111,6 +103,43 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
 
     filled = markdown.replace(RECIPES, recipes()) if RECIPES in markdown else markdown
     return LINK.sub(pointed, filled)
+
+
+def tables() -> str:
+    """The papers' result tables, and that none of their rows has been measured here."""
+    parts = [
+        "# The papers' tables",
+        "Values as the papers print them, mean ± standard deviation. **None has been measured"
+        " here**: that takes ATLAS or ISLES, which cannot be shipped, and a GPU."
+        " [`stroke-nets reproduce`](reproduce.md) runs every row and writes our value beside it.",
+    ]
+    for path in sorted((ROOT / PUBLISHED).glob("*_table*.json")):
+        parts.append(_table(json.loads(path.read_text(encoding="utf-8"))))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(content: dict[str, Any]) -> str:
+    metrics = [
+        metric
+        for metric in content["metrics"]
+        if any(metric in row.get("published", {}) for row in content["rows"])
+    ]
+    lines = [f"## {content['title']}\n"]
+    lines.append(
+        " | ".join(["| Row", "Bundle and overlay", *(m.replace("_", " ") for m in metrics)]) + " |"
+    )
+    lines.append("|" + " --- |" * 2 + " ---: |" * len(metrics))
+    for row in content["rows"]:
+        values = [_printed(row.get("published", {}).get(metric)) for metric in metrics]
+        lines.append(" | ".join([f"| {row['label']}", f"`{row['run']}`", *values]) + " |")
+    return "\n".join(lines)
+
+
+def _printed(value: Any) -> str:
+    if value is None:
+        return "-"
+    mean, deviation = value if isinstance(value, list) else (value, None)
+    return f"{mean}" if deviation is None else f"{mean} ± {deviation}"
 
 
 def recipes() -> str:

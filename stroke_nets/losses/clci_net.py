@@ -1,21 +1,20 @@
 """CLCI-Net's training loss."""
 
-import torch
-from torch import Tensor, nn
+from monai.losses import DiceLoss
+from torch import Tensor
 
 
-class CLCINetLoss(nn.Module):
+class CLCINetLoss(DiceLoss):
     """1 - (2 sum(g p) + 1) / (sum(g^2) + sum(p^2) + 1) over the whole batch (Yang et al. 2019)."""
 
-    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+    def __init__(self) -> None:
+        """Set MONAI's Dice loss up as the paper has it."""
+        super().__init__(sigmoid=True, squared_pred=True, smooth_nr=1, smooth_dr=1, batch=True)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Compare logits (B, 1, H, W) with a 0/1 label of that shape; return a float32 scalar.
 
         Raises:
-            ValueError: the shapes differ.
+            AssertionError: the shapes differ.
         """
-        if logits.shape != label.shape:
-            raise ValueError(
-                f"prediction {tuple(logits.shape)} and label {tuple(label.shape)} differ in shape"
-            )
-        p, g = torch.sigmoid(logits.float()), label.float()
-        return 1 - (2 * (g * p).sum() + 1) / ((g * g).sum() + (p * p).sum() + 1)
+        return super().forward(input.float(), target.float())

@@ -17,8 +17,8 @@ LOSSES = {"xnet": XNetLoss(), "clci": CLCINetLoss()}
 @pytest.mark.parametrize(("name", "value"), [("xnet", 1.095027), ("clci", 0.482701)])
 def test_equals_the_published_code(name, value):
     reference = np.load(REFERENCE)
-    label = torch.from_numpy(reference["target"])
-    logits = torch.logit(torch.from_numpy(reference["prob"]).double())
+    label = torch.from_numpy(reference["target"]).reshape(1, 1, -1)
+    logits = torch.logit(torch.from_numpy(reference["prob"]).double()).reshape(1, 1, -1)
     found = LOSSES[name](logits, label).item()
     assert found == pytest.approx(float(reference[name]), abs=1e-6)  # float32 sums of 512 pixels
     assert found == pytest.approx(value, abs=1e-6)
