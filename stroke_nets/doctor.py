@@ -21,12 +21,10 @@ from stroke_nets.text_table import text_table
 from stroke_nets.transforms.slice_plane import ATLAS_GRID
 
 PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "niimath")
-OPTIONAL = {  # what it is for
-    "openvino": "a faster CPU backend; pip install 'stroke-nets[fast]'",
-}
 LEAST_TORCH = (2, 10)  # CVE-2026-24747
 LEAST_MEMORY = 4e9  # bytes: one scan of 256^3 and a full-size network, see docs/predict.md
 LEAST_DISK = 1e9  # bytes
+OPENVINO = "1.5 to 3 times as fast"  # the shipped weights, beside PyTorch: docs/performance.md
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Condition:
 
 def examine() -> list[Condition]:
     """Look at everything, in the order in which it is needed."""
-    return [*versions(), *machine(), *extras(), *bundles(), *speed()]
+    return [*versions(), *machine(), *bundles(), *speed()]
 
 
 def as_text(conditions: Sequence[Condition]) -> str:
@@ -100,13 +98,6 @@ def cpu_features() -> list[str]:
     return [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if name in flags]
 
 
-def extras() -> Iterator[Condition]:
-    """Packages that only some commands need."""
-    for name, use in OPTIONAL.items():
-        found = version(name)
-        yield Condition(name, found or "not installed", fix="" if found else f"for {use}")
-
-
 def bundles() -> Iterator[Condition]:
     """The methods, and those that can be used without a training."""
     try:
@@ -120,9 +111,10 @@ def bundles() -> Iterator[Condition]:
 
 
 def speed() -> Iterator[Condition]:
-    """The time for one scan on this machine: one call of the network, times their number."""
+    """What runs the network here, and the time for one scan: a measured call times their number."""
     try:
         method = Method(choose(())[0], find_device("auto"))
+        yield _backend(method)
     except StrokeNetsError as error:
         yield Condition("seconds per scan", "not measured", fix=str(error))
         return
@@ -132,6 +124,17 @@ def speed() -> Iterator[Condition]:
         "seconds per scan",
         f"{title}: {expected:.0f} s, and the time to register it",
     )
+
+
+def _backend(method: Method) -> Condition:
+    """What predict runs the method by, and OpenVINO where it would take its place."""
+    fix = ""
+    if method.device.type == "cpu" and method.run_by[0] == "auto" and not version("openvino"):
+        fix = (
+            f"predict would run it by OpenVINO, {OPENVINO}, if that were installed: "
+            "pip install 'stroke-nets[fast]'"
+        )
+    return Condition("backend", method.backend, fix=fix)
 
 
 def version(package: str) -> str | None:

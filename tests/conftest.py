@@ -87,6 +87,20 @@ def workflow():
     return start
 
 
+@pytest.fixture(autouse=True, scope="session")
+def eager(tmp_path_factory):
+    """By default PyTorch runs networks in float32: what ``auto`` takes depends on the machine."""
+    import torch
+
+    from stroke_nets.inference import backend
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "fastest", lambda device: "torch")
+        patch.setattr(torch.cpu, "get_capabilities", dict)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
 class Processes:
     """Commands in processes of their own, one after another, that share their imports: `forks.py`.
 

@@ -1,9 +1,10 @@
 """A program that runs commands in processes forked from itself, with PyTorch and MONAI imported.
 
 A command is a `__main__` with its own arguments, environment, folder and output, and it ends as if
-the interpreter had been started for it: exit hooks run, and the exit code is its own. Only the
-seconds that the imports take are shared. The fixture `process` of `conftest.py` starts the program
-and writes one JSON object per line; for each it reads the process id and then the exit code.
+the interpreter had been started for it: exit hooks run, and the exit code is its own. Shared are
+the seconds that the imports take, and that networks run by PyTorch in float32. The fixture
+`process` of `conftest.py` starts the program and writes one JSON object per line; for each it reads
+the process id and then the exit code.
 """
 
 import json
@@ -11,6 +12,10 @@ import os
 import runpy
 import sys
 from typing import Any
+
+import torch
+
+from stroke_nets.inference import backend
 
 PRELOADED = (
     "matplotlib.pyplot",
@@ -53,4 +58,6 @@ def become(command: list[str], environment: dict[str, str], folder: str, **strea
 if __name__ == "__main__":
     for name in PRELOADED:
         __import__(name)
+    torch.cpu.get_capabilities = dict  # as conftest.py has it
+    backend.fastest = lambda device: "torch"
     main()

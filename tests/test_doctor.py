@@ -58,7 +58,8 @@ def test_the_time_for_a_scan_is_measured_with_the_weights_that_are_there(one_bun
     there, weights = doctor.bundles()
     assert there == Condition("bundles", f"1 in {one_bundle}")
     assert weights == Condition("published weights", "unet")
-    (speed,) = doctor.speed()
+    runs_by, speed = doctor.speed()
+    assert runs_by == Condition("backend", "torch, float32", fix=runs_by.fix)
     assert speed.value.startswith("unet on ")
     assert not speed.problem
 
@@ -75,12 +76,21 @@ def test_too_little_of_something_is_a_problem(monkeypatch):
 def test_a_package_that_is_missing_or_too_old_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor, "PACKAGES", ("torch", "no-such-package"))
     monkeypatch.setattr(doctor, "LEAST_TORCH", (99, 0))
-    monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-extra": "nothing"})
     found = list(doctor.versions())
     assert named(found, "torch").fix == "pip install 'torch>=99.0'"
     missing = Condition("no-such-package", "not installed", True, "pip install 'no-such-package'")
     assert found[-1] == missing
-    assert list(doctor.extras()) == [Condition("no-such-extra", "not installed", fix="for nothing")]
+
+
+def test_openvino_is_named_only_where_predict_would_use_it(one_bundle, monkeypatch):
+    monkeypatch.setattr(doctor, "version", lambda package: None)
+    runs_by, _ = doctor.speed()
+    assert runs_by.value == "torch, float32"
+    assert "if that were installed: pip install 'stroke-nets[fast]'" in runs_by.fix
+    config = one_bundle / "unet" / "configs" / "inference.yaml"
+    config.write_text(config.read_text().replace("backend: auto", "backend: torch"))
+    runs_by, _ = doctor.speed()
+    assert (runs_by.value, runs_by.fix) == ("torch, float32", "")
 
 
 def test_the_exit_code_tells_whether_something_is_wrong(no_bundles):

@@ -10,6 +10,8 @@ from stroke_nets.commands.app import Json, Overwrite, Panel, Quiet, Trust, app, 
 
 PANEL: Panel = "Predict"
 Space = Literal["native", "mni"]
+Backend = Literal["auto", "torch", "compile", "openvino"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -51,6 +53,20 @@ def predict(
         bool,
         typer.Option("--skip-registration", help="The scans are in MNI space already."),
     ] = False,
+    backend: Annotated[
+        Backend | None,
+        typer.Option(
+            help="What runs the network. auto: OpenVINO on a CPU where it is installed, else "
+            "PyTorch. Default: as the method's inference.yaml says."
+        ),
+    ] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="auto: bfloat16 where the processor multiplies it. Default: as the method's "
+            "inference.yaml says."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     trust: Trust = False,
     as_json: Json = False,
@@ -84,6 +100,8 @@ def predict(
         space=space,
         skip_registration=skip_registration,
         overwrite=overwrite,
+        backend=backend,
+        precision=precision,
     )
     lines = []
     for case in summary["cases"]:

@@ -2,13 +2,15 @@
 
 Every backend is a callable from a batch to a batch, so an inferer need not know it. bfloat16 is
 used where the processor multiplies it; one that only emulates it would be slower than float32.
-OpenVINO (https://docs.openvino.ai, 2026.4) is the extra ``stroke-nets[fast]``.
+OpenVINO (https://docs.openvino.ai, 2026.4) is the extra ``stroke-nets[fast]``; ``auto`` takes it
+on a CPU after it has agreed with PyTorch on a batch. docs/performance.md has the measurements.
 """
 
 import hashlib
 import importlib.util
 import inspect
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,6 +33,11 @@ Backend = Literal["auto", "torch", "compile", "openvino"]
 Precision = Literal["auto", "float32", "bfloat16"]
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 PLAIN = (bool, int, float, str, tuple, list)
+# Largest error of logits, root mean square, as a part of theirs: 1e-6 to 1e-3 in float32 and 0.01
+# to 0.03 in bfloat16 were seen; a layer that was converted wrongly gives more than 0.5.
+FLOAT32_ERROR, BFLOAT16_ERROR = 0.01, 0.1
+AS_IT_IS = "torch, float32"
+KEPT = 16  # compiled networks in the user's cache; older ones are deleted
 
 # OpenVINO's telemetry reports each import and conversion to its makers; None keeps it from being
 # imported. It is said here, for PyTorch's compiler imports OpenVINO as well where it is installed.
@@ -46,6 +53,7 @@ def compiled(
     cache_dir: Path | str | None = None,
     *,
     precision: str = "auto",
+    example: Tensor | None = None,
 ) -> Run:
     """A network in evaluation mode, ready to be run on samples of one shape.
 
@@ -53,9 +61,10 @@ def compiled(
         network: maps a batch to one tensor; on the device where it shall run.
         example_shape: of a full batch, B x C x ...; a call may bring fewer or more samples.
         backend: ``torch``, ``compile``, ``openvino`` (CPU only), or ``auto``: OpenVINO on a CPU
-            where it is installed, else torch.
+            where it is installed and agrees with PyTorch, else torch.
         cache_dir: folder that keeps what was compiled for the next process; None: nowhere.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware has it.
+        example: a batch of that shape, on which ``auto`` compares; None: noise.
 
     Returns:
         Maps N x C x ..., whatever N, to float32 logits on the same device.
@@ -64,18 +73,23 @@ def compiled(
         UsageError: an unknown choice, OpenVINO is not installed, or is asked to run on a GPU.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    backend, bfloat16 = choose_backend(backend, device), choose_bfloat16(precision, device)
+    chosen, bfloat16 = choose_backend(backend, device), choose_bfloat16(precision, device)
     network.eval()
-    if backend == "torch":
+    if chosen == "torch":
         return _eager(network, bfloat16)
-    file = None
+    shape, file = tuple(example_shape), None
     if cache_dir is not None:
         Path(cache_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = fingerprint(network, example_shape, bfloat16)
-        file = Path(cache_dir) / f"{key}.{backend}"
-    make = {"compile": _torch_compile, "openvino": _openvino}[backend]
-    run = make(network, tuple(example_shape), bfloat16, file)
-    return partial(_in_full_batches, run, example_shape[0])
+        file = Path(cache_dir) / f"{fingerprint(network, shape, bfloat16)}.{chosen}"
+    if chosen == "compile":
+        run = _torch_compile(network, shape, bfloat16, file)
+    else:
+        batch = torch.randn(shape) if example is None else example
+        found = _openvino(network, shape, bfloat16, file, batch if backend == "auto" else None)
+        if found is None:
+            return _eager(network, bfloat16)
+        run = found
+    return partial(_in_full_batches, run, shape[0])
 
 
 def choose_backend(backend: str, device: torch.device) -> str:
@@ -88,14 +102,19 @@ def choose_backend(backend: str, device: torch.device) -> str:
     if backend not in known:
         hint = did_you_mean(backend, known)
         raise UsageError(f"backend {backend!r}: choose one of {', '.join(known)}{hint}")
-    there = importlib.util.find_spec("openvino") is not None
     if backend == "auto":
-        return "openvino" if there and device.type == "cpu" else "torch"
+        return fastest(device)
     if backend == "openvino" and device.type != "cpu":
         raise UsageError(f"backend openvino: runs on the CPU, not on {device}; choose torch")
-    if backend == "openvino" and not there:
+    if backend == "openvino" and importlib.util.find_spec("openvino") is None:
         raise UsageError("backend openvino: not installed; pip install 'stroke-nets[fast]'")
     return backend
+
+
+def fastest(device: torch.device) -> str:
+    """The backend that ``auto`` takes on a device: OpenVINO on a CPU where it is installed."""
+    there = importlib.util.find_spec("openvino") is not None
+    return "openvino" if there and device.type == "cpu" else "torch"
 
 
 def choose_bfloat16(precision: str, device: torch.device) -> bool:
@@ -141,13 +160,20 @@ def channels_last(network: nn.Module) -> nn.Module:
 
 
 def _eager(network: nn.Module, bfloat16: bool) -> Run:
-    """PyTorch as it is; bfloat16 wants the channels last, which leaves the values as they are."""
-    if bfloat16:
+    """PyTorch as it is.
+
+    bfloat16 wants the channels last, which leaves the values as they are; but volumes on a CPU
+    want them first: oneDNN takes 1.27 times longer for 3D convolutions with the channels last.
+    """
+    sides = [p.dim() - 2 for p in network.parameters()]
+    on_cpu = all(p.device.type == "cpu" for p in network.parameters())
+    last = bfloat16 and not (on_cpu and 3 in sides)
+    if last:
         channels_last(network)
 
     @torch.no_grad()
     def run(batch: Tensor) -> Tensor:
-        if bfloat16:
+        if last:
             batch = batch.contiguous(memory_format=LAYOUTS[batch.dim()])
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=bfloat16):
             logits: Tensor = network(batch)
@@ -171,9 +197,14 @@ def _torch_compile(
     return run
 
 
-def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: Path | None) -> Run:
-    import openvino
-
+def _openvino(
+    network: nn.Module,
+    shape: tuple[int, ...],
+    bfloat16: bool,
+    file: Path | None,
+    example: Tensor | None,
+) -> Run | None:
+    """OpenVINO; None if it does not agree with PyTorch on an example, where one is given."""
     core = _core()
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
@@ -181,15 +212,45 @@ def _openvino(network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: 
         "PERFORMANCE_HINT": "LATENCY",  # one batch at a time, on all threads
     }
     model = _kept_openvino(core, options, file)
-    if model is None:
-        with warnings.catch_warnings():  # PyTorch 2.13 warns of its own exporter
-            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
-            graph = openvino.convert_model(torch.export.export(network, (torch.zeros(shape),)))
-        graph.reshape(list(shape))  # fixed sizes let the kernels be chosen once
-        model = core.compile_model(graph, "CPU", options)
-        if file is not None:
-            _keep(file, model.export_model().getvalue())
-    return lambda batch: torch.from_numpy(model(batch.contiguous().numpy())[0])
+    fresh = model is None
+    if fresh:
+        model = core.compile_model(_converted(network, shape), "CPU", options)
+
+    def run(batch: Tensor) -> Tensor:
+        return torch.from_numpy(model(batch.contiguous().numpy())[0])
+
+    if fresh and example is not None and not _agrees(run, network, example, bfloat16):
+        return None
+    if fresh and file is not None:
+        _keep(file, model.export_model().getvalue())
+    return run
+
+
+def _converted(network: nn.Module, shape: tuple[int, ...]) -> Any:
+    """OpenVINO's model of a network, for one shape.
+
+    From the module, not from `torch.export`'s program, of which it would take each instance
+    normalization apart into sums and products: 6 to 8 % slower.
+    """
+    import openvino
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: sizes become constants, as they shall
+        model = openvino.convert_model(network, example_input=torch.zeros(shape))
+    model.reshape(list(shape))  # fixed sizes let the kernels be chosen once
+    return model
+
+
+@torch.no_grad()
+def _agrees(run: Run, network: nn.Module, batch: Tensor, bfloat16: bool) -> bool:
+    """Whether a compiled network gives PyTorch's logits, up to its precision."""
+    expected = network(batch)
+    error = float((run(batch) - expected).norm() / expected.norm().clamp(min=1e-12))
+    limit = BFLOAT16_ERROR if bfloat16 else FLOAT32_ERROR
+    if error <= limit:
+        return True
+    logger.warning("OpenVINO's logits are %.2g off those of PyTorch, which runs instead", error)
+    return False
 
 
 @cache
@@ -233,6 +294,9 @@ def _in_full_batches(run: Run, size: int, batch: Tensor) -> Tensor:
 class BackendInferer(Inferer):
     """Give an inferer its network by a backend, compiled at the first batch of each shape.
 
+    A GPU runs the network as it is unless something else is asked for: its precision is the
+    engine's ``amp``, and a `MemoryLadder` can move a module to the CPU.
+
     Args:
         inferer: such as `PatchInferer` or `SliceStackInferer`.
         backend: as `compiled` takes it.
@@ -241,45 +305,90 @@ class BackendInferer(Inferer):
     """
 
     def __init__(
-        self, inferer: Inferer, backend: str, precision: str, cache_dir: Path | str | None = None
+        self,
+        inferer: Inferer,
+        backend: str = "auto",
+        precision: str = "auto",
+        cache_dir: Path | str | None = None,
     ) -> None:
         """Store the options; nothing is compiled yet."""
         super().__init__()
-        self.inferer = inferer
-        self.compile = partial(compiled, backend=backend, cache_dir=cache_dir, precision=precision)
+        self.inferer, self.backend, self.precision = inferer, backend, precision
+        self.cache_dir = cache_dir
         self.network: nn.Module | None = None  # the last one, which the runs belong to
         self.runs: dict[tuple[int, ...], Run] = {}
 
     def __call__(  # type: ignore[override]  # MONAI's takes further arguments that nobody gives
         self, inputs: Tensor, network: nn.Module
     ) -> Tensor:
-        """What the inferer makes of the volumes B x 1 x ... with the compiled network."""
+        """What the inferer makes of the volumes B x C x ... with the compiled network."""
         if network is not self.network:
             self.network, self.runs = network, {}
-        swept: Tensor = self.inferer(inputs, self._run)
+        plain = described(self.backend, self.precision, inputs.device) == AS_IT_IS
+        swept: Tensor = self.inferer(inputs, network if plain else self._run)
         return swept
 
     def _run(self, batch: Tensor) -> Tensor:
         shape = tuple(batch.shape[1:])
         if shape not in self.runs:
             assert self.network is not None
-            self.runs[shape] = self.compile(self.network, tuple(batch.shape))
+            self.runs[shape] = compiled(
+                self.network,
+                tuple(batch.shape),
+                self.backend,
+                self.cache_dir,
+                precision=self.precision,
+                example=batch,
+            )
         return self.runs[shape](batch)
 
 
+def described(backend: str, precision: str, device: torch.device) -> str:
+    """What prediction runs a network by on a device, such as ``openvino, bfloat16``.
+
+    Raises:
+        UsageError: an unknown choice, OpenVINO is not installed, or is asked to run on a GPU.
+    """
+    if device.type != "cpu" and precision == "auto":
+        precision = "float32"  # as it is: the engine's `amp` says more
+    chosen, bfloat16 = choose_backend(backend, device), choose_bfloat16(precision, device)
+    return f"{chosen}, {'bfloat16' if bfloat16 else 'float32'}"
+
+
 def with_backend(
-    inferer: Inferer, backend: str, precision: str, cache_dir: Path | str | None = None
+    inferer: Inferer,
+    backend: str = "auto",
+    precision: str = "auto",
+    cache_dir: Path | str | None = None,
 ) -> Inferer:
     """An inferer that runs its network, or each one of an ensemble, by a backend.
+
+    Args:
+        inferer: as `BackendInferer` takes it, or an `EnsembleInferer` of one.
+        backend: as `compiled` takes it.
+        precision: as `compiled` takes it.
+        cache_dir: folder of compiled networks; None: the user's.
 
     Raises:
         UsageError: an unknown choice, or OpenVINO is not installed.
     """
-    cpu = torch.device("cpu")  # the network's device is not known yet
-    choose_backend(backend, cpu)
-    choose_bfloat16(precision, cpu)
-    if (backend, precision) == ("torch", "float32"):
-        return inferer
+    described(backend, precision, torch.device("cpu"))  # the network's device is not known yet
+    folder = user_cache() if cache_dir is None else cache_dir
     if isinstance(inferer, EnsembleInferer):
-        return EnsembleInferer(BackendInferer(inferer.inferer, backend, precision, cache_dir))
-    return BackendInferer(inferer, backend, precision, cache_dir)
+        return EnsembleInferer(BackendInferer(inferer.inferer, backend, precision, folder))
+    return BackendInferer(inferer, backend, precision, folder)
+
+
+def user_cache() -> Path | None:
+    """The user's folder of compiled networks, where the newest are kept; None: not writable."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "stroke-nets" / "compiled"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
+        for old in kept[KEPT:]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        logger.info("%s: compiled networks are not kept (%s)", folder, error)
+        return None
+    return folder

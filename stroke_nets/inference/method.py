@@ -14,6 +14,7 @@ from monai.transforms import AsDiscreted, Compose, Invertd, SaveImaged
 from torch import Tensor
 
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inference.backend import described
 from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.slice_stack import SliceStackInferer
 from stroke_nets.inference.sliding_patch import FLIPS, PatchInferer, tile_starts
@@ -54,7 +55,8 @@ class Method:
         fast: no flips, and patches further apart.
         tta: test-time augmentation: whole volumes are flipped, each flip gives a sample.
         register: bring scans to the template's grid, unless they lie there.
-        settings: further settings of the bundle's configuration, such as ``backend``.
+        settings: further settings of the bundle's configuration, such as ``backend`` and
+            ``precision``; None: the bundle's own.
 
     Raises:
         UsageError: the bundle describes no single network, the weights are missing, or ``fast``
@@ -74,7 +76,8 @@ class Method:
     ) -> None:
         """Build the network and read its weights."""
         self.weights, self.device = weights, device
-        config = read_config(weights) | {"register": register} | settings
+        config = read_config(weights) | {"register": register}
+        config |= {key: value for key, value in settings.items() if value is not None}
         if fast or tta:
             _without_flips(config["inferer"], fast, weights.bundle.name)
         parser = ConfigParser(config)
@@ -87,6 +90,7 @@ class Method:
         network = parser.get_parsed_content("network_def")
         network.load_state_dict(load_weights(weights.file, network))
         self.network = network.eval().to(device)
+        self.run_by = (config["backend"], config["precision"])
         self.stack = (config.get("batch_size", 1), config.get("size", 1))
         self.spacing = config.get("spacing") or (1.0, 1.0, 1.0)  # mm of the patches' grid
         eight = FLIPS if isinstance(self.inferer, PatchInferer) else LEFT_RIGHT
@@ -161,12 +165,9 @@ class Method:
         return next((one.minimum_ml for one in steps if isinstance(one, MinimumLesiond)), 0.0)
 
     @property
-    def example_shape(self) -> tuple[int, ...]:
-        """The shape of what the network is called with."""
-        if isinstance(self.inferer, PatchInferer):
-            return (1, 1, *self.inferer.patch_size)
-        batch, size = self.stack
-        return (batch, len(self.inferer.offsets), size, size)
+    def backend(self) -> str:
+        """What the network runs by, such as ``openvino, bfloat16``."""
+        return described(*self.run_by, self.device)
 
     def calls(self, shape: Sequence[int]) -> int:
         """How often the network is called for a scan of that shape at 1 mm, about."""
@@ -181,18 +182,25 @@ class Method:
 
     @torch.inference_mode()
     def expected_seconds(self, shape: Sequence[int]) -> float:
-        """The time that a scan of that shape will take, by a measured call of the network."""
-        self._timed_call()  # warms up
-        return self._timed_call() * self.calls(shape)
+        """The time that a scan of that shape will take, by measured calls of the network."""
+        self._timed_sweep()  # compiles, and warms up
+        clock, calls = self._timed_sweep()
+        return clock / calls * self.calls(shape)
 
-    def _timed_call(self) -> float:
-        example = torch.zeros(self.example_shape, device=self.device)
+    def _timed_sweep(self) -> tuple[float, int]:
+        """Seconds of a sweep over a small volume of noise, and how often it calls the network."""
+        if isinstance(self.inferer, PatchInferer):
+            sides, calls = self.inferer.patch_size, len(self.inferer.flips)
+        else:
+            batch, size = self.stack
+            sides, calls = (size, size, batch), 1
+        first = next(p for p in self.network.parameters() if p.dim() > 2)
+        channels = first.shape[1] if isinstance(self.inferer, PatchInferer) else 1
+        noise = torch.randn(1, channels, *sides, device=self.device)
         begin = time.perf_counter()
         with torch.autocast(self.device.type, enabled=self.amp):
-            self.network(example)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - begin
+            self.sweep(noise, self.network).cpu()  # waits for a GPU
+        return time.perf_counter() - begin, calls
 
 
 def find(scan: Scan, methods: Sequence[Method], steps: Steps = NOBODY) -> Found:

@@ -37,6 +37,8 @@ class PredictionOptions:
         space: where the results lie.
         skip_registration: the scans lie in MNI space already, on whatever grid.
         overwrite: results that are there.
+        backend: what runs the network, as the bundles' ``backend``; None: as they say.
+        precision: as the bundles' ``precision``; None: as they say.
     """
 
     fast: bool = False
@@ -44,6 +46,8 @@ class PredictionOptions:
     space: Literal["native", "mni"] = "native"
     skip_registration: bool = False
     overwrite: bool = False
+    backend: str | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         """Validate the options."""
@@ -98,7 +102,13 @@ def predict(
     with Steps(len(scans), quiet) as steps:
         for one in weights:
             steps.step(f"loading the weights of {one.title}")
-        how = {"fast": chosen.fast, "tta": chosen.tta, "register": not chosen.skip_registration}
+        how: dict[str, Any] = {
+            "fast": chosen.fast,
+            "tta": chosen.tta,
+            "register": not chosen.skip_registration,
+            "backend": chosen.backend,
+            "precision": chosen.precision,
+        }
         methods = [Method(one, where, **how) for one in weights]
         failed = Prediction(out, methods, chosen, steps).run(scans)
     summary = outputs.write_summary(out, failed)
@@ -187,6 +197,7 @@ class Prediction:
             "Request": request,
             "Sources": [file.source],
             "Device": str(self.methods[0].device),
+            "Backend": [one.backend for one in self.methods],
             "Versions": {"torch": torch.__version__, "monai": monai.__version__},
             "Seconds": round(time.perf_counter() - begin, 1),
         }
@@ -202,6 +213,7 @@ class Prediction:
             "tta": self.options.tta,
             "space": self.options.space,
             "skip_registration": self.options.skip_registration,
+            "backend": [one.backend for one in self.methods],
             "version": stroke_nets.__version__,
         }
 

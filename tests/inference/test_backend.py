@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,13 @@ from torch import nn
 
 from stroke_nets.errors import UsageError
 from stroke_nets.inference import backend
-from stroke_nets.inference.backend import BackendInferer, compiled, fingerprint, with_backend
+from stroke_nets.inference.backend import (
+    BackendInferer,
+    compiled,
+    fastest,  # not the one that the tests have in its place
+    fingerprint,
+    with_backend,
+)
 from stroke_nets.inference.ensemble import EnsembleInferer
 from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.networks.ensemble import Ensemble
@@ -58,7 +65,7 @@ def test_compiled_networks_agree_and_are_kept(network, batch, tmp_path, compilin
     torch.testing.assert_close(run(batch), expected, rtol=1e-4, atol=1e-5)
     (kept,) = tmp_path.iterdir()
     assert kept.suffix == f".{compiling}"
-    monkeypatch.setattr(torch.export, "export", None)  # not to be compiled again
+    monkeypatch.setattr(backend, "_converted", None)  # not to be compiled again
     monkeypatch.setattr(torch.compiler, "save_cache_artifacts", None)
     again = compiled(network, SHAPE, compiling, tmp_path, precision="float32")
     torch.testing.assert_close(again(batch), run(batch))
@@ -114,7 +121,88 @@ def test_choices_are_checked(network, monkeypatch):
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"stroke-nets\[fast\]"):
         with_backend(PatchInferer((8, 8, 8)), "openvino", "auto")
-    assert backend.choose_backend("auto", torch.device("cpu")) == "torch"
+    assert fastest(torch.device("cpu")) == "torch"
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: name)
+    assert fastest(torch.device("cpu")) == "openvino"
+    assert fastest(torch.device("cuda")) == "torch"
+
+
+def convolutions(network):
+    return [m.weight for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
+
+
+def test_volumes_on_a_cpu_keep_their_channels_first(network, batch):
+    seen = []
+    network.convs.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    compiled(network, SHAPE, "torch", precision="bfloat16")(batch)
+    assert all(weight.is_contiguous() for weight in convolutions(network))
+    assert all(one.is_contiguous() for one in seen)
+
+
+def test_slices_in_bfloat16_have_their_channels_last():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1)).eval()
+    expected = network(torch.ones(1, 3, 8, 8))
+    found = compiled(network, (1, 3, 8, 8), "torch", precision="bfloat16")(torch.ones(1, 3, 8, 8))
+    (first, _) = convolutions(network)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=0.03)
+
+
+def test_openvino_keeps_instance_normalization_whole(network):
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    kinds = [node.get_type_name() for node in backend._converted(network, SHAPE).get_ops()]
+    assert kinds.count("MVN") == 1
+    assert "ReduceMean" not in kinds
+
+
+@pytest.fixture
+def automatic(monkeypatch):
+    """``auto`` takes OpenVINO, as for users."""
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    monkeypatch.setattr(backend, "fastest", lambda device: "openvino")
+
+
+def test_auto_takes_openvino_where_it_agrees(network, batch, tmp_path, automatic, caplog):
+    run = compiled(network, SHAPE, "auto", tmp_path, precision="float32")
+    torch.testing.assert_close(run(batch), network(batch), rtol=1e-4, atol=1e-5)
+    assert [file.suffix for file in tmp_path.iterdir()] == [".openvino"]
+    assert not caplog.records
+
+
+def test_auto_takes_pytorch_where_openvino_is_wrong(
+    network, batch, tmp_path, automatic, caplog, monkeypatch
+):
+    right = backend._converted
+    other = Tiny().eval()
+    other.head.weight.data = -other.head.weight.data
+    monkeypatch.setattr(backend, "_converted", lambda _, shape: right(other, shape))
+    run = compiled(network, SHAPE, "auto", tmp_path, precision="float32")
+    with torch.no_grad():
+        assert torch.equal(run(batch), network(batch))
+    assert "off those of PyTorch" in caplog.text
+    assert not [*tmp_path.iterdir()]  # nothing wrong is kept
+    asked = compiled(network, SHAPE, "openvino", tmp_path, precision="float32")
+    assert not torch.allclose(asked(batch), network(batch))  # who names it gets it
+
+
+def test_a_gpu_runs_a_module_as_it_is_unless_asked_otherwise():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert backend.described("auto", "auto", gpu) == backend.AS_IT_IS
+    assert backend.described("torch", "bfloat16", gpu) == "torch, bfloat16"
+    assert backend.described("torch", "float32", cpu) == backend.AS_IT_IS
+
+
+def test_the_users_cache_keeps_the_newest(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = backend.user_cache()
+    for number in range(backend.KEPT + 2):
+        (folder / str(number)).touch()
+        os.utime(folder / str(number), (number, number))
+    assert backend.user_cache() == folder == tmp_path / "stroke-nets" / "compiled"
+    left = sorted(int(file.name) for file in folder.iterdir())
+    assert left == list(range(2, backend.KEPT + 2))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "2"))  # a file
+    assert backend.user_cache() is None
 
 
 def test_auto_precision_asks_the_processor(monkeypatch):
@@ -126,7 +214,7 @@ def test_auto_precision_asks_the_processor(monkeypatch):
 
 def test_an_inferer_runs_by_a_backend(network):
     volume, plain = torch.rand(1, 1, 8, 9, 10), PatchInferer((8, 8, 8))
-    assert with_backend(plain, "torch", "float32") is plain
+    assert isinstance(with_backend(plain, "torch", "float32"), BackendInferer)
     swept = BackendInferer(plain, "torch", "float32")(volume, network)
     with torch.no_grad():
         assert torch.equal(swept, plain(volume, network))
@@ -137,7 +225,7 @@ def test_each_network_of_an_ensemble_runs_by_a_backend(monkeypatch):
     monkeypatch.setattr(
         backend, "compiled", lambda network, *_, **__: built.append(network) or network
     )
-    inferer = with_backend(EnsembleInferer(PatchInferer((8, 8, 8))), "torch", "auto")
+    inferer = with_backend(EnsembleInferer(PatchInferer((8, 8, 8))), "torch", "bfloat16")
     inferer(torch.rand(1, 1, 8, 9, 8), Ensemble([lambda: Tiny().eval()] * 3))
     assert len({id(network) for network in built}) == len(built) == 3
 
