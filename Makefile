@@ -3,7 +3,7 @@ BIN := .venv/bin
 CONFIGS := bundles/agmr_net/configs
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
-SLOW := real or label or zoo or ranks or browser or federated   # markers of tests with a target of their own
+SLOW := real or label or zoo or ranks or browser or federated or wheel   # markers of tests with a target of their own
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
@@ -34,13 +34,19 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.sbom-venv/bin/python -m pip install --quiet cyclonedx-bom==7.3.1
 	touch $@
 
+# The wheel and the source archive are built and checked by tools that nobody else needs.
+.build-venv/installed: Makefile
+	$(PYTHON) -m venv .build-venv
+	.build-venv/bin/python -m pip install --quiet build==1.6.1 twine==7.0.0 check-wheel-contents==0.6.3
+	touch $@
+
 # NVFlare has many dependencies that nothing else here uses.
 .federated-venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .federated-venv
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-real test-browser soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-wheel test-real test-browser soak docs lint clean
 
 help:
 	@echo "make install    the environment .venv alone"
@@ -54,6 +60,7 @@ help:
 	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
 	@echo "make test-ranks every bundle trained in two processes"
 	@echo "make test-federated  two simulated hospitals, one network: the mean of both"
+	@echo "make test-wheel the wheel in an environment of its own: it predicts as the clone does"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
 	@echo "make docs       this documentation as a site, in build/site"
@@ -126,6 +133,17 @@ test-ranks: .venv/installed
 test-federated: .venv/installed .federated-venv/installed
 	$(TESTS) -m federated -rs tests/test_federated.py
 
+# the wheel is tried in a new environment each time, outside of the clone
+test-wheel: .venv/installed .build-venv/installed
+	rm -rf build/wheel
+	.build-venv/bin/python -m build --outdir build/wheel
+	.build-venv/bin/twine check --strict build/wheel/*
+	.build-venv/bin/check-wheel-contents build/wheel/*.whl
+	$(PYTHON) -m venv --clear .wheel-venv
+	.wheel-venv/bin/python -m pip install --quiet --no-compile --constraint constraints.txt build/wheel/*.whl
+	du -sm .wheel-venv
+	$(TESTS) -m wheel -rs tests/wheel
+
 test-real: .venv/installed
 	$(TESTS) -m real -rs tests/real
 
@@ -149,4 +167,4 @@ lint: .venv/installed
 	$(BIN)/python bundles/sync.py --check
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .build-venv .wheel-venv build *.egg-info

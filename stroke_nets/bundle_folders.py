@@ -1,6 +1,6 @@
 """Where the bundles lie, their overlays, and the weights that come with them.
 
-That is the clone's ``bundles/``, whatever the working directory.
+That is the clone's ``bundles/``, or its copy inside an installed package.
 """
 
 import json
@@ -16,15 +16,17 @@ LISTED = "models/weights.json"
 
 
 def bundles_root() -> Path:
-    """The folder of all bundles: ``STROKE_NETS_BUNDLES``, else the clone's.
+    """The folder of all bundles: ``STROKE_NETS_BUNDLES``, else the installed or the clone's.
 
     Raises:
         UsageError: there is no such folder.
     """
     named = os.environ.get("STROKE_NETS_BUNDLES")
-    root = Path(named) if named else Path(__file__).parents[1] / "bundles"
+    package = Path(__file__).parent
+    installed = package / "bundles"
+    root = Path(named) if named else installed if installed.is_dir() else package.parent / "bundles"
     if not root.is_dir():
-        raise UsageError(f"bundles: no folder {root}; use a clone, or set STROKE_NETS_BUNDLES")
+        raise UsageError(f"bundles: no folder {root}; restore it, or set STROKE_NETS_BUNDLES")
     return root
 
 

@@ -41,7 +41,7 @@ def test_a_missing_folder_of_bundles_is_a_problem(no_bundles, monkeypatch):
     monkeypatch.setenv("STROKE_NETS_BUNDLES", str(no_bundles / "none"))
     (found,) = doctor.bundles()
     assert found.problem
-    assert "use a clone, or set STROKE_NETS_BUNDLES" in found.value
+    assert "restore it, or set STROKE_NETS_BUNDLES" in found.value
 
 
 def test_bundles_without_weights_are_a_problem(no_bundles):

@@ -1,0 +1,84 @@
+"""The wheel in an environment of its own (`make test-wheel`): it does what the clone does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from stroke_nets import synthesis
+
+pytestmark = pytest.mark.wheel
+ROOT = Path(__file__).parents[2]
+BIN = ROOT / ".wheel-venv" / "bin"
+CLONE = {"PYTHONPATH": str(ROOT)}
+
+
+def run(folder, *command, **environment):
+    """What a command prints, in a folder outside of the clone."""
+    plain = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = plain | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"} | environment
+    done = subprocess.run(
+        list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A head at 2 mm, as scans of patients are: with its skull, and on a grid of its own."""
+    folder = tmp_path_factory.mktemp("outside")
+    voxels, mask = synthesis.simulate_patient(0, 1, synthesis.Design())
+    affine = synthesis.template().affine @ np.diag([2, 2, 2, 1])
+    for name, values in (("truth/sub-1_label-lesion_mask", mask), ("sub-1_T1w", voxels)):
+        path = folder / f"{name}.nii.gz"
+        path.parent.mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(values[::2, ::2, ::2], affine), path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(folder):
+    """The output folder of the installed ``predict``."""
+    run(folder, BIN / "stroke-nets", "predict", "sub-1_T1w.nii.gz", "installed", "--quiet")
+    return folder / "installed"
+
+
+def test_the_package_is_the_wheels(folder):
+    printed = run(folder, BIN / "python", "-c", "import stroke_nets; print(stroke_nets.__file__)")
+    assert Path(printed).is_relative_to(BIN.parent)
+
+
+def test_the_installed_command_segments_as_the_clone_does(folder, predicted):
+    clone = (sys.executable, "-m", "stroke_nets", "predict")
+    run(folder, *clone, "sub-1_T1w.nii.gz", "cloned", "--quiet", **CLONE)
+    masks = [path.relative_to(predicted) for path in predicted.rglob("*.nii.gz")]
+    assert len(masks) == 4  # mask and probability, and mask and scan in MNI space
+    for mask in masks:
+        assert (predicted / mask).read_bytes() == (folder / "cloned" / mask).read_bytes(), mask
+    assert (predicted / "index.html").is_file()
+
+
+def test_every_method_and_recipe_is_in_the_wheel(folder):
+    code = (
+        "from stroke_nets import bundle_folders as b; from stroke_nets.datasets import prepare; "
+        "import json; print(json.dumps([b.bundle_names(), b.with_weights()]))"
+    )
+    assert run(folder, BIN / "python", "-c", code) == run(
+        folder, sys.executable, "-c", code, **CLONE
+    )
+
+
+def test_published_weights_are_packed_and_inspected(folder):
+    printed = json.loads(run(folder, BIN / "stroke-nets", "pack", "agmr_net", "dist", "--json"))
+    assert Path(folder / printed["archive"]).is_file()
+
+
+@pytest.mark.parametrize("command", ["train", "check", "evaluate", "report", "label", "reproduce"])
+def test_every_command_explains_itself(folder, command):
+    assert "Example" in run(folder, BIN / "stroke-nets", command, "--help")
