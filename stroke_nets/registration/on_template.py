@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 
-from stroke_nets.registration.volume import Array, Float32, brain, resampled
+from stroke_nets.registration.volume import Array, Float32, Volume, brain, placed, resampled
 from stroke_nets.scans.geometry import Grid
 
 META = "registration"  # the key of an image's metadata
@@ -39,11 +39,17 @@ class OnTemplate:
         """Places of the scan, (3, N) in mm, in the template's world."""
         return nib.affines.apply_affine(np.linalg.inv(self.matrix), points.T).T
 
-    def carry(self, voxels: Float32, affine: Array, order: int = 1) -> Float32:
-        """A volume of the scan's space on the template's grid, (X, Y, Z)."""
-        template = template_grid()
-        there = np.linalg.inv(affine) @ self.matrix @ template.affine
-        return resampled(voxels, there, template.shape, order)
+    def carry(self, voxels: Float32, affine: Array) -> Float32:
+        """A volume of the scan's space on the template's grid, (X, Y, Z), trilinear."""
+        return resampled(voxels, self._there(affine), template_grid().shape)
+
+    def place(self, scan: Volume) -> Float32:
+        """The scan, 0 in air and 1 in the brightest tissue, on the template's grid, (X, Y, Z)."""
+        return placed(scan.voxels, self._there(scan.affine), template_grid().shape)
+
+    def _there(self, affine: Array) -> Array:
+        """Takes the template's voxels to those of a volume in the scan's space."""
+        return np.asarray(np.linalg.inv(affine) @ self.matrix @ template_grid().affine)
 
 
 def template_grid() -> Grid:

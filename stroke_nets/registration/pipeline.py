@@ -70,8 +70,7 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
     template, native = brain(), read(scan)
     found = register(native)
     out.mkdir(parents=True, exist_ok=True)
-    scaled = found.scaled(native)
-    registered = OnTemplate(found.matrix).carry(scaled.voxels, scaled.affine)
+    registered = OnTemplate(found.matrix).place(found.scaled(native))
     problems = found.problems()
     draw(files.rejected if problems else files.picture, template, registered, scan.name)
     if problems:

@@ -1,6 +1,7 @@
 """The registration as a MONAI transform, which training, prediction and every server share."""
 
-from collections.abc import Hashable, Mapping
+import functools
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import nibabel as nib
@@ -12,7 +13,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 
 from stroke_nets.errors import DataError
 from stroke_nets.registration.register import Registration, register
-from stroke_nets.registration.volume import Array, Volume, brain, resampled
+from stroke_nets.registration.volume import Array, Float32, Volume, brain, placed, resampled
 from stroke_nets.scans.geometry import Grid, compare_grids
 
 
@@ -20,9 +21,9 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
     """Bring a T1w scan, and masks on its grid, onto the grid of ATLAS v2.0.
 
     The scan is registered in whatever unit, orientation and pose it lies, and resampled once
-    (trilinear; masks: nearest). Its values become 0 in air and 1 in the brightest tissue. A scan
-    that lies on the template's grid already, in whatever orientation, stays as it is, so that the
-    papers' data are not touched. A scan of the same bytes (``sha256`` in its metadata, which
+    (cubic splines; masks: nearest). Its values become 0 in air and 1 in the brightest tissue. A
+    scan that lies on the template's grid already, in whatever orientation, stays as it is, so that
+    the papers' data are not touched. A scan of the same bytes (``sha256`` in its metadata, which
     `LoadScand` sets) is registered once a process.
 
     The inverse resamples what the network gave back onto the scan's own grid, once, trilinear:
@@ -72,9 +73,9 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
                 "give a T1w scan of a whole head"
             )
         for key in self.key_iterator(result):
-            first = key == self.keys[0]
-            volume = (result[key] - found.air) / found.unit if first else result[key]
-            result[key] = self._onto_template(volume, found.matrix, order=int(first))
+            is_scan = key == self.keys[0]
+            volume = (result[key] - found.air) / found.unit if is_scan else result[key]
+            result[key] = self._onto_template(volume, found.matrix, is_scan)
         result[self.keys[0]].meta["registration"] = described(found)
         return result
 
@@ -88,17 +89,19 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
             done = self.pop_transform(result[key])
             matrix, affine = (np.array(done["extra_info"][name]) for name in ("matrix", "affine"))
             back = np.linalg.inv(result[key].affine.numpy()) @ np.linalg.inv(matrix) @ affine
-            result[key] = _resampled(result[key], back, affine, done["orig_size"], order=1)
+            onto = functools.partial(resampled, there=back, shape=done["orig_size"])
+            result[key] = _moved(result[key], affine, onto)
         return result
 
-    def _onto_template(self, volume: MetaTensor, matrix: Array, order: int) -> MetaTensor:
+    def _onto_template(self, volume: MetaTensor, matrix: Array, is_scan: bool) -> MetaTensor:
         affine, size = volume.affine.numpy(), tuple(volume.shape[1:])
         grid, shape = template_grid(self.spacing)
         there = np.linalg.inv(affine) @ matrix @ grid
-        placed = _resampled(volume, there, grid, shape, order)
+        onto = placed if is_scan else functools.partial(resampled, order=0)
+        moved = _moved(volume, grid, lambda channel: onto(channel, there, shape))
         info = {"matrix": matrix.tolist(), "affine": affine.tolist()}
-        self.push_transform(placed, orig_size=size, extra_info=info)
-        return placed
+        self.push_transform(moved, orig_size=size, extra_info=info)
+        return moved
 
 
 def lies_on_template(scan: MetaTensor) -> bool:
@@ -121,22 +124,18 @@ def registered(scan: MetaTensor) -> Registration:
     return _known[digest]
 
 
-def _resampled(
-    volume: MetaTensor, there: Array, affine: Array, shape: tuple[int, ...], order: int
-) -> MetaTensor:
+def _moved(volume: MetaTensor, affine: Array, onto: Callable[[Float32], Float32]) -> MetaTensor:
     """A volume (C x X x Y x Z) on another grid.
 
     Args:
         volume: its operations and metadata are kept, its affine is not.
-        there: takes the other grid's voxels to the volume's, (4, 4).
         affine: of the other grid.
-        shape: of the other grid.
-        order: 1 trilinear, 0 nearest.
+        onto: resamples a channel.
     """
     voxels = volume.detach().cpu().numpy().astype(np.float32, copy=False)
-    channels = [resampled(channel, there, shape, order) for channel in voxels]
     meta = volume.meta | {"affine": torch.as_tensor(affine)}
-    return MetaTensor(np.stack(channels), meta=meta, applied_operations=volume.applied_operations)
+    done = volume.applied_operations
+    return MetaTensor(np.stack([onto(one) for one in voxels]), meta=meta, applied_operations=done)
 
 
 def as_volume(scan: MetaTensor) -> Volume:

@@ -17,6 +17,7 @@ from stroke_nets.scans.reader import open_scan
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 MOST_VOXELS = 2**26  # 400^3; the template has 8.7 million
+AIR = 1e-3  # of the brightest tissue; what is darker is taken for air
 
 logger = logging.getLogger(__name__)
 
@@ -85,14 +86,37 @@ def resampled(voxels: Float32, there: Array, shape: tuple[int, ...], order: int 
         voxels: (X, Y, Z).
         there: takes the other grid's voxels to these, (4, 4).
         shape: of the other grid.
-        order: 1 trilinear, 0 nearest.
+        order: 3 cubic spline, 1 trilinear, 0 nearest.
     """
+    if order > 1:  # in float32: SciPy's own filter keeps a copy in float64
+        voxels = ndimage.spline_filter(voxels, order, np.float32)
     # "constant" would lose the outermost voxels of a grid that rounding moves by 1e-15
     return np.asarray(
         ndimage.affine_transform(
-            voxels, there, output_shape=tuple(shape), order=order, mode="grid-constant"
+            voxels,
+            there,
+            output_shape=tuple(shape),
+            order=order,
+            mode="grid-constant",
+            prefilter=False,
         )
     )
+
+
+def placed(scan: Float32, there: Array, shape: tuple[int, ...]) -> Float32:
+    """A scan on the template's grid as the networks see it: by cubic splines, as nnU-Net resamples.
+
+    Trilinear interpolation smooths, which no scan of a training on the template's grid has been
+    (figures: docs/registration.md). Air stays 0, where splines would overshoot.
+
+    Args:
+        scan: (X, Y, Z), 0 in air and 1 in the brightest tissue.
+        there: takes the template's voxels to the scan's, (4, 4).
+        shape: of the template's grid.
+    """
+    voxels = resampled(scan, there, shape, order=3)
+    voxels[voxels < AIR] = 0
+    return voxels
 
 
 def dilated(volume: Volume, margin: float = 6.0) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.registration.quality import Quality
 from stroke_nets.registration.register import Registration
 from stroke_nets.registration.register_to_template import RegisterToTemplated
-from stroke_nets.registration.volume import brain
+from stroke_nets.registration.volume import brain, placed, resampled
 
 MATRIX = np.diag([0.9, 0.95, 0.9, 1])
 MATRIX[:3, 3] = (-20, 5, 8)
@@ -104,3 +104,17 @@ def test_a_poor_registration_is_refused(monkeypatch):
     monkeypatch.setattr(register_to_template, "register", lambda scan: poor)
     with pytest.raises(DataError, match="40% of the brain lies outside the field of view"):
         RegisterToTemplated("image")({"image": ball(digest=None)})
+
+
+def test_a_scan_keeps_its_resolution_and_its_air():
+    rng = np.random.default_rng(0)
+    scan = np.zeros((24, 24, 24), np.float32)
+    scan[6:18, 6:18, 6:18] = rng.uniform(0.5, 1, (12, 12, 12))
+    half = nib.affines.from_matvec(np.eye(3), (0.5, 0.5, 0.5))  # where linear smooths most
+    cubic, linear = placed(scan, half, scan.shape), resampled(scan, half, scan.shape)
+    inner = (slice(8, 15),) * 3
+    assert cubic[inner].std() > 1.3 * linear[inner].std()
+    around = np.argwhere(cubic)
+    assert cubic.min() == 0
+    assert around.min() >= 1  # a spline's tail ends there: 0.27 ** 4 of its overshoot is air
+    assert around.max() <= 21
