@@ -23,7 +23,7 @@ COPY . .
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN python3 -m venv /opt/venv \
     && pip install --no-cache-dir "$(grep '^torch==' constraints.txt)" --index-url ${TORCH_INDEX} \
-    && pip install --no-cache-dir --constraint constraints.txt --editable . \
+    && pip install --no-cache-dir --constraint constraints.txt '.[fast,train]' \
     && pip install --no-cache-dir --constraint constraints.txt --no-deps pytorchcv
 
 ENTRYPOINT ["stroke-nets"]

@@ -132,7 +132,7 @@ def _backend(method: Method) -> Condition:
     if method.device.type == "cpu" and method.run_by[0] == "auto" and not version("openvino"):
         fix = (
             f"predict would run it by OpenVINO, {OPENVINO}, if that were installed: "
-            "pip install 'stroke-nets[fast]'"
+            "pip install openvino"
         )
     return Condition("backend", method.backend, fix=fix)
 

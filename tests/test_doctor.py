@@ -86,7 +86,7 @@ def test_openvino_is_named_only_where_predict_would_use_it(one_bundle, monkeypat
     monkeypatch.setattr(doctor, "version", lambda package: None)
     runs_by, _ = doctor.speed()
     assert runs_by.value == "torch, float32"
-    assert "if that were installed: pip install 'stroke-nets[fast]'" in runs_by.fix
+    assert "if that were installed: pip install openvino" in runs_by.fix
     config = one_bundle / "unet" / "configs" / "inference.yaml"
     config.write_text(config.read_text().replace("backend: auto", "backend: torch"))
     runs_by, _ = doctor.speed()

@@ -150,7 +150,7 @@ def reproduce(
     """Train, predict and evaluate all that a table needs, then write it with its figures.
 
     Finished jobs are skipped. After a job that fails the others still run, and the exit code is 3.
-    Needs 'make reproduce-env' once.
+    Needs 'make reproduce-env' once, in a clone.
 
     Example: stroke-nets reproduce agmr_table06 --scale demo --out tables
     """

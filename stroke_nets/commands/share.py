@@ -117,7 +117,8 @@ def label(
 ) -> None:
     """Serve methods to 3D Slicer and OHIF through MONAI Label, on this machine only.
 
-    Needs 'make label-env' once. Trainings that are started there write into the app folder.
+    Needs 'make label-env' once, in a clone. Trainings that are started there write into the app
+    folder.
 
     Example: stroke-nets label --studies DATA --bundles agmr_net
     """

@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.processing import resample_from_to
 
-from stroke_nets.errors import UsageError
 from stroke_nets.files import whole
+from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.reader import AGAIN, ENDINGS, is_nifti, open_scan
@@ -138,13 +138,9 @@ def _convert_metaimage(original: Path, target: Path) -> None:
     Raises:
         UsageError: SimpleITK is not installed.
     """
-    try:
-        import SimpleITK as sitk
-    except ImportError as error:
-        raise UsageError(
-            f"{original}: SimpleITK is needed to read a MetaImage; "
-            "run: pip install 'stroke-nets[metaimage]'"
-        ) from error
+    require_extra("SimpleITK", "metaimage", f"{original}: a MetaImage")
+    import SimpleITK as sitk
+
     _require_whole(original)
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole(target) as partial:

@@ -107,7 +107,7 @@ def choose_backend(backend: str, device: torch.device) -> str:
     if backend == "openvino" and device.type != "cpu":
         raise UsageError(f"backend openvino: runs on the CPU, not on {device}; choose torch")
     if backend == "openvino" and importlib.util.find_spec("openvino") is None:
-        raise UsageError("backend openvino: not installed; pip install 'stroke-nets[fast]'")
+        raise UsageError("backend openvino: not installed; pip install openvino")
     return backend
 
 

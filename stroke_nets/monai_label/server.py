@@ -60,7 +60,9 @@ def find_python(python: Path | None = None) -> Path:
     """
     found = (python or ENVIRONMENT / "bin" / "python").absolute()
     if not found.is_file():
-        raise UsageError(f"MONAI Label: no {found}; run 'make label-env', or give --python PATH")
+        raise UsageError(
+            f"MONAI Label: no {found}; run 'make label-env' in a clone, or give --python PATH"
+        )
     if not (found.parents[1] / SAMPLE_APP).is_dir():
         raise UsageError(f"--python {found}: its environment has no MONAI Label")
     return found

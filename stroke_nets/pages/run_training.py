@@ -13,6 +13,7 @@ from typing import Any
 
 from stroke_nets.pages.case_figure import CONVENTION
 from stroke_nets.pages.plot import Plot, curves
+from stroke_nets.runs.requirements import require_extra
 from stroke_nets.runs.run_lock import is_running
 
 Event = Any  # TensorBoard's: wall_time, step, value
@@ -43,6 +44,7 @@ def training(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
 
 def _scalars(events: Path) -> dict[str, list[Event]]:
     """TensorBoard's scalars by their tags, each in the order of writing."""
+    require_extra("tensorboard", "train", "the curves of a training")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     log = EventAccumulator(str(events), size_guidance={"scalars": 0})  # all of them

@@ -56,7 +56,9 @@ def find_snakemake(program: Path | None = None) -> Path:
     made = ENVIRONMENT / "bin" / "snakemake"
     found = program or (made if made.is_file() else shutil.which("snakemake"))
     if found is None:
-        raise UsageError("snakemake: not found; run 'make reproduce-env', or give --snakemake PATH")
+        raise UsageError(
+            "snakemake: not found; run 'make reproduce-env' in a clone, or give --snakemake PATH"
+        )
     return Path(found)
 
 

@@ -1,4 +1,4 @@
-"""Packages that only some bundles need, and the device that was asked for."""
+"""Packages that only some commands or bundles need, and the device that was asked for."""
 
 import importlib.util
 from typing import Any
@@ -16,6 +16,23 @@ def require_without_dependencies(package: str) -> None:
         raise UsageError(
             f"{package}: not installed; run python -m pip install --no-deps {package} "
             "(its dependencies would replace PyTorch)"
+        )
+
+
+def require_extra(package: str, extra: str, use: str) -> None:
+    """Refuse to go on without a package that an extra brings.
+
+    Args:
+        package: the name on the package index, which is also what Python imports.
+        extra: one of ``[project.optional-dependencies]`` in pyproject.toml.
+        use: what needs it.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise UsageError(
+            f"{use}: needs {package}, of the extra [{extra}]; run: python -m pip install {package}"
         )
 
 

@@ -7,7 +7,7 @@ import ignite.distributed as idist
 
 from stroke_nets.runs.configuration import calling_parser, resolved
 from stroke_nets.runs.interruption import stop_on_signals
-from stroke_nets.runs.requirements import require_device
+from stroke_nets.runs.requirements import require_device, require_extra
 from stroke_nets.runs.run_folder import RunFolder
 from stroke_nets.training.randomness import seed_process
 
@@ -28,9 +28,10 @@ def start_training(
         resume: continue it, or begin if there is none.
 
     Raises:
-        UsageError: the device is not there, or the run folder cannot be used.
+        UsageError: the device or TensorBoard is not there, or the run folder cannot be used.
     """
     require_device(device)
+    require_extra("tensorboard", "train", "training")
     stop_on_signals()
     seed_process(seed)
     return RunFolder(

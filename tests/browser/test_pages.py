@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="no chromium on the path: apt-get install chromium"),
     pytest.mark.skipif(
         importlib.util.find_spec("playwright") is None,
-        reason="no playwright: pip install 'stroke-nets[browser]'",
+        reason="no playwright: make browser-env",
     ),
 ]
 SCREENS = {"laptop": (1366, 768), "phone": (400, 800)}

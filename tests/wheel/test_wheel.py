@@ -18,15 +18,15 @@ BIN = ROOT / ".wheel-venv" / "bin"
 CLONE = {"PYTHONPATH": str(ROOT)}
 
 
-def run(folder, *command, **environment):
-    """What a command prints, in a folder outside of the clone."""
+def run(folder, *command, code=0, **environment):
+    """What a command prints, in a folder outside of the clone; its errors if it shall fail."""
     plain = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment = plain | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"} | environment
     done = subprocess.run(
         list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,11 @@ def test_every_method_and_recipe_is_in_the_wheel(folder):
 def test_published_weights_are_packed_and_inspected(folder):
     printed = json.loads(run(folder, BIN / "stroke-nets", "pack", "agmr_net", "dist", "--json"))
     assert Path(folder / printed["archive"]).is_file()
+
+
+def test_a_training_says_which_extra_it_needs(folder, simulated):
+    command = (BIN / "stroke-nets", "train", "unet", "--data", simulated)
+    assert "needs tensorboard, of the extra [train]" in run(folder, *command, code=2)
 
 
 @pytest.mark.parametrize("command", ["train", "check", "evaluate", "report", "label", "reproduce"])
