@@ -1,4 +1,4 @@
-"""ARC, the Aphasia Recovery Cohort: T1w and T2w of 230 people after stroke, 228 masks.
+"""ARC, the Aphasia Recovery Cohort: T1w and T2w scans of 230 people after stroke, 228 masks.
 
 Licence: CC0 (https://openneuro.org/datasets/ds004884, Gibson et al., Scientific Data 2024,
 https://doi.org/10.1038/s41597-024-03819-7).
@@ -6,7 +6,7 @@ https://doi.org/10.1038/s41597-024-03819-7).
 Layout, BIDS: ``sub-M2001/ses-1253/anat/sub-M2001_ses-1253_acq-tfl3_run-4_T1w.nii.gz``, a T2w
 ``..._acq-spc3_run-3_T2w.nii.gz``, and the mask, drawn on that T2w,
 ``derivatives/lesion_masks/sub-M2001/ses-1253/anat/..._acq-spc3_run-3_T2w_desc-lesion_mask.nii.gz``.
-Not every one of the 902 sessions has all. The mask is brought to the T1w by the headers; a mask
+Not all of the 902 sessions are complete. The mask is resampled to the T1w using the headers; a mask
 whose session has no T1w is left out.
 """
 
@@ -19,10 +19,10 @@ MASK = re.compile(r"(sub-[^_]+)(?:_(ses-[^_]+))?_(?:.+_)?T2w_desc-lesion_mask\.n
 
 
 def find_cases(source: Path) -> tuple[list[Case], list[str]]:
-    """Every mask with the first T1w and the T2w of its session, and masks without a T1w.
+    """Find every mask with the first T1w and the T2w of its session; list masks without a T1w.
 
     Raises:
-        DataError: there is no mask with a T1w.
+        DataError: no mask has a T1w.
     """
     cases, left_out = [], []
     for mask in sorted(source.glob("derivatives/lesion_masks/**/*_desc-lesion_mask.nii.gz")):
@@ -42,7 +42,7 @@ def find_cases(source: Path) -> tuple[list[Case], list[str]]:
 
 
 def convert(case: Case, out: Path) -> dict[str, str | None]:
-    """Link the T1w and bring mask and T2w to its grid."""
+    """Link the T1w and resample mask and T2w to its grid."""
     scan = bring_scan(case, out, "T1w")
     label = bring_mask(case, out, scan, resample=True)
     return {"image": scan, "label": label, "t2w": bring_other(case, out, scan, "t2w", "T2w")}

@@ -1,14 +1,14 @@
-"""ATLAS R1.2: 229 T1w of 220 people after stroke, in MNI space, masks drawn by hand.
+"""ATLAS R1.2: 229 T1w scans of 220 people after stroke, in MNI space, with manual masks.
 
-Licence: ICPSR's terms of use, by application; not to be passed on
+Licence: ICPSR's terms of use, by application; redistribution is not allowed
 (https://doi.org/10.3886/ICPSR36684, Liew et al., Scientific Data 2018,
-https://doi.org/10.1038/sdata.2018.11; overview of the release before it:
+https://doi.org/10.1038/sdata.2018.11; overview of the previous release:
 http://fcon_1000.projects.nitrc.org/indi/retro/atlas_R1.html).
 
 Layout: ``standard_MNI/standard_part*/c0003/c0003s0002t01/`` holds ``c0003s0002t01_t1w_stx.nii.gz``
 and one or more of ``c0003s0002t01_LesionSmooth_stx.nii.gz``, ``..._LesionSmooth_1_stx.nii.gz``.
-c: cohort, s: person, t: time point; masks are 0 and 255, one for each lesion. Files of native
-space, without ``_stx``, are left alone.
+c: cohort, s: subject, t: time point; masks are 0 and 255, one per lesion. Files in native space,
+without ``_stx``, are ignored.
 """
 
 import re
@@ -20,10 +20,10 @@ SCAN = re.compile(r"(c\d+s\d+)(t\d+)_t1w(?:_deface)?_stx\.nii(?:\.gz)?")
 
 
 def find_cases(source: Path) -> tuple[list[Case], list[str]]:
-    """Every scan with all its masks, and nothing left out.
+    """Find every scan with all its masks; nothing is left out.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no scan.
     """
     cases = []
     for image in sorted(source.rglob("c*_stx.nii*")):
@@ -38,6 +38,6 @@ def find_cases(source: Path) -> tuple[list[Case], list[str]]:
 
 
 def convert(case: Case, out: Path) -> dict[str, str | None]:
-    """Link the scan and unite its masks."""
+    """Link the scan and merge its masks."""
     scan = bring_scan(case, out, "T1w")
     return {"image": scan, "label": bring_mask(case, out, scan)}

@@ -1,6 +1,6 @@
-"""ATLAS v2.0: 655 T1w with a mask and 300 without, in MNI152NLin2009aSym at 1 mm.
+"""ATLAS v2.0: 655 T1w scans with a mask and 300 without, in MNI152NLin2009aSym at 1 mm.
 
-Licence: the terms of use of ATLAS, by application; not to be passed on
+Licence: the terms of use of ATLAS, by application; redistribution is not allowed
 (http://fcon_1000.projects.nitrc.org/indi/retro/atlas.html, Liew et al., Scientific Data 2022,
 https://doi.org/10.1038/s41597-022-01401-7).
 
@@ -21,10 +21,10 @@ WITHOUT_MASKS = {"testing", "test"}
 
 
 def find_cases(source: Path) -> tuple[list[Case], list[str]]:
-    """Every scan, its mask unless it lies under ``Testing``, and nothing left out.
+    """Find every scan, with its mask unless it is under ``Testing``; nothing is left out.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no scan.
     """
     cases = []
     for image in sorted(source.rglob(f"sub-*_{SPACE}_T1w.nii.gz")):

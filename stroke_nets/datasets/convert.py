@@ -1,7 +1,7 @@
-"""How a data set's files come into a prepared folder: linked, or converted into a new file.
+"""Link or convert a data set's files into a prepared folder.
 
-Originals are only read. A file appears under its name whole or not at all, and one that is there
-is kept, so that a stopped run is taken up again.
+Originals are only read. Files are written atomically and existing ones are kept, so that an
+interrupted run can be continued.
 """
 
 import zlib
@@ -21,7 +21,7 @@ from stroke_nets.scans.reader import AGAIN, ENDINGS, is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
 
 METAIMAGE = (".mhd", ".mha")
-BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "FLOAT": 4, "DOUBLE": 8}  # of a MetaImage voxel
+BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "FLOAT": 4, "DOUBLE": 8}  # per MetaImage voxel
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Case:
     """One scan of a data set as downloaded.
 
     Attributes:
-        subject: ``sub-`` and the person's id.
+        subject: ``sub-`` and the subject's id.
         image: the scan.
-        masks: its lesion masks; none for a scan without.
+        masks: its lesion masks, if any.
         session: ``ses-`` and the session's id, if there are sessions.
         others: other contrasts of the session, by name.
     """
@@ -43,13 +43,13 @@ class Case:
     others: Mapping[str, Path] = field(default_factory=dict)
 
     def named(self, suffix: str) -> str:
-        """The path in the prepared folder, relative to it, of a file of this case."""
+        """The path of a file of this case, relative to the prepared folder."""
         parts = [self.subject, *([self.session] if self.session else [])]
         return f"{'/'.join(parts)}/anat/{'_'.join(parts)}_{suffix}"
 
 
 def nothing_found(source: Path, lacks: str) -> Refusal:
-    """What to say of a folder that is not the data set's (row D7)."""
+    """The refusal of a folder that does not contain the data set (row D7)."""
     what = f"not the data set's folder: no {lacks} in it"
     return Refusal(Finding(str(source), "D7", what, "give the folder that was unpacked"))
 
@@ -66,13 +66,13 @@ def bring_scan(case: Case, out: Path, suffix: str) -> str:
 
 
 def bring_mask(case: Case, out: Path, scan: str, *, resample: bool = False) -> str | None:
-    """Write the union of a case's masks, every positive value lesion, on the scan's grid.
+    """Write the union of a case's masks on the scan's grid; every positive value is lesion.
 
     Args:
         case: the case.
         out: the prepared folder.
         scan: the case's scan in it.
-        resample: masks may lie on another grid; the nearest voxel is taken.
+        resample: masks may lie on another grid (nearest-neighbour interpolation).
 
     Returns:
         The mask's name; None if the case has none.
@@ -104,7 +104,7 @@ def bring_mask(case: Case, out: Path, scan: str, *, resample: bool = False) -> s
 
 
 def bring_other(case: Case, out: Path, scan: str, contrast: str, suffix: str) -> str:
-    """Write another contrast of the session on the scan's grid, interpolated linearly."""
+    """Write another contrast of the session on the scan's grid (linear interpolation)."""
     name = case.named(f"{suffix}.nii.gz")
     if not (out / name).exists():
         image, other = open_scan(out / scan), open_scan(case.others[contrast])
@@ -114,7 +114,7 @@ def bring_other(case: Case, out: Path, scan: str, contrast: str, suffix: str) ->
 
 
 def _link(original: Path, target: Path) -> None:
-    """Link to a file, wherever its own links lead."""
+    """Link to a file, resolving its own links."""
     if not target.is_symlink():
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(original.resolve())

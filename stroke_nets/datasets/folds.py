@@ -10,11 +10,11 @@ from stroke_nets.errors import UsageError
 
 
 def size_balanced(volumes: Sequence[float], folds: int, seed: int) -> list[int]:
-    """Deal cases into folds of alike lesion sizes.
+    """Assign cases to folds with similar lesion sizes.
 
-    Cases are sorted by volume and cut into consecutive groups of ``folds``; within each group the
-    fold labels are shuffled (an equivalent of the unpublished recipe behind the folds of
-    MSCSA, arXiv:2501.15423).
+    Cases are sorted by volume and split into consecutive groups of ``folds``; within each group the
+    fold labels are shuffled. This is equivalent to the unpublished recipe for MSCSA's folds
+    (arXiv:2501.15423).
 
     Args:
         volumes: lesion volume of each case, any unit.
@@ -35,10 +35,9 @@ def size_balanced(volumes: Sequence[float], folds: int, seed: int) -> list[int]:
 
 
 def subject_folds(records: Sequence[Mapping[str, Any]], folds: int, seed: int) -> dict[str, int]:
-    """Deal subjects into folds of alike lesion sizes; all sessions of a subject share its fold.
+    """Assign subjects to folds with similar lesion sizes; a subject's sessions share its fold.
 
-    Subjects of equal size are taken in the order of their ids, so the order of ``records`` is of
-    no account.
+    Subjects with equal volumes are sorted by id, so the order of ``records`` does not matter.
 
     Args:
         records: records of a manifest.
@@ -49,7 +48,7 @@ def subject_folds(records: Sequence[Mapping[str, Any]], folds: int, seed: int) -
         The fold of each subject.
 
     Raises:
-        UsageError: the number of folds is not 1 to that of the subjects.
+        UsageError: ``folds`` is not between 1 and the number of subjects.
     """
     subjects = sorted({r["subject"] for r in records})
     if not 1 <= folds <= len(subjects):
@@ -62,12 +61,12 @@ def subject_folds(records: Sequence[Mapping[str, Any]], folds: int, seed: int) -
 def grouped_split(groups: Sequence[str], test: int, seed: int) -> list[str]:
     """Split cases into training and test, whole groups at a time.
 
-    Groups are drawn in a random order, and each goes to the test split as long as it fits; with
-    groups of one case among them, the test split has exactly the size asked for.
+    Groups are visited in random order, and each goes to the test split if it still fits. If some
+    groups have a single case, the test split has exactly the requested size.
 
     Args:
         groups: the group of each case, such as its subject.
-        test: cases to test on.
+        test: number of test cases.
         seed: seed of the order.
 
     Returns:

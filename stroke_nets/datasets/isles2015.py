@@ -6,7 +6,7 @@ Medical Image Analysis 2017, https://doi.org/10.1016/j.media.2016.07.009).
 Layout: ``SISS2015_Training/1/VSD.Brain.XX.O.MR_T1.70616/VSD.Brain.XX.O.MR_T1.70616.nii`` and, in
 a folder beside it, the mask ``VSD.Brain.XX.O.OT.70618.nii``; case folders 1 to 28
 (https://github.com/JakubSmid/MRI-ischemic-stroke-segmentation, datasets/). Older copies hold
-MetaImages (.mha, .mhd). The 36 cases for testing have no mask. Only T1 is taken.
+MetaImages (.mha, .mhd). The 36 test cases have no mask. Only T1 is used.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from stroke_nets.scans.reader import ENDINGS
 
 
 def find_cases(source: Path) -> tuple[list[Case], list[str]]:
-    """Every T1 with a mask, and the folders of those without.
+    """Find every T1 with a mask; list the folders without one.
 
     Raises:
         DataError: there is no T1.
@@ -43,6 +43,6 @@ def convert(case: Case, out: Path) -> dict[str, str | None]:
 
 
 def _volumes(folder: Path, kind: str) -> list[Path]:
-    """The volumes below a folder whose names hold ``kind``."""
+    """The volumes below a folder whose names contain ``kind``."""
     found = folder.rglob(f"*{kind}*")
     return sorted(p for p in found if p.name.endswith((*ENDINGS, *METAIMAGE)) and not p.is_dir())

@@ -6,7 +6,7 @@ Data 2022, https://doi.org/10.1038/s41597-022-01875-5).
 Layout, BIDS: ``sub-strokecase0001/ses-0001/dwi/sub-strokecase0001_ses-0001_dwi.nii.gz``, ``_adc``
 beside it, ``anat/..._FLAIR.nii.gz`` on a grid of its own, and
 ``derivatives/sub-strokecase0001/ses-0001/sub-strokecase0001_ses-0001_msk.nii.gz``. An earlier
-archive has no ``dwi`` and ``anat`` folders. Files are told by their names alone.
+archive has no ``dwi`` and ``anat`` folders. Files are identified by name only.
 """
 
 import re
@@ -19,7 +19,7 @@ SUFFIXES = {"adc": "adc", "flair": "FLAIR"}
 
 
 def find_cases(source: Path) -> tuple[list[Case], list[str]]:
-    """Every DWI with a mask, with its ADC and FLAIR, and what lacks one of these.
+    """Find every DWI with a mask, its ADC and FLAIR; list the incomplete ones.
 
     Raises:
         DataError: there is no DWI with a mask.

@@ -1,6 +1,6 @@
-"""Manifests: which scans a data set holds, their checksums, lesion volumes and folds.
+"""Manifests list the scans of a data set with checksums, lesion volumes and folds.
 
-The schema is ``data_manifests/schema.json``; a packaged copy serves installed code.
+The schema is ``data_manifests/schema.json``; the installed package contains a copy.
 """
 
 import json
@@ -34,7 +34,7 @@ def describe(
     session: str | None = None,
     companions: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """One record of a manifest, measured from its files.
+    """Create one record of a manifest from its files.
 
     Args:
         root: the data root.
@@ -69,7 +69,7 @@ def write(
     records: Sequence[dict[str, Any]],
     provenance: dict[str, Any],
 ) -> None:
-    """Write a manifest, whole or not at all, after checking it against the schema."""
+    """Write a manifest atomically, after validating it against the schema."""
     content = {
         "name": name,
         "licence": licence,
@@ -83,17 +83,17 @@ def write(
 def from_folder(
     root: Path, *, image: str, label: str, out: Path, folds: int | None = 5, seed: int = 0
 ) -> int:
-    """Write the manifest of scans that lie in a folder, each with its mask beside it.
+    """Write the manifest of a folder of scans, each with its mask in the same folder.
 
-    The part of the path that starts with ``sub-`` names the subject; without one, the scan's
-    folder does. Sessions of a subject share its fold.
+    The path component that starts with ``sub-`` is the subject, otherwise the scan's folder name.
+    Sessions of a subject share its fold.
 
     Args:
         root: the data root.
-        image: glob of the scans below ``root``, with one ending after its last ``*``.
-        label: what replaces that ending in a mask's name.
+        image: glob of the scans below ``root``, with a fixed ending after its last ``*``.
+        label: replacement for that ending in a mask's name.
         out: the manifest to write.
-        folds: size-balanced folds; None puts every case into the training split.
+        folds: number of size-balanced folds; None puts every case into the training split.
         seed: seed of the folds.
 
     Returns:
@@ -123,11 +123,11 @@ def from_folder(
 
 
 def deal_folds(records: Sequence[dict[str, Any]], folds: int | None, seed: int) -> None:
-    """Give every record its size-balanced fold; sessions of a subject share it.
+    """Assign every record a size-balanced fold; sessions of a subject share it.
 
     Args:
-        records: labelled records, changed in place.
-        folds: how many; None puts every record into the training split.
+        records: labelled records, modified in place.
+        folds: number of folds; None puts every record into the training split.
         seed: seed of the folds.
 
     Raises:
@@ -139,10 +139,10 @@ def deal_folds(records: Sequence[dict[str, Any]], folds: int | None, seed: int) 
 
 
 def identity(scan: str) -> tuple[str, str | None]:
-    """Subject and session that a scan's path, relative to the data root, names.
+    """Subject and session from a scan's path, relative to the data root.
 
-    The part that starts with ``sub-`` names the subject; without one, the scan's folder does. The
-    folder that starts with ``ses-`` names the session.
+    The component that starts with ``sub-`` is the subject, otherwise the scan's folder name. The
+    folder that starts with ``ses-`` is the session.
     """
     parts = Path(scan).parts
     subjects = [part for part in parts if part.startswith("sub-")]
@@ -152,7 +152,7 @@ def identity(scan: str) -> tuple[str, str | None]:
 
 
 def load(path: Path) -> Any:
-    """What a manifest's file holds, not yet validated.
+    """The content of a manifest file, not yet validated.
 
     Raises:
         UsageError: there is no such file.
@@ -197,18 +197,18 @@ def refold(
 
     Args:
         path: the manifest.
-        out: where to write; ``path`` itself to replace it.
+        out: output file; may be ``path`` itself.
         folds: number of size-balanced folds, grouped by subject.
         seed: seed of the folds.
-        published: a list to take over instead, see `published_folds`.
+        published: a published list to use instead, see `published_folds`.
 
     Returns:
-        The number of subjects that each fold holds out.
+        The number of held-out subjects of each fold.
 
     Raises:
         UsageError: a file or folder is missing, there are more folds than subjects, or the
-            manifest has a test split, which folds would train on, or pseudo labels.
-        DataError: the manifest or the published list is not fit for use.
+            manifest has pseudo labels or a test split, which folds would train on.
+        DataError: the manifest or the published list is invalid.
     """
     whole = content(path)
     records = [r for r in whole["records"] if r.get("split") != "unlabelled"]
@@ -225,7 +225,7 @@ def refold(
     for record in records:
         record.pop("split", None)
         record["fold"] = dealt[record["subject"]]
-    whole["provenance"].pop("seed", None)  # of the folds that were
+    whole["provenance"].pop("seed", None)  # of the previous folds
     whole["provenance"]["folds"] = source
     write(out, **whole)
     held_out = Counter(dealt.values())
@@ -237,9 +237,9 @@ def datalist(
 ) -> list[dict[str, Any]]:
     """The cases of one part of a data set, as MONAI data dictionaries.
 
-    A manifest with folds holds out the fold asked for and trains on the others; one with splits
-    holds out ``test`` and trains on ``train``. A folder without a manifest is a folder of scans
-    to predict: all are held out.
+    A manifest with folds holds out ``fold`` and trains on the others; one with splits holds out
+    ``test`` and trains on ``train``. A folder without a manifest contains scans to predict, all of
+    which are held out.
 
     Args:
         dataset_dir: the data root.
@@ -251,8 +251,8 @@ def datalist(
         A dictionary with absolute ``image`` and ``label`` paths, and ``record``, for each case.
 
     Raises:
-        UsageError: the folder, the manifest or the part's cases are missing.
-        DataError: the manifest is invalid or names a file outside the data root.
+        UsageError: the folder or the manifest is missing, or the part has no cases.
+        DataError: the manifest is invalid or lists a file outside the data root.
     """
     root = Path(dataset_dir)
     if part not in PARTS:
@@ -293,7 +293,7 @@ def as_case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:
     """A record as a MONAI data dictionary: absolute paths and the record itself.
 
     Raises:
-        Refusal: a path leaves the data root.
+        Refusal: a path is outside the data root.
     """
     case: dict[str, Any] = {"record": record}
     paths = {k: record[k] for k in ("image", "label") if k in record}
@@ -307,7 +307,7 @@ def as_case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:
 
 
 def errors(content: Any) -> list[tuple[str, str]]:
-    """Where and how a manifest's content departs from the schema."""
+    """Where and how a manifest's content violates the schema."""
     schema = json.loads(resources.files("stroke_nets.datasets").joinpath("schema.json").read_text())
     found = jsonschema.Draft202012Validator(schema).iter_errors(content)
     return [

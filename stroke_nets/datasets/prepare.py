@@ -1,7 +1,7 @@
-"""From a data set as downloaded to a folder with a manifest, ready for training.
+"""Convert a downloaded data set into a folder with a manifest, ready for training.
 
-A recipe (``data_manifests/<data set>.json``) says how many scans there should be and how they are
-split; the data set's own module where they lie and how they are brought into the new folder.
+A recipe (``data_manifests/<data set>.json``) gives the expected number of scans and their split;
+the data set's module finds the files and converts them.
 """
 
 import json
@@ -38,7 +38,7 @@ DATASETS: dict[str, ModuleType] = {
 
 @dataclass
 class Prepared:
-    """What came of a data set: the manifest's records and recipe, and what was left out."""
+    """A prepared data set: the manifest's records, the recipe, and what was left out."""
 
     records: list[dict[str, Any]]
     recipe: dict[str, Any]
@@ -46,7 +46,7 @@ class Prepared:
     small_in_parts: int | None = None
 
     def summary(self) -> Iterator[str]:
-        """Lines that compare what was found with what the data set should hold."""
+        """Lines that compare what was found with what the data set should contain."""
         expected = self.recipe["expected"]
         labelled = [r for r in self.records if "label" in r]
         counts = {
@@ -83,31 +83,31 @@ def read_recipe(dataset: str) -> dict[str, Any]:
 def prepare(
     dataset: str, source: Path, out: Path, workers: int = 2, published: Path | None = None
 ) -> Prepared:
-    """Bring a data set into a folder of its own and write the manifest there.
+    """Convert a data set into a new folder and write its manifest.
 
-    Originals are not touched: scans are linked, masks and resampled contrasts are new files. Files
-    that ``out`` already holds are kept.
+    Originals are not modified: scans are linked, masks and resampled contrasts are new files. Files
+    that already exist in ``out`` are kept.
 
     Args:
-        dataset: its name.
-        source: the folder that was unpacked.
+        dataset: name of the data set.
+        source: the unpacked folder.
         out: the folder to write.
-        workers: cases at once.
+        workers: number of cases processed in parallel.
         published: the authors' list of folds, instead of the recipe's (`manifest.refold`).
 
     Returns:
-        What was found.
+        The prepared data set.
 
     Raises:
-        UsageError: an argument is wrong, or ``out`` holds something else.
-        DataError: one line for each file that is not fit for use; no manifest is written.
+        UsageError: an argument is invalid, or ``out`` contains something else.
+        DataError: with one line per invalid file; no manifest is written.
     """
     recipe = read_recipe(dataset)
     if not source.is_dir():
         raise UsageError(f"{source}: no such folder; give the folder that was unpacked")
     cases, left_out = DATASETS[dataset].find_cases(source)
     _claim(source, out, recipe)
-    with ThreadPoolExecutor(workers) as pool:  # what takes time leaves Python's lock free
+    with ThreadPoolExecutor(workers) as pool:  # the slow parts release the GIL
         done = pool.map(partial(_attempt, DATASETS[dataset], out), cases)
         results = list(track(done, f"preparing {dataset}", len(cases)))
     problems = [line for result in results if isinstance(result, list) for line in result]
@@ -131,13 +131,13 @@ def prepare(
 
 
 def _count_small(out: Path, records: list[dict[str, Any]]) -> int:
-    """Cases with a lesion none of whose parts exceeds the limit: the code's other definition."""
+    """Cases in which no single lesion exceeds the limit: the code's alternative definition."""
     masks = (open_scan(out / r["label"]) for r in records if r.get("lesion_voxels"))
     return sum(is_small_in_parts(np.asarray(mask.dataobj)) for mask in masks)
 
 
 def assign(records: list[dict[str, Any]], split: dict[str, Any]) -> None:
-    """Give labelled records their fold or split as a recipe says; others are unlabelled."""
+    """Assign labelled records the recipe's folds or split; others are unlabelled."""
     labelled = [r for r in records if "label" in r]
     for record in records:
         if "label" not in record:
@@ -154,7 +154,7 @@ def assign(records: list[dict[str, Any]], split: dict[str, Any]) -> None:
 
 
 def _attempt(module: ModuleType, out: Path, case: Case) -> dict[str, Any] | list[str]:
-    """One case's record, or what is wrong with its files."""
+    """One case's record, or the problems of its files."""
     try:
         names = module.convert(case, out)
         record = manifest.describe(
@@ -173,7 +173,7 @@ def _attempt(module: ModuleType, out: Path, case: Case) -> dict[str, Any] | list
 
 
 def _claim(source: Path, out: Path, recipe: dict[str, Any]) -> None:
-    """Mark a new folder as this data set's, or refuse one that is not."""
+    """Mark a new folder as this data set's, or refuse one that contains something else."""
     mark = out / "dataset_description.json"
     name = f"{recipe['title']}, prepared by stroke-nets"
     advice = "choose another folder"

@@ -1,4 +1,4 @@
-"""Folds that a paper's authors published, from a copy that the user downloaded.
+"""Read folds that a paper's authors published, from a copy downloaded by the user.
 
 A list is one of
 
@@ -8,7 +8,7 @@ A list is one of
 - ``.csv``: columns ``subject`` and ``fold``, folds numbered from 0; or MAPPING's ``fold_index.csv``
   (https://github.com/King-HAW/ATLAS-R2-Docker-Submission), whose columns are ``Name`` and ``Fold``.
 
-Only the held-out ids count: each subject is trained on where it is not held out.
+Only the held-out ids are used: each subject is trained on in the folds that do not hold it out.
 """
 
 import csv
@@ -33,18 +33,18 @@ logger = logging.getLogger(__name__)
 def published_folds(path: Path, subjects: Collection[str]) -> dict[str, int]:
     """The fold of each subject according to a published list.
 
-    An id names the subject that it equals, or else the subject that its part before the first
-    ``_`` equals; ``sub-`` at the start of either is of no account. So ``r001s001``,
-    ``sub-r001s001`` and ``sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w`` all name
-    ``sub-r001s001``. Ids of other subjects are counted and logged.
+    An id matches a subject if it, or its part before the first ``_``, is the subject's id; a
+    leading ``sub-`` is ignored. So ``r001s001``, ``sub-r001s001`` and
+    ``sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w`` all match ``sub-r001s001``. Ids of other
+    subjects are counted and logged.
 
     Args:
         path: the list.
         subjects: the subjects of the manifest.
 
     Raises:
-        UsageError: there is no such file, or its ending is another.
-        DataError: the file is not such a list, names a subject in two folds or an id twice, or
+        UsageError: the file does not exist or has another extension.
+        DataError: the file is not such a list, contains a subject in two folds or an id twice, or
             lacks subjects.
     """
     lists = _held_out_ids(path)
@@ -125,7 +125,7 @@ def _read_pickle(path: Path) -> Any:
 
 
 class _Text:
-    """Stands in for NumPy's dtype: strings only."""
+    """Replacement for NumPy's dtype: strings only."""
 
     def __init__(self, code: str, *_: Any) -> None:
         """Take a type code such as ``U42``."""
@@ -142,7 +142,7 @@ class _Text:
 
 
 class _Strings(list[str]):
-    """Stands in for a NumPy array of strings, however NumPy pickles it."""
+    """Replacement for a NumPy array of strings, however NumPy pickles it."""
 
     def __init__(self, *_: Any) -> None:
         """Start empty, as ``_reconstruct`` does."""
@@ -161,9 +161,9 @@ class _Strings(list[str]):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads containers, numbers and strings, NumPy's included; nothing else is ever called.
+    """Read containers, numbers and strings, including NumPy's; nothing else is ever called.
 
-    NumPy's own constructors trust the state that they are given, so stand-ins take their place.
+    NumPy's own constructors trust the pickled state, so they are replaced.
     """
 
     ADMITTED: dict[str, Any] = {  # noqa: RUF012
@@ -176,7 +176,7 @@ class _PlainUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle may call; NumPy 2 writes ``numpy._core`` for ``numpy.core``."""
+        """The names that a pickle may call; NumPy 2 writes ``numpy._core`` for ``numpy.core``."""
         wanted = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         if wanted not in self.ADMITTED:
             raise pickle.UnpicklingError(f"it calls {wanted!r}")

@@ -1,1 +1,1 @@
-"""Open a scan strictly, judge its geometry and voxels, and write masks on its grid."""
+"""Read scans strictly, validate their geometry and voxels, and write masks on their grid."""

@@ -1,6 +1,6 @@
-"""The one check that scans, masks and data sets are fit for use.
+"""Check that scans, masks and data sets are valid.
 
-Every file is opened by `stroke_nets.scans.reader`; all problems are found before any is reported.
+Every file is opened by `stroke_nets.scans.reader`; all problems are collected before reporting.
 Rows: F files, G geometry, L intensities and labels, D data sets.
 """
 
@@ -32,14 +32,14 @@ MASK = re.compile(r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT)(?:[._-]|$)"
 
 @dataclass(frozen=True)
 class Rules:
-    """What is let pass, and how it is read then.
+    """Which unusual files are accepted, and how they are read.
 
     Attributes:
-        empty_masks: masks without lesion are meant.
-        orientation: axis codes, such as RAS, for files that give none.
-        volume: which volume of 4D files is taken.
-        nonfinite: what takes the place of NaN and infinite voxels of scans; None refuses them.
-        binarize: every positive value of a mask is lesion.
+        empty_masks: accept masks without lesion.
+        orientation: axis codes, such as RAS, for files that do not specify an orientation.
+        volume: index of the volume to use from 4D files.
+        nonfinite: replacement for NaN and infinite voxels of scans; None refuses them.
+        binarize: treat every positive value of a mask as lesion.
     """
 
     empty_masks: bool = False
@@ -49,7 +49,7 @@ class Rules:
     binarize: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse axis codes that are none."""
+        """Refuse invalid axis codes."""
         codes = self.orientation
         if codes is not None and not all(
             len({*codes} & {*pair}) == 1 for pair in ("LR", "PA", "IS")
@@ -58,7 +58,7 @@ class Rules:
 
     @classmethod
     def of(cls, reading: Mapping[str, Any]) -> "Rules":
-        """The rules that a configuration gives; a name that is none is a usage error."""
+        """The rules of a configuration; an unknown name is a usage error."""
         names = [f.name for f in fields(cls)]
         for name in reading:
             if name not in names:
@@ -68,7 +68,7 @@ class Rules:
 
 @dataclass
 class Seen:
-    """What a check keeps of a file: its grid, unless it was refused, and the findings."""
+    """The result of checking a file: its findings and, unless it was refused, its grid."""
 
     path: Path
     grid: Grid | None = None
@@ -76,10 +76,10 @@ class Seen:
 
 
 def require_same_grid(image: nib.Nifti1Image, label: nib.Nifti1Image, name: str) -> None:
-    """Refuse a mask on another grid than its scan's; another orientation is accepted.
+    """Refuse a mask whose grid differs from its scan's; a different orientation is accepted.
 
     Raises:
-        DataError: shapes differ, or affines by more than a rounding error.
+        DataError: the shapes differ, or the affines differ by more than rounding errors.
     """
     grids = [Grid(volume.shape, volume.affine) for volume in (image, label)]
     finding = compare_grids(name, *grids)
@@ -91,11 +91,11 @@ def require_fit(cases: Iterable[dict[str, Any]], reading: Mapping[str, Any] | No
     """Read every file of every case and report all problems at once.
 
     Args:
-        cases: data dictionaries with ``image`` and perhaps ``label`` paths and ``record``.
-        reading: `Rules`, as a bundle's configuration gives them.
+        cases: data dictionaries with ``image`` and optionally ``label`` paths and ``record``.
+        reading: fields of `Rules`, from a bundle's configuration.
 
     Raises:
-        DataError: one line for each problem.
+        DataError: with one line per problem.
     """
     cases = list(cases)
     findings = shared_names([Path(case["image"]) for case in cases])
@@ -113,15 +113,15 @@ def check(
     rules: Rules | None = None,
     workers: int = 2,
 ) -> list[Finding]:
-    """Everything that is wrong with a scan, a folder of scans, a BIDS tree or a manifest.
+    """Find all problems of a scan, a folder of scans, a BIDS tree or a manifest.
 
     Args:
-        path: a NIfTI file, a folder, or a manifest (``.json``); a folder with a ``manifest.json``
-            is checked by it.
-        root: the data root of a manifest; by default the folder that it lies in.
+        path: a NIfTI file, a folder, or a manifest (``.json``); a folder that contains a
+            ``manifest.json`` is checked against it.
+        root: the data root of a manifest; by default the folder that contains it.
         bids: the folder must be a BIDS tree.
-        rules: what passes.
-        workers: files that are read at once.
+        rules: which unusual files are accepted.
+        workers: number of files read in parallel.
 
     Raises:
         UsageError: ``path`` does not exist.
@@ -140,7 +140,7 @@ def check(
 
 
 def check_manifest(path: Path, root: Path, rules: Rules, workers: int = 2) -> list[Finding]:
-    """Check a manifest's records (rows D1 to D6), then every file that they name."""
+    """Check a manifest's records (rows D1 to D6), then every file that they list."""
     content = manifest.load(path)
     records = content.get("records") if isinstance(content, dict) else None
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
@@ -171,10 +171,10 @@ def check_cases(cases: Sequence[dict[str, Any]], rules: Rules, workers: int = 2)
     """Read every file of every case and compare each case's grids.
 
     Args:
-        cases: data dictionaries with ``image``, perhaps ``label`` and companions, and perhaps the
-            manifest's ``record``, whose checksums the files must have.
-        rules: what passes; a record that says 0 lesion voxels declares an empty mask.
-        workers: files that are read at once.
+        cases: data dictionaries with ``image`` and optionally ``label``, companions and the
+            manifest's ``record``, whose checksums the files must match.
+        rules: which unusual files are accepted; a record with 0 lesion voxels allows an empty mask.
+        workers: number of files read in parallel.
     """
     jobs, findings = [], []
     for case in cases:
@@ -195,10 +195,10 @@ def check_cases(cases: Sequence[dict[str, Any]], rules: Rules, workers: int = 2)
 
 
 def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list[Finding]:
-    """Check every NIfTI file below a folder; masks are told by their names.
+    """Check every NIfTI file below a folder; masks are recognised by their names.
 
-    A mask must lie on the grid of one of the scans of its subject and session, the one whose
-    name is most like its own first.
+    A mask must lie on the grid of one of the scans of its subject and session; the scan with the
+    most similar name is tried first.
     """
     paths = [p for p in paths_below(root) if is_nifti(p)]
     findings = _tree_findings(root) if bids else []
@@ -225,13 +225,13 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
 
 
 def as_table(findings: Sequence[Finding]) -> str:
-    """The findings in aligned columns: file, row, what is wrong, how to fix it."""
+    """The findings as a table: file, row, what is wrong, how to fix it."""
     rows = ((f.file, f.row, f.what, f.fix) for f in findings)
     return text_table(("file", "row", "what", "how to fix"), rows)
 
 
 def _see_all(jobs: Sequence[tuple], rules: Rules, workers: int) -> list[Seen]:
-    """Read files with a progress bar; decompression and hashing leave Python's lock free."""
+    """Read files with a progress bar; decompression and hashing release the GIL."""
     with ThreadPoolExecutor(workers) as pool:
         done = pool.map(partial(_see, rules), jobs)
         return list(track(done, "checking", len(jobs)))
@@ -258,13 +258,13 @@ def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
 
 def _compare(scan: Seen, mask: Seen) -> list[Finding]:
     if scan.grid is None or mask.grid is None:
-        return []  # refused already
+        return []  # already refused
     finding = compare_grids(str(mask.path), scan.grid, mask.grid)
     return [] if finding is None else [finding]
 
 
 def _record_findings(path: Path, records: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Records that contradict each other (rows D1 to D4)."""
+    """Find records that contradict each other (rows D1 to D4)."""
     findings: list[Finding] = []
     first: dict[tuple[str, str | None], str] = {}
     bytes_of: dict[str, dict[str, Any]] = {}
@@ -290,7 +290,7 @@ def _record_findings(path: Path, records: Sequence[dict[str, Any]]) -> list[Find
 
 
 def _tree_findings(root: Path) -> list[Finding]:
-    """What a BIDS tree lacks (row D7)."""
+    """Find what is missing from a BIDS tree (row D7)."""
     lacks = {
         "dataset_description.json": (root / "dataset_description.json").is_file(),
         "sub-*/ folders": any(root.glob("**/sub-*/")),
@@ -304,7 +304,7 @@ def _tree_findings(root: Path) -> list[Finding]:
 
 
 def shared_names(scans: Iterable[Path]) -> list[Finding]:
-    """Scans whose predictions would have one name (row D8)."""
+    """Find scans whose predictions would have the same name (row D8)."""
     findings: list[Finding] = []
     taken: dict[Path, Path] = {}
     for scan in scans:
@@ -316,7 +316,7 @@ def shared_names(scans: Iterable[Path]) -> list[Finding]:
 
 
 def _twins(root: Path, scans: Iterable[Path]) -> list[Finding]:
-    """One subject in two folders (row D1), or the same bytes under two subjects (row D3)."""
+    """Find subjects in two folders (row D1) and identical files of two subjects (row D3)."""
     findings, sizes = [], defaultdict(list)
     named: dict[tuple[str, ...], Path] = {}
     for scan in scans:
@@ -343,7 +343,7 @@ def _stem(path: Path) -> str:
 
 
 def _likeness(scan: Path, mask: Path) -> int:
-    """How many letters two names begin with alike."""
+    """Length of the common prefix of two names."""
     alike = (a == b for a, b in zip(scan.name, mask.name, strict=False))
     return sum(takewhile(bool, alike))
 

@@ -1,7 +1,7 @@
-"""What a check finds in a file: where, which rule, what is wrong and how to fix it.
+"""The result of a check: the file, the rule, what is wrong and how to fix it.
 
-Rules are named by their row: F files, G geometry, L intensities and labels, D data sets, P personal
-data.
+Rules have the names of their rows: F files, G geometry, L intensities and labels, D data sets,
+P personal data.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from stroke_nets.errors import DataError
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem of one file, or a notice that does not make it unfit."""
+    """One problem of one file, or a notice about a file that is accepted."""
 
     file: str
     row: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 class Refusal(DataError):
-    """A file is refused; ``finding`` says why."""
+    """A file is refused; ``finding`` gives the reason."""
 
     def __init__(self, finding: Finding) -> None:
         """Keep the finding; its line is the message."""

@@ -1,7 +1,7 @@
-"""Where a scan's voxels lie, and whether two files lie on one grid: rows G1 to G16 of the checks.
+"""A scan's geometry, and whether two files share a grid: rows G1 to G16 of the checks.
 
-NIfTI-1, https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields: a form whose code is 0
-says nothing, and length is in mm unless the header says metre or micrometre.
+NIfTI-1, https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields: a form with code 0 is
+undefined, and lengths are in mm unless the header specifies metres or micrometres.
 """
 
 from itertools import product
@@ -40,7 +40,7 @@ def select_volume(
     """The 3D volume of a 3D or 4D array (rows G1, G2).
 
     Raises:
-        Refusal: there are several volumes and none, or one that is not there, is asked for.
+        Refusal: there are several volumes, and none or a missing one was selected.
     """
     if voxels.ndim == 3:
         return voxels, []
@@ -62,17 +62,16 @@ def place(
 ) -> tuple[NDArray[Any], list[Finding]]:
     """A volume's affine in mm (rows G9 to G16).
 
-    Its header's forms are brought to mm; the unit that it names is kept, so that a mask can be
-    written in it.
+    The header's forms are converted to mm; its unit is kept, so that a mask can be written in it.
 
     Args:
         name: the file, for messages.
-        header: the NIfTI header; changed.
+        header: the NIfTI header; modified.
         shape: the volume's shape, X x Y x Z.
-        orientation: axis codes for a header that gives none.
+        orientation: axis codes for a header that defines no orientation.
 
     Raises:
-        Refusal: the header does not say where the voxels lie, or contradicts itself.
+        Refusal: the header does not define the voxels' positions, or contradicts itself.
     """
     notices = _mend_sizes(name, header)
     if header["scl_slope"] == 0 and header["scl_inter"] != 0:
@@ -107,10 +106,10 @@ def canonical(grid: Grid) -> Grid:
 
 
 def compare_grids(name: str, scan: Grid, mask: Grid) -> Finding | None:
-    """What is wrong with a mask's grid; None if only its orientation differs (rows G4 to G8).
+    """The problem of a mask's grid; None if only the orientation differs (rows G4 to G8).
 
     Args:
-        name: the mask's file, for the message.
+        name: the mask's file name, for the message.
         scan: the scan's grid.
         mask: the mask's grid.
     """
@@ -134,7 +133,7 @@ def compare_grids(name: str, scan: Grid, mask: Grid) -> Finding | None:
 
 
 def _mend_sizes(name: str, header: Any) -> list[Finding]:
-    """Make voxel sizes positive; 0 becomes what the sform says, or 1 (row G14)."""
+    """Make voxel sizes positive; 0 is replaced by the sform's value, or 1 (row G14)."""
     notices = []
     stored = header["pixdim"][1:4].copy()
     for axis, size in enumerate(stored):
@@ -146,14 +145,14 @@ def _mend_sizes(name: str, header: Any) -> list[Finding]:
             what = f"pixdim[{axis + 1}] is {size:g}; {used:g} is used"
             notices.append(Finding(name, "G14", what, "none needed if that is right", True))
     if header["pixdim"][0] not in (-1, 1):
-        header["pixdim"][0] = 1  # as the standard reads 0
+        header["pixdim"][0] = 1  # the standard treats 0 as 1
     return notices
 
 
 def _forms(
     name: str, header: Any, shape: tuple[int, ...], orientation: str | None
 ) -> dict[str, NDArray[Any]]:
-    """The affines that the header gives, as stored, the sform first (row G9)."""
+    """The affines that the header defines, as stored, the sform first (row G9)."""
     forms = {}
     if header["sform_code"] > 0:
         forms["sform"] = header.get_sform()
@@ -172,7 +171,7 @@ def _forms(
 
 
 def _told(orientation: str, shape: tuple[int, ...], sizes: NDArray[Any]) -> NDArray[Any]:
-    """The affine of a volume that is said to lie so, with the world's origin in its middle."""
+    """The affine for given axis codes, with the world's origin at the volume's centre."""
     affine = np.diag([0.0, 0.0, 0.0, 1.0])
     for axis, (world, sign) in enumerate(axcodes2ornt(orientation).astype(int)):
         affine[world, axis] = sign * sizes[axis]
@@ -181,7 +180,7 @@ def _told(orientation: str, shape: tuple[int, ...], sizes: NDArray[Any]) -> NDAr
 
 
 def _require_sound(name: str, affine: NDArray[Any]) -> None:
-    """Refuse an affine that is not a rotation with voxel sizes (rows G11 to G13)."""
+    """Refuse an affine that is not a rotation times voxel sizes (rows G11 to G13)."""
     fix = "export the file again"
     if not np.isfinite(affine).all():
         raise Refusal(Finding(name, "G12", "its affine holds NaN or Inf", fix))
@@ -196,12 +195,12 @@ def _require_sound(name: str, affine: NDArray[Any]) -> None:
 
 
 def _set_form(header: Any, form: str, affine: NDArray[Any]) -> None:
-    """Store an affine with the code that the form has."""
+    """Store an affine, keeping the form's code."""
     code = int(header[f"{form}_code"])
     (header.set_sform if form == "sform" else header.set_qform)(affine, code)
 
 
 def _corner_gap(shape: tuple[int, ...], a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The largest distance, in mm, between a corner voxel's two places."""
+    """The largest distance in mm between the positions of a corner voxel under two affines."""
     corners = np.array([(*c, 1) for c in product(*((0, n - 1) for n in shape))])
     return float(np.linalg.norm(corners @ (a - b).T[:, :3], axis=1).max())

@@ -1,8 +1,8 @@
-"""What in a data set may tell who a patient is: header text, sidecars, tables, file names.
+"""Find personally identifying data: in header text, sidecars, tables and file names.
 
-Rows P of the checks. Values are never repeated, only where they stand. Faces are not looked for.
-Fields: the BIDS specification (https://bids-specification.readthedocs.io) and what dcm2niix calls
-private information or takes from the scanner (https://github.com/rordenlab/dcm2niix, BIDS/README).
+Rows P of the checks. Findings give the location, never the value. Faces are not detected.
+Fields: the BIDS specification (https://bids-specification.readthedocs.io) and those that dcm2niix
+calls private or copies from the scanner (https://github.com/rordenlab/dcm2niix, BIDS/README).
 """
 
 import csv
@@ -24,7 +24,7 @@ from stroke_nets.scans.finding import Finding
 from stroke_nets.scans.reader import is_nifti
 
 TEXTS = ("descrip", "db_name", "intent_name", "aux_file", "data_type")
-# Programs that sign their files; dcm2niix's echo time, but not its time of day.
+# Descriptions that programs write; of dcm2niix, the echo time but not the time of day.
 SIGNED = re.compile(
     r"(?:FSL|SPM|spm|AFNI|ITK|ANTs|FreeSurfer|[Nn]i[Bb]abel|MRtrix|dcm2niix?|mri_\w+|TE=)"
     r"[\w .:;+=-]*|\d+\.\d+\.\d+(?:[.:][0-9a-f]+)?"
@@ -50,8 +50,8 @@ COLUMN = re.compile(
     r"e?mail|ssn|zip|postcode|insurance|date|\w+_date|acq_time)(?:$|[_ ])",
     re.IGNORECASE,
 )
-SHIFTED = 1925  # dates of BIDS data sets that lie before this year are shifted ones
-OLDEST = 89  # HIPAA's safe harbour: higher ages are told apart
+SHIFTED = 1925  # BIDS: dates before this year have been shifted
+OLDEST = 89  # HIPAA's safe harbour: higher ages are identifying
 DATE = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])"
     r"|(?:0[1-9]|[12]\d|3[01])([-_.])(?:0[1-9]|1[0-2])\2(?:19|20)\d\d)(?!\d)"
@@ -60,7 +60,7 @@ NUMBER = re.compile(r"(?<![\d.])\d{6,}(?![\d.]*\d)")
 NAME = re.compile(
     r"(?<![A-Za-z0-9])([A-Z][a-z]{2,})[ ,_]+([A-Z][a-z]{2,})(?![A-Za-z0-9])|[A-Za-z]{2,}\^[A-Za-z]+"
 )
-PLAIN = set(  # capital words that no one is called
+PLAIN = set(  # capitalised words that are not names
     "Anat Atlas Axial Bias Brain Case Control Coronal Corrected Data Deface Defaced Flair Head "
     "Healthy Image Images Label Labels Left Lesion Lesions Mask Masks Native Normalized Patient "
     "Probability Raw Registered Report Right Sagittal Scan Scans Session Simulated Site Skull "
@@ -69,11 +69,11 @@ PLAIN = set(  # capital words that no one is called
 
 
 def find_personal(path: Path) -> list[Finding]:
-    """Everything in a file or below a folder that may tell who a patient is (rows P1 to P5).
+    """Find personally identifying data in a file or below a folder (rows P1 to P5).
 
     Args:
-        path: a scan, or a folder with scans, sidecars and tables. A file that cannot be read is
-            passed over; the other rows of the checks say what is wrong with it.
+        path: a scan, or a folder with scans, sidecars and tables. Unreadable files are skipped;
+            the other rows of the checks report them.
     """
     files = [p for p in paths_below(path) if p.is_file()] if path.is_dir() else [path]
     root = path if path.is_dir() else path.parent
@@ -107,7 +107,7 @@ def _in_header(file: Path) -> Iterator[Finding]:
 
 
 def _in_sidecar(file: Path) -> Iterator[Finding]:
-    """Fields of persons, visits and places (row P3)."""
+    """Fields that identify persons, visits and places (row P3)."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError):
@@ -140,7 +140,7 @@ def _says(value: Any) -> bool:
 
 
 def _in_table(file: Path) -> Iterator[Finding]:
-    """Columns of names, dates and the like, and ages above 89 (row P5)."""
+    """Columns with names, dates and similar data, and ages above 89 (row P5)."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.DictReader(stream, delimiter="\t" if file.suffix == ".tsv" else ","))
@@ -170,7 +170,7 @@ def _is_above(value: str, limit: float) -> bool:
 
 
 def _in_names(root: Path, files: list[Path]) -> Iterator[Finding]:
-    """Dates, long numbers and names of persons in the names of files and folders (row P4)."""
+    """Dates, long numbers and personal names in the names of files and folders (row P4)."""
     seen = set()
     for file in files:
         relative = file.relative_to(root)
@@ -183,7 +183,7 @@ def _in_names(root: Path, files: list[Path]) -> Iterator[Finding]:
 
 
 def _kind(name: str) -> str | None:
-    """What personal data a file's name seems to hold."""
+    """The kind of personal data that a file name appears to contain."""
     if DATE.search(name):
         return "a date"
     if NUMBER.search(name):

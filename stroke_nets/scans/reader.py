@@ -1,8 +1,8 @@
-"""The one strict way to open a scan: whatever fails names the file and how to fix it.
+"""Read scans strictly; every error names the file and how to fix it.
 
-The whole gzip stream is read, its checksum and length are verified, and the bytes are compared
-with what the header announces before anything of that size is allocated. Rows F1 to F21 of the
-checks are decided here; where the voxels lie (rows G) in `stroke_nets.scans.geometry`.
+The whole gzip stream is read, its checksum and length are verified, and the number of bytes is
+compared with the header before anything of that size is allocated. Rows F1 to F21 of the checks
+are implemented here, the geometry (rows G) in `stroke_nets.scans.geometry`.
 NIfTI-1 and NIfTI-2: https://nifti.nimh.nih.gov.
 """
 
@@ -27,10 +27,10 @@ from stroke_nets.scans.geometry import Grid, place, select_volume
 
 ENDINGS = (".nii.gz", ".nii")
 GZIP = b"\x1f\x8b"
-HEAD = 544  # bytes of the longer header, NIfTI-2, with its extension flag
-DENSEST = 1032  # deflate cannot pack more bytes than this into one
+HEAD = 544  # bytes of the longer header, NIfTI-2's, with its extension flag
+DENSEST = 1032  # the maximum compression ratio of deflate
 PADDING = 1 << 16  # zero bytes that some programs write after the voxels
-CHUNK = 1 << 18  # bytes given to zlib at once
+CHUNK = 1 << 18  # bytes passed to zlib at once
 DTYPES = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
 DTYPES |= {"float32", "float64"}
 AGAIN = "copy or download it again"
@@ -39,23 +39,23 @@ logger = logging.getLogger(__name__)
 
 
 def is_nifti(path: Path | str) -> bool:
-    """Whether the file's name ends as a NIfTI file's does."""
+    """Whether the file name has a NIfTI extension."""
     return str(path).endswith(ENDINGS)
 
 
 class Scan:
     """A NIfTI file that is opened, hashed and decoded once.
 
-    The bytes are read when the object is made; the voxels are decoded when ``image`` is first
-    asked for, and the bytes are then released.
+    The bytes are read when the object is created; the voxels are decoded on first access to
+    ``image``, and the bytes are then released.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
         volume: which volume of a 4D file to take.
-        orientation: axis codes, such as ``RAS``, for a file that gives none.
+        orientation: axis codes, such as ``RAS``, for a file that does not specify an orientation.
 
     Attributes:
-        announced: the shape that the header announces; nothing of that size is allocated yet.
+        announced: the shape given in the header; nothing of that size is allocated yet.
         digest: SHA-256 of the stored bytes, in hex.
 
     Raises:
@@ -79,13 +79,13 @@ class Scan:
         The header keeps the file's own codes and unit of length.
 
         Raises:
-            Refusal: the file is cut short or damaged, or does not say where its voxels lie.
+            Refusal: the file is truncated or damaged, or does not define its voxels' positions.
         """
         return self._decoded[0]
 
     @property
     def notices(self) -> list[Finding]:
-        """What is odd about the file."""
+        """Notices about an unusual but accepted file."""
         return self._decoded[1]
 
     @property
@@ -123,17 +123,17 @@ def read_scan(path: Path | str, *, sha256: str | None = None, **options: Any) ->
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
-        sha256: the checksum that the stored bytes must have.
+        sha256: the expected checksum of the stored bytes.
         options: those of `Scan`.
 
     Returns:
         The scan, decoded.
 
     Raises:
-        Refusal: the file is not fit for use.
+        Refusal: the file is not valid.
     """
     scan = Scan(path, **options)
-    scan.image  # noqa: B018  damage is reported before a changed checksum
+    scan.image  # noqa: B018  report damage before a wrong checksum
     if sha256 is not None and scan.digest != sha256:
         fix = "restore the file, or write the manifest again"
         what = "its SHA-256 is not the manifest's: the file changed"
@@ -142,7 +142,7 @@ def read_scan(path: Path | str, *, sha256: str | None = None, **options: Any) ->
 
 
 def open_scan(path: Path | str, **options: Any) -> Any:
-    """Open a NIfTI file, decode its voxels and log what is odd about it.
+    """Open a NIfTI file, decode its voxels and log its notices.
 
     Args:
         path: a ``.nii`` or ``.nii.gz`` file.
@@ -152,14 +152,14 @@ def open_scan(path: Path | str, **options: Any) -> Any:
         The `Scan.image`.
 
     Raises:
-        DataError: the file is missing, is not NIfTI, is cut short or damaged, or does not say
-            where its voxels lie.
+        DataError: the file is missing, not NIfTI, truncated or damaged, or does not define its
+            voxels' positions.
     """
     return logged(read_scan(path, **options)).image
 
 
 def logged(scan: Scan) -> Scan:
-    """The scan, after what is odd about it was logged."""
+    """Log a scan's notices and return it."""
     for notice in scan.notices:
         logger.warning("%s", notice)
     return scan
@@ -220,12 +220,12 @@ def _head(path: Path, stored: NDArray[np.uint8]) -> bytes:
 
 
 def _is_header(head: bytes) -> bool:
-    """Whether bytes start with the size of a NIfTI header, in either byte order."""
+    """Whether the bytes start with the size of a NIfTI header, in either byte order."""
     return any(int.from_bytes(head[:4], order) in (348, 540) for order in ("little", "big"))
 
 
 def _stand_in(path: Path, start: bytes) -> Refusal:
-    """What lies there in place of a scan (row F9), or that it is none (row F17)."""
+    """Say what the file is instead of a scan (row F9), or that it is not one (row F17)."""
     start = start.lstrip()
     if start.startswith(b"version https://git-lfs"):
         return _refusal(path, "F9", "a git-lfs pointer, not the scan", "run 'git lfs pull'")
@@ -240,7 +240,7 @@ def _stand_in(path: Path, start: bytes) -> Refusal:
 def _inflate(path: Path, stored: NDArray[np.uint8], need: int) -> NDArray[np.uint8]:
     """Decompress a gzip file of one or more members to its end (rows F1, F3 to F5, F7).
 
-    No more than ``need`` bytes and some padding are taken from it.
+    At most ``need`` bytes and some padding are decompressed.
     """
     content, start, total = np.empty(need + PADDING, np.uint8), 0, 0
     while stored[start : start + 2].tobytes() == GZIP:
@@ -270,7 +270,7 @@ def _inflate(path: Path, stored: NDArray[np.uint8], need: int) -> NDArray[np.uin
 
 
 def _compare_size(path: Path, content: NDArray[np.uint8], need: int, offset: int) -> None:
-    """Refuse another number of bytes than the header announces (rows F1, F2, F7, F16)."""
+    """Refuse a number of bytes other than the header's (rows F1, F2, F7, F16)."""
     have = len(content)
     if have < offset:
         what = f"its voxels would start at byte {offset}, past its end at {have}"
@@ -284,7 +284,7 @@ def _compare_size(path: Path, content: NDArray[np.uint8], need: int, offset: int
 
 
 def _scaled(path: Path, header: Any, voxels: NDArray[Any]) -> NDArray[Any]:
-    """The voxels, scaled as the header says."""
+    """The voxels with the header's scaling applied."""
     try:
         slope, inter = header.get_slope_inter()
     except HeaderDataError as error:
@@ -306,7 +306,7 @@ def _header(path: Path, head: bytes) -> Any:
 
 
 def _layout(path: Path, header: Any) -> tuple[tuple[int, ...], np.dtype, int]:
-    """Shape, type and first byte of the voxels (rows F15, F16, F18, G3)."""
+    """Shape, data type and byte offset of the voxels (rows F15, F16, F18, G3)."""
     ndim = int(header["dim"][0])
     shape = tuple(int(n) for n in header["dim"][1 : ndim + 1])
     if not 1 <= ndim <= 7 or min(shape) < 1:

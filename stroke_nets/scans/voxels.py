@@ -1,4 +1,4 @@
-"""Whether voxel values are fit for a scan or a lesion mask: rows L1 to L9 of the checks."""
+"""Validate the voxel values of scans and lesion masks: rows L1 to L9 of the checks."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stroke_nets.scans.finding import Finding, Refusal
 
-MANY = 20  # more distinct values than any mask has
+MANY = 20  # no mask has this many distinct values
 
 
 def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = None) -> NDArray[Any]:
@@ -16,10 +16,10 @@ def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = Non
     Args:
         name: the file, for the message.
         voxels: any shape.
-        nonfinite: what takes the place of NaN and infinite voxels; None refuses them.
+        nonfinite: replacement for NaN and infinite voxels; None refuses them.
 
     Raises:
-        Refusal: voxels are not finite, or all are the same.
+        Refusal: voxels are not finite, or all are equal.
     """
     if voxels.dtype.kind == "f":
         finite = np.isfinite(voxels)
@@ -47,10 +47,10 @@ def require_mask(name: str, voxels: NDArray[Any], binarize: bool = False) -> NDA
     Args:
         name: the file, for the message.
         voxels: any shape.
-        binarize: take every positive value for lesion.
+        binarize: treat every positive value as lesion.
 
     Raises:
-        Refusal: there are values other than 0 and 1; with ``binarize``, NaN or negative ones.
+        Refusal: there are values other than 0 and 1; with ``binarize``, NaN or negative values.
     """
     if ((voxels == 0) | (voxels == 1)).all():
         return voxels.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Write a mask as the scan's own twin: same grid, affine, form codes and units."""
+"""Write a mask with the scan's grid, affine, form codes and units."""
 
 import gzip
 import os
@@ -15,21 +15,21 @@ from stroke_nets.scans.reader import ENDINGS
 
 
 def mask_path(folder: Path, scan: str, postfix: str = "pred") -> Path:
-    """Where MONAI's ``SaveImaged`` puts the mask of a scan, whose path is relative to the data."""
+    """Where MONAI's ``SaveImaged`` writes the mask of ``scan``, a path relative to the data."""
     ending = next(e for e in ENDINGS if scan.endswith(e))
     return folder / f"{scan.removesuffix(ending)}_{postfix}.nii.gz"
 
 
 class HeaderWriter(NibabelWriter):
-    """MONAI's NIfTI writer, which would set both form codes to 1 and drop the units.
+    """MONAI's NIfTI writer, but with the scan's form codes and units, which MONAI's discards.
 
-    A file appears under its name whole or not at all.
+    Files are written atomically.
     """
 
     def set_metadata(
         self, meta_dict: Mapping | None, resample: bool = True, **options: Any
     ) -> None:
-        """Take the affine as MONAI does, and the codes and units of the scan's header."""
+        """Take the affine as MONAI does, and codes and units from the scan's header."""
         super().set_metadata(meta_dict, resample=resample, **options)
         self.header = dict(meta_dict or {})
 
@@ -46,8 +46,8 @@ class HeaderWriter(NibabelWriter):
         path = Path(filename)
         content = image.to_bytes()
         if path.name.endswith(".gz"):
-            content = gzip.compress(content, compresslevel=1, mtime=0)  # equal masks, equal bytes
-        # Not named as a scan: what a killed process leaves is no mask to anyone.
+            content = gzip.compress(content, compresslevel=1, mtime=0)  # reproducible bytes
+        # The name is not a scan's, so that no tool reads what a killed process leaves behind.
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             temporary.write_bytes(content)

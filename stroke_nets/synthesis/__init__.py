@@ -1,13 +1,13 @@
-"""Simulated stroke patients: a first run needs no download and no patient's consent.
+"""Simulated stroke patients, so that a first run needs neither a download nor patient consent.
 
-Every patient is the healthy ICBM 152 brain (the copy that ships inside nilearn, on the grid of
-ATLAS v2.0), made into somebody else and given lesions of known outline. By default its tissues are
-painted anew, with a head around the brain and a scanner's faults; ``Design(plain=True)`` keeps the
+Every patient is the healthy ICBM 152 brain (the copy that ships with nilearn, on the grid of
+ATLAS v2.0), deformed into a new anatomy with lesions of known outline. By default the tissues get
+new intensities, a head around the brain and scanner artefacts; ``Design(plain=True)`` keeps the
 template's own voxels and is quick to learn. Patient ``index`` of ``seed`` is always the same,
-whatever the number of workers. The lesions are made to train and test code, not to study stroke.
+regardless of the number of workers. The patients serve to train and test code, not to study stroke.
 
-Letters: X, Y, Z are the voxels of the ATLAS v2.0 grid (197, 233, 189) at 1 mm; a *box* is the part
-of it that a step works in.
+Letters: X, Y, Z are the axes of the ATLAS v2.0 grid (197, 233, 189) at 1 mm; a *box* is the
+subvolume that a step works on.
 """
 
 from stroke_nets.registration.template import template

@@ -1,4 +1,4 @@
-"""Make the template's head into somebody else's: paint its tissues, bend its shape."""
+"""Turn the template's head into a new anatomy: paint its tissues, deform its shape."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,20 +8,20 @@ from stroke_nets.synthesis.appearance import Contrast
 from stroke_nets.synthesis.fields import smooth_field
 from stroke_nets.synthesis.head import HEAD_MM, Float32, Head, head
 
-REACH_MM = 12.0  # how far beyond the ventricles' wall its move is felt
+REACH_MM = 12.0  # how far from the ventricular wall its displacement reaches
 
 
 def bend_head(rng: np.random.Generator, strength: float, swelling: tuple[float, float]) -> Float32:
     """Where each voxel of a patient comes from in the template.
 
-    An affine map about the middle, smooth displacements of 4 mm on nodes 50 mm apart and of
-    0.7 mm on nodes 14 mm apart, and ventricles that are wider or narrower. Nothing
-    folds outside of the ventricles.
+    Combines an affine map about the centre, smooth displacements of 4 mm on nodes 50 mm apart and
+    of 0.7 mm on nodes 14 mm apart, and wider or narrower ventricles. The map does not fold outside
+    the ventricles.
 
     Args:
-        rng: source of the deformation.
-        strength: of all parts; 0 for none.
-        swelling: by how many mm the ventricle's wall moves outwards, on the left and on the right.
+        rng: random generator.
+        strength: scales all parts; 0 for no deformation.
+        swelling: outward displacement of the ventricular wall in mm, left and right.
 
     Returns:
         Voxel coordinates in the head's box, (3, X, Y, Z).
@@ -44,9 +44,9 @@ def bend_head(rng: np.random.Generator, strength: float, swelling: tuple[float, 
 
 
 def _displacement(whole: Head, moved: Float32) -> Float32:
-    """How far each voxel has come along ``whole.away`` when the ventricles' wall has ``moved``.
+    """Displacement of each voxel along ``whole.away`` when the ventricular wall has ``moved``.
 
-    Nothing 3 mm inside the old wall, all of it at the new one, less and less beyond.
+    It is 0 at 3 mm inside the old wall, full at the new wall, and decays beyond.
 
     Args:
         whole: the head.
@@ -59,7 +59,7 @@ def _displacement(whole: Head, moved: Float32) -> Float32:
 def _moved_wall(
     rng: np.random.Generator, whole: Head, strength: float, swelling: tuple[float, float]
 ) -> Float32:
-    """How far the ventricles' wall moves outwards at each x, in mm: (X, 1, 1)."""
+    """Outward displacement of the ventricular wall at each x, in mm: (X, 1, 1)."""
     general = rng.gamma(2.0, 1.2) - 0.8  # most patients are older than the template's
     right = 1 / (1 + np.exp(-(np.arange(whole.label.shape[0]) - whole.middle) / 4))
     moved = general + swelling[0] * (1 - right) + swelling[1] * right
@@ -70,9 +70,9 @@ def paint_head(rng: np.random.Generator, contrast: Contrast, skull: bool) -> Flo
     """Intensities of brain and head in the template's space.
 
     Args:
-        rng: source of texture, thicknesses and the cut of the defacing.
-        contrast: of the patient.
-        skull: whether anything but the brain is drawn.
+        rng: random generator, for texture, thicknesses and the defacing plane.
+        contrast: intensities of the patient.
+        skull: whether to draw anything other than the brain.
 
     Returns:
         Image of the head's box; 0 in air.
@@ -114,7 +114,7 @@ def _shells(rng: np.random.Generator, contrast: Contrast, whole: Head) -> Float3
 
 
 def _thickness(rng: np.random.Generator, whole: Head) -> tuple[Float32, Float32, Float32, Float32]:
-    """Of fluid, dura and bone, and how far the skin lies outside the brain, in mm."""
+    """Thickness of fluid, dura and bone, and distance from brain to skin, in mm."""
 
     def varied(mean: float, least: float) -> Float32:
         mean = rng.normal(mean, 0.15 * mean)
@@ -126,7 +126,7 @@ def _thickness(rng: np.random.Generator, whole: Head) -> tuple[Float32, Float32,
 
 
 def _defaced(rng: np.random.Generator, whole: Head) -> NDArray[np.bool_]:
-    """What defacing cuts off: below a plane from under the brow down to the neck."""
+    """The region that defacing removes: below a plane from under the brow down to the neck."""
     _, y, z = whole.place
     slope, height = rng.uniform(0.35, 0.5), rng.uniform(-30, -22)
     return (z < height - slope * (85 - y)) & (whole.depth > 4)
@@ -140,7 +140,7 @@ def sample_head(painted: Float32, source: Float32) -> tuple[Float32, NDArray[np.
         source: where each voxel comes from, (3, X, Y, Z).
 
     Returns:
-        Image, linearly interpolated, and the template's labels, of the nearest voxel.
+        Image (linear interpolation) and template labels (nearest neighbour).
     """
     label = sample_label(source)
     inside = np.flatnonzero(label)
@@ -151,7 +151,7 @@ def sample_head(painted: Float32, source: Float32) -> tuple[Float32, NDArray[np.
 
 
 def sample_label(source: Float32) -> NDArray[np.uint8]:
-    """The template's label at each place of ``source``; outside of its box, 0."""
+    """The template's label at each point of ``source``; 0 outside its box."""
     whole = head().label
     nearest = np.rint(source).astype(np.int32)
     at = np.zeros(whole.shape, np.int32)

@@ -1,4 +1,4 @@
-"""What tissues and lesions look like."""
+"""Intensities of tissues and lesions."""
 
 from dataclasses import dataclass
 
@@ -15,10 +15,10 @@ class Contrast:
     """Intensities of one patient; white matter of a T1w scan is about 0.9."""
 
     tissues: tuple[float, float, float]  # fluid, grey matter, white matter
-    lesion: float  # what a lesion's cavity comes near to: fluid in a T1w scan
-    detail: float  # share of the template's own detail, deep nuclei above all
-    sharpness: float  # of the borders between tissues; 1: as blurred as the template's average
-    atrophy: float  # fluid's advantage at those borders: above 1 sulci are wide
+    lesion: float  # intensity that a cavity approaches: fluid in a T1w scan
+    detail: float  # fraction of the template's own detail that is kept, mainly in deep nuclei
+    sharpness: float  # of the borders between tissues; 1: as blurred as the averaged template
+    atrophy: float  # weight of fluid at those borders; above 1 the sulci are wide
     dura: float
     bone: float
     marrow: float
@@ -30,9 +30,9 @@ def draw_contrast(rng: np.random.Generator, kind: str) -> Contrast:
     """The intensities of one patient.
 
     Args:
-        rng: source of the values.
-        kind: ``t1w``: fluid and bone dark, white matter and fat bright; ``random``: anything, with
-            lesions that may be brighter than any tissue.
+        rng: random generator.
+        kind: ``t1w``: fluid and bone dark, white matter and fat bright; ``random``: arbitrary, and
+            lesions may be brighter than any tissue.
     """
     sharpness, atrophy = rng.uniform(1.3, 2.4), np.exp(rng.normal(0.3, 0.4))
     if kind == "random":
@@ -58,17 +58,17 @@ def paint_lesion(
 ) -> None:
     """Paint one lesion into an image.
 
-    A chronic lesion is a cavity, about as dark as fluid, within a gliotic rim, with some strands of
-    gliosis left in it; or ragged: tissue full of small holes, its folds still there. A subacute
-    one has lost some contrast with fluid and keeps a trace of what was there.
+    A chronic lesion is either a cavity about as dark as fluid, with a gliotic rim and strands of
+    gliosis, or ragged: tissue full of small holes that keeps its folds. A subacute lesion has less
+    contrast with fluid and keeps a trace of the original tissue.
 
     Args:
-        rng: source of the lesion's own intensities.
-        image: changed in place.
-        box: voxels of ``weight``.
-        weight: how much of each voxel is lesion, in [0, 1].
-        contrast: of the patient.
-        chronic: else subacute.
+        rng: random generator.
+        image: modified in place.
+        box: the voxels that ``weight`` covers.
+        weight: lesion fraction of each voxel, in [0, 1].
+        contrast: intensities of the patient.
+        chronic: chronic if true, otherwise subacute.
     """
     _, grey, white = contrast.tissues
     dead, tissue = contrast.lesion, image[box]

@@ -20,7 +20,7 @@ from stroke_nets.registration.template import TEMPLATE, template
 from stroke_nets.synthesis.masks import mask_files
 from stroke_nets.synthesis.patient import Design, lesion_source, simulate_patient
 
-RECIPE = 2  # raise it when a change alters any patient's voxels: old folders are then refused
+RECIPE = 2  # raise it when a change alters any patient's voxels, so that old folders are refused
 NAME = "Simulated chronic-stroke patients"
 LICENCE = (
     "Derived from the ICBM 152 template, Copyright (C) 1993-2009 Louis Collins, McConnell Brain "
@@ -40,24 +40,24 @@ def simulate(
 ) -> Path:
     """Write a data set laid out as ATLAS v2.0's training derivatives.
 
-    Patients that ``out`` already holds whole are kept, so a stopped run is taken up again and a
-    data set is extended by asking for more.
+    Complete patients that ``out`` already holds are kept, so an interrupted run can be continued
+    and a data set can be extended by asking for more subjects.
 
     Args:
-        out: folder to write; made if it does not exist.
+        out: folder to write; created if it does not exist.
         subjects: number of patients.
-        seed: of the data set.
-        workers: processes, 1 for none beside this one; the result is the same for any number.
+        seed: seed of the data set.
+        workers: number of processes; 1 uses only this one. The result does not depend on it.
         folds: cross-validation folds, balanced by lesion volume; patients whose lesions come from
-            one real mask share a fold.
+            the same real mask share a fold.
         design: the kind of patients; ``Design()`` if None.
 
     Returns:
         The manifest, ``out/manifest.json``.
 
     Raises:
-        UsageError: if a number is out of range, or ``out`` holds anything but a simulated data set
-            of the same seed, design and recipe with at most ``subjects`` patients.
+        UsageError: a number is out of range, or ``out`` holds anything other than a simulated data
+            set of the same seed, design and recipe with at most ``subjects`` patients.
     """
     asked = {"subjects": subjects, "seed": seed, "workers": workers, "folds": folds}
     for name, least in {"subjects": 1, "seed": 0, "workers": 1, "folds": 2}.items():
@@ -111,7 +111,7 @@ def _recipe(description: Path) -> dict[str, Any] | None:
 
 
 def _options(design: Design) -> str:
-    """The command's options that ask for a design; empty for the default one."""
+    """The command-line options that produce a design; empty for the default one."""
     chosen = {
         " --plain": design.plain,
         " --no-skull": not design.skull,
@@ -123,7 +123,7 @@ def _options(design: Design) -> str:
 
 
 def _generator(subjects: int, seed: int, design: Design) -> dict[str, Any]:
-    """What made a data set; the same but for ``Subjects`` when it can be extended."""
+    """How a data set was made; only ``Subjects`` may differ when it is extended."""
     return {
         "Name": "stroke-nets simulate",
         "Version": stroke_nets.__version__,
@@ -164,7 +164,7 @@ def _make_all(
 
 
 def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
-    """Write one patient, unless it is there, and return its manifest record."""
+    """Write one patient, unless it exists, and return its manifest record."""
     subject = f"sub-sim{index:04d}"
     stem = f"{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
     image, label = f"{stem}_T1w.nii.gz", f"{stem}_label-L_desc-T1lesion_mask.nii.gz"
@@ -179,7 +179,7 @@ def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
 
 
 def deal_by_source(records: list[dict[str, Any]], folds: int, seed: int) -> None:
-    """Give each record its fold, one for all that have the same ``lesion_source``."""
+    """Give each record its fold; records with the same ``lesion_source`` share one."""
     groups = [record.get("lesion_source", record["subject"]) for record in records]
     volumes = dict.fromkeys(groups, 0)
     for group, record in zip(groups, records, strict=True):
@@ -190,7 +190,7 @@ def deal_by_source(records: list[dict[str, Any]], folds: int, seed: int) -> None
 
 
 def _write_volume(path: Path, voxels: NDArray[Any]) -> None:
-    """Write a NIfTI file whole or not at all; its bytes hold no name and no time."""
+    """Write a NIfTI file atomically; its bytes contain no file name and no time."""
     volume = nib.Nifti1Image(voxels, template().affine)
     volume.set_sform(template().affine, MNI152)
     volume.set_qform(template().affine, MNI152)

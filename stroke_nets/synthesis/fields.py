@@ -1,4 +1,4 @@
-"""Smooth random fields, and the deformations made of them."""
+"""Smooth random fields and the deformations made from them."""
 
 import functools
 from typing import Any
@@ -13,27 +13,27 @@ from stroke_nets.registration.template import Array
 def smooth_field(
     rng: np.random.Generator, shape: tuple[int, ...], spacing: float, dtype: type = np.float64
 ) -> NDArray[Any]:
-    """Smooth random field: standard normal values ``spacing`` voxels apart, cubic splines between.
+    """Smooth random field: cubic splines through standard normal values ``spacing`` voxels apart.
 
     Args:
-        rng: source of the values.
+        rng: random generator.
         shape: shape of the field.
-        spacing: about how far apart the random values lie; at least four are drawn per axis.
-        dtype: of the field.
+        spacing: approximate distance between values; at least four are drawn per axis.
+        dtype: data type of the field.
 
     Returns:
         Field of ``shape``.
     """
     field = rng.standard_normal([max(4, round(size / spacing) + 1) for size in shape])
     field = field.astype(dtype, copy=False)
-    for size in shape:  # each turn replaces the first axis by a new last one
+    for size in shape:  # each iteration replaces the first axis by a new last one
         field = np.tensordot(field, _splines(field.shape[0], size).astype(dtype), axes=(0, 1))
     return field
 
 
 @functools.cache
 def _splines(knots: int, size: int) -> Array:
-    """Natural cubic splines through even knots, at ``size`` even points: (size, knots)."""
+    """Natural cubic splines through uniform knots at ``size`` uniform points: (size, knots)."""
     spline = CubicSpline(np.linspace(0, size - 1, knots), np.eye(knots), bc_type="natural")
     return np.asarray(spline(np.arange(size)))
 
@@ -41,11 +41,11 @@ def _splines(knots: int, size: int) -> Array:
 def deformation(rng: np.random.Generator, shape: tuple[int, int, int]) -> Array:
     """Where each voxel of a patient comes from in the template.
 
-    A small affine map about the middle and a smooth displacement of 2.5 mm standard deviation on
-    nodes 30 mm apart: gentle enough that nothing folds.
+    A small affine map about the centre and a smooth displacement of 2.5 mm standard deviation on
+    nodes 30 mm apart, small enough not to fold.
 
     Args:
-        rng: source of the deformation.
+        rng: random generator.
         shape: shape of the box, in voxels of 1 mm.
 
     Returns:

@@ -1,6 +1,6 @@
-"""The template taken apart: tissues, ventricles, territories, and a head around the brain.
+"""The template's components: tissues, ventricles, territories, and a head around the brain.
 
-Lengths are in mm. Flat arrays run over the voxels named by their ``at``, an index into the box.
+Lengths are in mm. Flat arrays run over the voxels listed in ``at``, an index into the box.
 """
 
 import functools
@@ -14,33 +14,33 @@ from stroke_nets.registration.template import Array, Box
 from stroke_nets.synthesis.territories import label_territories
 
 OUTSIDE, SHELL, VENTRICLE = 0, 1, 2  # labels; the rest of the brain has its territory's
-HEAD_MM = 24.0  # no head reaches further than this beyond the brain
+HEAD_MM = 24.0  # the furthest that a head extends beyond the brain
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Head:
-    """What patients are painted from, in the template's space; arrays cover ``box``."""
+    """Maps in the template's space that patients are painted from; arrays cover ``box``."""
 
     box: Box
     label: NDArray[np.uint8]
     brain_at: NDArray[np.int64]
-    shares: Float32  # of fluid, grey and white matter, (3, N)
-    detail: Float32  # what the mean intensities of the tissues leave of the template
+    shares: Float32  # fractions of fluid, grey and white matter, (3, N)
+    detail: Float32  # residual of the template after subtracting the tissues' mean intensities
     shell_at: NDArray[np.int64]
-    depth: Float32  # of a shell voxel, from the brain's surface outwards
-    skin: Float32  # of a shell voxel, from the surface that the scalp lies on; negative inside
-    place: Float32  # of a shell voxel, MNI, (3, N)
-    wall: Float32  # distance to the ventricles' wall, negative inside
-    away: Float32  # its gradient, smoothed so that no move of the wall folds; (3, *box)
-    middle: float  # voxel along x of the midline
+    depth: Float32  # distance of a shell voxel from the brain's surface
+    skin: Float32  # distance of a shell voxel from the surface under the scalp; negative inside
+    place: Float32  # MNI coordinates of a shell voxel, (3, N)
+    wall: Float32  # distance to the ventricular wall, negative inside
+    away: Float32  # its gradient, smoothed so that moving the wall does not fold; (3, *box)
+    middle: float  # x index of the midline
 
 
 @functools.cache
 def head() -> Head:
-    """Read and measured once per process."""
-    from nilearn import datasets  # here, because it takes seconds and a command may not need it
+    """The template's head, read and measured once per process."""
+    from nilearn import datasets  # imported here because it takes seconds
 
     image = datasets.load_mni152_template(resolution=1)
     t1 = np.asarray(image.dataobj, dtype=np.float64)
@@ -91,16 +91,16 @@ def _distance(mask: NDArray[np.bool_]) -> Array:
 
 
 def _enlarged(thin: Array, shape: tuple[int, ...]) -> Array:
-    """A map of every 2nd voxel, on all of them; ``shape`` is odd."""
+    """Upsample a map of every 2nd voxel to all voxels; ``shape`` is odd."""
     zoom = [size / part for size, part in zip(shape, thin.shape, strict=True)]
     return np.asarray(ndimage.zoom(thin, zoom, order=1))
 
 
 def _surfaces(brain: NDArray[np.bool_], affine: Array) -> tuple[Array, Array]:
-    """Signed distances to the brain without its sulci, and to what the scalp lies on.
+    """Signed distances to the brain with closed sulci, and to the surface under the scalp.
 
-    Below MNI z = -22 the scalp lies on all that is under the brain's section there: base and neck.
-    Both are measured on every 2nd voxel.
+    Below MNI z = -22 the scalp surrounds everything under the brain's section there (skull base and
+    neck). Both are measured on every 2nd voxel.
     """
     thin = brain[::2, ::2, ::2]
     closed = _distance(_distance(thin) < 6) < -6  # 12 mm
@@ -112,7 +112,7 @@ def _surfaces(brain: NDArray[np.bool_], affine: Array) -> tuple[Array, Array]:
 
 
 def _ventricle(fluid: Array, surface: Array, origin: Array) -> NDArray[np.bool_]:
-    """The lateral and third ventricles: the largest deep pool of fluid."""
+    """The lateral and third ventricles: the largest deep region of fluid."""
     x, y, z = np.ix_(*[np.arange(n) + o for n, o in zip(fluid.shape, origin, strict=True)])
     near = (np.abs(x) < 42) & (y > -58) & (y < 42) & (z > -5) & (z < 36)
     pools, _ = ndimage.label(ndimage.binary_opening((fluid > 0.5) & (surface < -15) & near))

@@ -1,4 +1,4 @@
-"""Lesions: how large, where, of what shape."""
+"""Size, location and shape of lesions."""
 
 import math
 
@@ -15,7 +15,7 @@ LESION_COUNTS = (0.15, 0.60, 0.15, 0.06, 0.04)  # probability of 0, 1, 2, 3, 4 l
 
 
 def draw_volumes(rng: np.random.Generator) -> list[int]:
-    """Volumes of one patient's lesions, in voxels: one total, split at random; may be empty."""
+    """Volumes of one patient's lesions in voxels: a total, split at random; may be empty."""
     count = int(rng.choice(len(LESION_COUNTS), p=LESION_COUNTS))
     total = rng.lognormal(np.log(MEDIAN_ML), SPREAD)
     voxels = np.clip(total * VOXELS_PER_ML, SMALLEST, LARGEST_ML * VOXELS_PER_ML)
@@ -26,16 +26,16 @@ def draw_volumes(rng: np.random.Generator) -> list[int]:
 
 
 def lesion_distance(rng: np.random.Generator, centre: Array, radius: float, box: Box) -> Array:
-    """Distance from the centre of a lesion, in mm, stretched and dented so that no level is round.
+    """Distance from the centre of a lesion in mm, distorted so that no level set is round.
 
     Args:
-        rng: source of the shape.
+        rng: random generator.
         centre: voxel, (3,).
-        radius: of the ball that has the volume of the lesion, in mm.
-        box: voxels wanted.
+        radius: radius of a ball with the volume of the lesion, in mm.
+        box: the voxels to compute.
 
     Returns:
-        Distance, of the shape of ``box``.
+        Distances with the shape of ``box``.
     """
     stretch = np.exp(rng.normal(0, 0.25, 3))
     turn = np.linalg.qr(rng.standard_normal((3, 3))).Q
@@ -54,16 +54,16 @@ def lesion_weight(
     allowed: NDArray[np.bool_],
     home: NDArray[np.bool_] | None = None,
 ) -> tuple[Box, Array]:
-    """One lesion: how much of each voxel it has destroyed.
+    """One lesion: the fraction of each voxel that it has destroyed.
 
     Args:
-        rng: source of place, shape and softness of the border.
-        voxels: how many weights are to be above one half.
+        rng: random generator, for location, shape and softness of the border.
+        voxels: number of weights above one half.
         allowed: where the lesion may be, (X, Y, Z).
-        home: a territory: the lesion begins there and leaves it only when it is too large for it.
+        home: territory in which the lesion starts; it grows beyond only if it is too large.
 
     Returns:
-        The box that holds the lesion, and the weights in it, in [0, 1].
+        The box that contains the lesion, and the weights in it, in [0, 1].
     """
     start = allowed if home is None or not (allowed & home).any() else allowed & home
     place = rng.choice(np.flatnonzero(start))

@@ -1,4 +1,4 @@
-"""Lesions taken from real masks."""
+"""Lesion shapes from real masks."""
 
 from functools import cache
 from pathlib import Path
@@ -30,8 +30,8 @@ def bring_mask(path: Path, mirrored: bool) -> NDArray[np.bool_]:
     """A lesion mask in MNI space, on the grid of the head's box.
 
     Args:
-        path: mask on any grid; what is above 0 is lesion.
-        mirrored: left to right.
+        path: mask on any grid; values above 0 are lesion.
+        mirrored: whether to mirror it left to right.
 
     Raises:
         DataError: the file cannot be read, or its lesion does not meet the template's brain.
@@ -53,15 +53,15 @@ def bring_mask(path: Path, mirrored: bool) -> NDArray[np.bool_]:
 
 
 def bend_mask(lesion: NDArray[np.bool_], source: Float32, softness: float = 1.0) -> Float32:
-    """The lesion in the patient's space, its steps rounded off.
+    """The lesion in the patient's space, with smoothed voxel steps.
 
     Args:
         lesion: in the template's space, on the head's box.
         source: where each voxel of the patient comes from, (3, X, Y, Z).
-        softness: width of the Gaussian that rounds, in mm.
+        softness: standard deviation of the smoothing Gaussian, in mm.
 
     Returns:
-        How much of each voxel is lesion, in [0, 1]; half at the border.
+        Lesion fraction of each voxel, in [0, 1]; one half at the border.
     """
     bent = ndimage.map_coordinates(lesion.astype(np.float32), source, order=1)
     smooth = ndimage.gaussian_filter(bent, softness)

@@ -1,4 +1,4 @@
-"""One simulated patient, from the choice of a design to the scan and its mask."""
+"""One simulated patient: from the design to the scan and its mask."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,9 +25,9 @@ class Design:
     """What kind of patients to draw.
 
     Args:
-        plain: the template's own voxels, brain only, dark lesions: quick to learn; every other
-            choice is then void.
-        skull: dura, skull and scalp around the brain; without, all but the brain is 0.
+        plain: the template's own voxels, brain only, with dark lesions: quick to learn; all other
+            options are then ignored.
+        skull: draw dura, skull and scalp; otherwise everything but the brain is 0.
         contrast: ``t1w``, or ``random`` intensities of all tissues.
         masks: folder of real lesion masks in MNI space to take lesions from; None to draw them.
         bend: strength of the deformation; 0 leaves the anatomy on the template.
@@ -42,20 +42,20 @@ class Design:
 
 @dataclass(frozen=True)
 class Stroke:
-    """What one patient has suffered; every lesion of a patient has the same age."""
+    """The lesions of one patient, all of the same age."""
 
     volumes: list[int]  # of the lesions, in voxels
     sides: list[int]  # LEFT or RIGHT, of each
-    chronic: bool  # else subacute
-    mask: Path | None = None  # the real mask that is the lesion
-    mirrored: bool = False  # whether it is turned left to right
+    chronic: bool  # otherwise subacute
+    mask: Path | None = None  # the real mask that gives the shape
+    mirrored: bool = False  # whether it is mirrored left to right
 
 
 def draw_stroke(rng: np.random.Generator, masks: Path | None = None) -> Stroke:
-    """The lesions of one patient, before they have shape and place.
+    """Draw the lesions of one patient, without their shapes and locations.
 
     Args:
-        rng: source of the draw.
+        rng: random generator.
         masks: folder of real masks; None for lesions of log-normal volume.
 
     Raises:
@@ -74,7 +74,7 @@ def draw_stroke(rng: np.random.Generator, masks: Path | None = None) -> Stroke:
 def lesion_source(seed: int, index: int, design: Design) -> str | None:
     """The real mask that one patient's lesion is taken from; None if it was drawn.
 
-    Patients with the same source have lesions of the same shape: they belong into one fold.
+    Patients with the same source have lesions of the same shape and belong in one fold.
     """
     if design.plain:
         return None
@@ -85,11 +85,11 @@ def lesion_source(seed: int, index: int, design: Design) -> str | None:
 def simulate_patient(
     seed: int, index: int, design: Design | None = None
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """One patient; the affine of both volumes is ``template().affine``.
+    """Simulate one patient; the affine of both volumes is ``template().affine``.
 
     Args:
-        seed: of the data set, not negative.
-        index: of the patient, not negative.
+        seed: seed of the data set, not negative.
+        index: number of the patient, not negative.
         design: the kind of patient; ``Design()`` if None.
 
     Returns:
@@ -102,7 +102,7 @@ def simulate_patient(
     design = design or Design()
     if design.plain:
         return plain_patient(seed, index)
-    rng = np.random.default_rng([seed, index, 1])  # 1: not the stream of the plain patient
+    rng = np.random.default_rng([seed, index, 1])  # 1: a stream other than the plain patient's
     stroke, real = _with_mask(draw_stroke(rng, design.masks))
     contrast = draw_contrast(rng, design.contrast)
     source = bend_head(rng, design.bend, _swelling(rng, stroke))
@@ -127,9 +127,9 @@ def _with_mask(stroke: Stroke) -> tuple[Stroke, NDArray[np.bool_] | None]:
 
 
 def _swelling(rng: np.random.Generator, stroke: Stroke) -> tuple[float, float]:
-    """By how many mm the left and right ventricles' walls move outwards for the lesions.
+    """Outward displacement in mm of the left and right ventricular walls due to the lesions.
 
-    A chronic lesion leaves room that the ventricle fills; a subacute one presses on it.
+    The ventricle expands towards a chronic lesion; a subacute one compresses it.
     """
     moved = {LEFT: 0.0, RIGHT: 0.0}
     for voxels, side in zip(stroke.volumes, stroke.sides, strict=True):
@@ -145,7 +145,7 @@ def _lesions(
     source: Float32,
     label: NDArray[np.uint8],
 ) -> Iterator[tuple[Box, NDArray[np.floating]]]:
-    """The box and weights of each lesion, outside the ventricles and the lesions before it."""
+    """The box and weights of each lesion, outside the ventricles and any earlier lesion."""
     if real is not None:
         bent = bend_mask(real, source) * (label >= VENTRICLE)
         box = ndimage.find_objects((bent > 0).astype(np.int8))[0]

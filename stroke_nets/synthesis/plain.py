@@ -1,4 +1,4 @@
-"""Plain patients: the template's own voxels, bent, with dark lesions; quick to learn."""
+"""Plain patients: the template's own voxels, deformed, with dark lesions; quick to learn."""
 
 import functools
 
@@ -17,9 +17,9 @@ def add_lesions(
     """Paint lesions into a brain, each within one hemisphere.
 
     Args:
-        rng: source of the lesions.
-        t1: intensities, changed in place.
-        tissue: share of grey and white matter around each voxel.
+        rng: random generator.
+        t1: intensities, modified in place.
+        tissue: fraction of grey and white matter around each voxel.
         left: which voxels belong to the left hemisphere.
         volumes: of the lesions, in voxels.
 
@@ -32,7 +32,7 @@ def add_lesions(
         side = left if rng.random() < 0.5 else ~left
         box, weight = lesion_weight(rng, voxels, free & side & (mask == 0))
         darkness = rng.uniform(template().csf, 0.6 * template().grey)
-        scar = 0.2 * (t1[box] - template().grey)  # a trace of what was there
+        scar = 0.2 * (t1[box] - template().grey)  # a trace of the original tissue
         core = darkness + scar + 0.03 * smooth_field(rng, weight.shape, 6)
         t1[box] += weight * (core - t1[box])
         mask[box] |= weight > 0.5
@@ -40,11 +40,11 @@ def add_lesions(
 
 
 def plain_patient(seed: int, index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """One patient; the affine of both volumes is ``template().affine``.
+    """Simulate one plain patient; the affine of both volumes is ``template().affine``.
 
     Args:
-        seed: of the data set, not negative.
-        index: of the patient, not negative.
+        seed: seed of the data set, not negative.
+        index: number of the patient, not negative.
 
     Returns:
         T1w image (X, Y, Z), positive in the brain and 0 outside, and lesion mask (X, Y, Z).

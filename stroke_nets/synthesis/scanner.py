@@ -1,4 +1,4 @@
-"""What a scanner and its site do to a head: shading, blur, ringing, ghosts, noise."""
+"""Scanner artefacts: shading, blur, ringing, ghosts, noise."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,14 @@ from stroke_nets.synthesis.head import Float32
 def scan(rng: np.random.Generator, image: Float32) -> NDArray[np.int16]:
     """Scan a head.
 
-    Every scan has shading and noise; some have thick slices, ringing or ghosts of a moving head.
+    Every scan has shading and noise; some have thick slices, ringing or motion ghosts.
 
     Args:
-        rng: source of the faults.
-        image: intensities of about 0 to 1, (X, Y, Z); changed in place.
+        rng: random generator.
+        image: intensities of about 0 to 1, (X, Y, Z); modified in place.
 
     Returns:
-        The scan, in the scanner's own scale.
+        The scan, in arbitrary scanner units.
     """
     image *= np.exp(rng.uniform(0.03, 0.15) * smooth_field(rng, image.shape, 70, np.float32))
     if rng.random() < 0.4:  # thick slices, or a scan of lower resolution resampled to 1 mm
@@ -33,7 +33,7 @@ def scan(rng: np.random.Generator, image: Float32) -> NDArray[np.int16]:
 
 
 def _through_k_space(rng: np.random.Generator, image: Float32) -> Float32:
-    """Cut off the high frequencies of one axis, or move the head while it is read out."""
+    """Truncate the high frequencies of one axis, or move the head during the readout."""
     axis = int(rng.integers(3))
     line = [-1 if a == axis else 1 for a in range(3)]
     spectrum = np.fft.fft(image, axis=axis).astype(np.complex64)
@@ -47,8 +47,8 @@ def _through_k_space(rng: np.random.Generator, image: Float32) -> Float32:
 
 
 def _moved(rng: np.random.Generator, frequency: Float32) -> NDArray[np.complex64]:
-    """The phase that a head adds which swings by up to 1 mm while the lines are read in order."""
+    """Phase error of a head that swings by up to 1 mm during a sequential readout."""
     time = np.argsort(np.argsort(frequency)) / len(frequency)
     swing = rng.uniform(0.3, 1.0) * np.sin(2 * np.pi * (rng.uniform(2, 8) * time + rng.random()))
-    swing[np.abs(frequency) < 0.02] = 0  # the middle, read while the head was still
+    swing[np.abs(frequency) < 0.02] = 0  # the centre of k-space is read while the head is still
     return np.exp(-2j * np.pi * frequency * swing).astype(np.complex64)

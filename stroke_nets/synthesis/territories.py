@@ -1,8 +1,8 @@
-"""Where strokes strike: about the territories of the brain's arteries.
+"""Where strokes occur: approximate territories of the brain's arteries.
 
-Each territory is a Gaussian about a point in MNI space, mirrored left to right, and each voxel
-belongs to the one that is nearest in its own widths. Places, widths and shares are ours, rough on
-purpose: they put lesions where strokes are common, and are no atlas.
+Each territory is a Gaussian around a point in MNI space, mirrored left to right; a voxel belongs to
+the territory that is nearest in units of its widths. Centres, widths and shares are ours and
+deliberately coarse: they place lesions where strokes are common and are not an atlas.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LEFT, RIGHT = 10, 20  # a voxel of territory k has the label LEFT + k or RIGHT +
 
 @dataclass(frozen=True)
 class Territory:
-    """One artery's supply, on the right side."""
+    """The region that one artery supplies, on the right side."""
 
     name: str
     centre: tuple[float, float, float]  # mm, MNI
@@ -37,7 +37,7 @@ TERRITORIES = (
 
 
 def label_territories(place: Array) -> NDArray[np.uint8]:
-    """The label of each place.
+    """The territory label of each point.
 
     Args:
         place: MNI coordinates in mm, (3, N).
@@ -57,5 +57,5 @@ def label_territories(place: Array) -> NDArray[np.uint8]:
 
 
 def draw_territory(rng: np.random.Generator) -> int:
-    """The number of a territory, by its share."""
+    """Draw the number of a territory in proportion to its share."""
     return int(rng.choice(len(TERRITORIES), p=[t.share for t in TERRITORIES]))

@@ -1,8 +1,8 @@
-"""T1w stroke patients made while a network trains: none is ever written or seen twice.
+"""T1w stroke patients made during training: none is written to disk or seen twice.
 
-A patient is the healthy anatomy of a label map, made older, given lesions and scanned: brain only,
-in the 2 mm box of `stroke_nets.transforms.brain_box`. Patient ``index`` of ``seed`` is always the
-same. The order of the steps: `patient`.
+A patient is the healthy anatomy of a label map with ageing, lesions and scanner artefacts: brain
+only, in the 2 mm box of `stroke_nets.transforms.brain_box`. Patient ``index`` of ``seed`` is always
+the same. `patient` shows the order of the steps.
 """
 
 from stroke_nets.synthesis.t1w.patient import Habit, make_patient

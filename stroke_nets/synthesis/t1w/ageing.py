@@ -1,4 +1,4 @@
-"""What age does to a brain, which is no stroke: the network must learn to leave it alone."""
+"""Effects of ageing on a brain, which the network must learn not to mistake for stroke."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from stroke_nets.synthesis.t1w.tissues import Contrast
 
 
 def grow_old(rng: Rng, head: Head, contrast: Contrast) -> None:
-    """Change a head in place: wide ventricles, wide sulci, spots in the white matter."""
+    """Age a head in place: wide ventricles, wide sulci, white-matter lesions."""
     age = rng.random()  # 0 young, 1 old
     if rng.random() < 0.6:
         _widen_ventricles(rng, head, contrast, age)
@@ -22,7 +22,7 @@ def grow_old(rng: Rng, head: Head, contrast: Contrast) -> None:
 
 
 def _widen_ventricles(rng: Rng, head: Head, contrast: Contrast, age: float) -> None:
-    """Move the ventricles' wall outwards by up to three voxels."""
+    """Move the ventricular wall outwards by up to three voxels."""
     for _ in range(1 + (rng.random() < 0.5 * age) + (rng.random() < 0.3 * age)):
         added = (dilate(head.ventricle) - head.ventricle) * float(rng.uniform(0.2, 1))
         head.image = head.image + added * (contrast.fluid - head.image) * head.brain.clamp(0, 1)
@@ -31,7 +31,7 @@ def _widen_ventricles(rng: Rng, head: Head, contrast: Contrast, age: float) -> N
 
 
 def _widen_sulci(rng: Rng, head: Head, contrast: Contrast, age: float) -> None:
-    """Shrink the cortex, in some places more than in others, unlike on both sides."""
+    """Shrink the cortex, unevenly and asymmetrically."""
     places = smooth_field(rng, 14, head.image.shape) * rng.uniform(0.1, 0.5)
     strength = (places + rng.uniform(-0.3, 0.8) * (0.4 + age)).clamp(0, 1)
     grown = (dilate(head.sulci) - head.sulci).clamp(0, 1)

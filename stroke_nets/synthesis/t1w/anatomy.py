@@ -1,4 +1,4 @@
-"""A healthy head in the template's box, painted from the shares of its tissues."""
+"""A healthy head in the template's box, painted from its tissue fractions."""
 
 from dataclasses import dataclass
 
@@ -26,15 +26,15 @@ from stroke_nets.synthesis.t1w.tissues import (
 
 @dataclass
 class Head:
-    """One patient's head; all volumes (X, Y, Z). Shares of a voxel lie in [0, 1].
+    """One patient's head; all volumes are (X, Y, Z). Fractions lie in [0, 1].
 
     Attributes:
         image: intensities.
-        texture: what a tissue's own variation adds to them.
-        white: share of white matter.
-        ventricle: share of the ventricles.
-        sulci: share of fluid outside of the ventricles.
-        brain: share of brain tissue.
+        texture: variation within the tissues, included in the image.
+        white: fraction of white matter.
+        ventricle: fraction of the ventricles.
+        sulci: fraction of fluid outside the ventricles.
+        brain: fraction of brain tissue.
     """
 
     image: Tensor
@@ -45,23 +45,23 @@ class Head:
     brain: Tensor
 
     def grey(self) -> Tensor:
-        """Share of grey matter."""
+        """Fraction of grey matter."""
         return (self.brain - self.white).clamp(0, 1)
 
     def tissue(self) -> Tensor:
-        """Share of living tissue, where lesions may begin."""
+        """Fraction of living tissue, where lesions may begin."""
         return (self.brain - self.ventricle - self.sulci).clamp(0, 1)
 
 
 def paint_head(rng: Rng, shares: np.ndarray, contrast: Contrast) -> Head:
-    """Paint an anatomy and bend it into somebody else's.
+    """Paint an anatomy and deform it.
 
-    The residual turn, scale and shift are those of a head that was registered to the template.
+    Rotation, scale and shift are the residuals of a head that was registered to the template.
 
     Args:
-        rng: source of texture and shape.
-        shares: of `TISSUES` in each voxel, in 255ths, (T, X, Y, Z).
-        contrast: of the patient.
+        rng: random generator, for texture and shape.
+        shares: fractions of `TISSUES` in each voxel, in 255ths, (T, X, Y, Z).
+        contrast: intensities of the patient.
     """
     parts = torch.from_numpy(shares.copy()).flatten(1).float() * (1 / 255)
     strength = rng.uniform(0.4, 0.8)
@@ -85,7 +85,7 @@ def paint_head(rng: Rng, shares: np.ndarray, contrast: Contrast) -> Head:
 
 
 def _grain(rng: Rng, image: Tensor) -> Tensor:
-    """Variation within a tissue: of single voxels, of about 4 mm and of 12 mm."""
+    """Variation within a tissue: of single voxels, and on scales of about 4 mm and 12 mm."""
     fine = 0.4 * white_noise(rng, image.shape)
     return (
         fine + 0.6 * smooth_field(rng, 2.2, image.shape) + 0.4 * smooth_field(rng, 6, image.shape)

@@ -1,7 +1,7 @@
-"""Smooth random fields, random maps and the few filters that patients are made with.
+"""Smooth random fields, random maps and the filters used to make patients.
 
-Volumes are float32 tensors (X, Y, Z). Filters run over three neighbours along one axis after the
-other, which takes a tenth of the time of a 3D pooling.
+Volumes are float32 tensors (X, Y, Z). Filters combine three neighbours along one axis at a time,
+which takes a tenth of the time of 3D pooling.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,34 +21,34 @@ def white_noise(rng: Rng, shape: Sequence[int]) -> Tensor:
 
 
 def smooth_field(rng: Rng, spacing: float, shape: Sequence[int]) -> Tensor:
-    """Standard normal values about ``spacing`` voxels apart, linear in between."""
+    """Standard normal values about ``spacing`` voxels apart, linearly interpolated."""
     return smooth_fields(rng, 1, spacing, shape)[0]
 
 
 def smooth_fields(rng: Rng, count: int, spacing: float, shape: Sequence[int]) -> Tensor:
-    """As `smooth_field`, several at once: (count, X, Y, Z)."""
+    """Several fields like `smooth_field`: (count, X, Y, Z)."""
     knots = [max(2, round(side / spacing) + 1) for side in shape]
     values = white_noise(rng, (1, count, *knots))
     return F.interpolate(values, size=tuple(shape), mode="trilinear", align_corners=True)[0]
 
 
 def dilate(volume: Tensor) -> Tensor:
-    """The largest of the 27 voxels around each."""
+    """Maximum over the 27 voxels around each."""
     return _along_axes(volume, lambda here, a, b: torch.maximum(torch.maximum(a, b), here))
 
 
 def average(volume: Tensor) -> Tensor:
-    """The mean of the 27 voxels around each."""
+    """Mean over the 27 voxels around each."""
     return _along_axes(volume, lambda here, a, b: (here + a + b) * (1 / 3))
 
 
 def soften(volume: Tensor, weight: float) -> Tensor:
-    """Blur: along each axis a voxel gets ``weight`` of each of its two neighbours."""
+    """Blur: along each axis, both neighbours of a voxel contribute with ``weight``."""
     return _along_axes(volume, lambda here, a, b: here * (1 - 2 * weight) + (a + b) * weight)
 
 
 def spread(volume: Tensor, width: float) -> Tensor:
-    """The mean over about ``width`` voxels, coarse and quick: how much of it lies near."""
+    """Coarse, fast mean over about ``width`` voxels."""
     thin = F.avg_pool3d(volume[None, None], 4, 4)
     size = max(1, round(width / 4)) | 1
     thin = F.avg_pool3d(thin, size, 1, size // 2, count_include_pad=False)
@@ -56,7 +56,7 @@ def spread(volume: Tensor, width: float) -> Tensor:
 
 
 def _along_axes(volume: Tensor, combine: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-    """Combine each voxel with its two neighbours, along x, y and z; a border is its own."""
+    """Combine each voxel with its two neighbours along x, y and z; borders are replicated."""
     for axis, side in enumerate(volume.shape):
         below = torch.cat([volume.narrow(axis, 0, 1), volume.narrow(axis, 0, side - 1)], axis)
         above = torch.cat(
@@ -68,7 +68,7 @@ def _along_axes(volume: Tensor, combine: Callable[[Tensor, Tensor, Tensor], Tens
 
 @dataclass(frozen=True)
 class Bend:
-    """How much a random map turns, scales, moves and bends; lengths in voxels."""
+    """Maximum rotation, scaling, shift and deformation of a random map; lengths in voxels."""
 
     rotation: float  # radians, about each axis, at most
     scaling: float  # along each axis, at most
@@ -107,5 +107,5 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 
 
 def resample(volumes: Tensor, source: Tensor, outside: str = "border") -> Tensor:
-    """Volumes (C, X, Y, Z) through a map; ``outside`` as `torch.nn.functional.grid_sample`."""
+    """Resample (C, X, Y, Z); ``outside`` is `torch.nn.functional.grid_sample`'s padding mode."""
     return F.grid_sample(volumes[None], source, align_corners=True, padding_mode=outside)[0]

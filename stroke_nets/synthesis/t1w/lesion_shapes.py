@@ -1,4 +1,4 @@
-"""Where a lesion lies: a real mask, bent, or a blob that is drawn."""
+"""Lesion shapes: a deformed real mask or a random blob."""
 
 import numpy as np
 import torch
@@ -9,18 +9,18 @@ from stroke_nets.synthesis.t1w.fields import Bend, Rng, random_map, resample, sm
 from stroke_nets.synthesis.t1w.sources import Sources
 
 VOXEL_ML = 0.008  # 2 mm
-LARGE_ML = 20.0  # real chronic lesions are large: many patients have such a mask
-SMALLEST_ML, LACUNE_ML, LARGEST_ML = 0.05, 12.0, 250.0  # of drawn ones
+LARGE_ML = 20.0  # real chronic lesions are large, so many patients get such a mask
+SMALLEST_ML, LACUNE_ML, LARGEST_ML = 0.05, 12.0, 250.0  # of random blobs
 
 
 def draw_shape(rng: Rng, sources: Sources, head: Head, plain: bool) -> Tensor:
-    """The share of each voxel that one lesion covers, (X, Y, Z).
+    """The fraction of each voxel that one lesion covers, (X, Y, Z).
 
     Args:
-        rng: source of the choice and its bend.
-        sources: whose masks are taken; without any, all lesions are drawn.
-        head: healthy so far.
-        plain: a large real mask.
+        rng: random generator, for the choice and its deformation.
+        sources: provides the masks; without masks, all lesions are random blobs.
+        head: the healthy head.
+        plain: use a large real mask.
     """
     kind, large = rng.random(), np.flatnonzero(sources.mask_ml > LARGE_ML)
     if not len(sources.masks) or (not plain and kind < 0.4):

@@ -1,10 +1,10 @@
-"""What a chronic infarct looks like in T1w, and what a tracer outlines of it.
+"""What a chronic infarct looks like in T1w, and which part of it a rater outlines.
 
-A random field says which share of the tissue is gone: all of it in a cavity, which is as dark as
-fluid, some of it in the ragged tissue around, none in gliosis, which is as grey as cortex. Sulci
-and ventricles near by have grown into the room. The outline covers tissue that has visibly
-changed, and widened sulci between, and nothing that looks healthy: a network that is told to find
-what cannot be seen learns to guess typical places.
+A random field gives the fraction of tissue that is lost: all of it in a cavity, which is as dark as
+fluid, some in the ragged tissue around it, none in gliosis, which is as grey as cortex. Nearby
+sulci and ventricles expand. The outline covers visibly changed tissue and the widened sulci
+between, but nothing that looks healthy: a network trained to find what cannot be seen would learn
+to guess typical locations.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML
 from stroke_nets.synthesis.t1w.tissues import Contrast
 
 MARGIN = 8  # voxels around a lesion in which its surroundings change
-FEWEST = 5  # voxels of an outline; a smaller lesion is not there at all
+FEWEST = 5  # voxels of an outline; smaller lesions are dropped
 VISIBLE = 0.22  # of the change from cortex to fluid, averaged over 2 to 3 voxels
 
 
@@ -27,8 +27,8 @@ class Lesion:
     """One lesion in its patient's box.
 
     Attributes:
-        outline: what a tracer marks, bool.
-        gone: share of each voxel's tissue that is gone.
+        outline: what a rater marks, bool.
+        gone: fraction of each voxel's tissue that is lost.
     """
 
     outline: Tensor
@@ -39,11 +39,11 @@ def add_lesion(rng: Rng, head: Head, shape: Tensor, contrast: Contrast, plain: b
     """Paint one lesion into a head, in place.
 
     Args:
-        rng: source of its look.
-        head: changed in place, unless nothing of the lesion would be seen.
-        shape: share of each voxel that the lesion covers, (X, Y, Z).
-        contrast: of the patient.
-        plain: an even cavity.
+        rng: random generator, for its appearance.
+        head: modified in place, unless the lesion would be invisible.
+        shape: fraction of each voxel that the lesion covers, (X, Y, Z).
+        contrast: intensities of the patient.
+        plain: paint a uniform cavity.
     """
     whole = torch.zeros(shape.shape, dtype=torch.bool), torch.zeros(shape.shape)
     inside = shape.nonzero()
@@ -82,14 +82,14 @@ def _darkness(rng: Rng, contrast: Contrast) -> float:
 
 
 def _lost(rng: Rng, depth: Tensor, ml: float, plain: bool) -> Tensor:
-    """Share of the tissue that is gone; most deep inside, less at the rim, strands between."""
+    """Fraction of tissue that is lost: most deep inside, less at the rim, with strands."""
     kind = rng.random()
     if plain or kind < 0.62 or ml < 1:
         level = rng.uniform(0.4, 2.6)  # a cavity
     elif kind < 0.88:
         level = rng.uniform(-0.6, 0.8)  # cavities and gliosis
     else:
-        level = rng.uniform(-2.2, -0.4)  # gliosis above all
+        level = rng.uniform(-2.2, -0.4)  # mainly gliosis
     rough = 0.6 if plain else rng.uniform(0.7, 1.9)
     clumps = smooth_field(rng, rng.uniform(2, 7), depth.shape)
     clumps = (clumps + 0.5 * smooth_field(rng, 1.7, depth.shape)) * rough
@@ -99,7 +99,7 @@ def _lost(rng: Rng, depth: Tensor, ml: float, plain: bool) -> Tensor:
 def _paint(
     rng: Rng, part: Head, lost: Tensor, edge: Tensor, dark: float, contrast: Contrast
 ) -> Tensor:
-    """The intensities of what is lost and of what is left."""
+    """Paint the lost and the remaining tissue."""
     strength, grey = rng.uniform(0.5, 1.0), contrast.grey * rng.uniform(0.8, 1.0)
     bright = (part.image > contrast.grey).float()
     left = part.image + strength * part.white.clamp(0, 1) * (grey - part.image) * bright  # gliosis
@@ -136,7 +136,7 @@ def _shrink(
 def _outline(
     part: Head, painted: Tensor, edge: Tensor, depth: Tensor, ml: float, contrast: Contrast
 ) -> Tensor:
-    """Where, over 2 to 3 voxels, enough has visibly changed, or is fluid amid such change."""
+    """Tissue that has visibly changed, averaged over 2 to 3 voxels, and fluid surrounded by it."""
     full = max(contrast.grey - contrast.fluid, 0.2 * contrast.white)
     seen = ((part.image - painted) / full).clamp(0, 1)
     fluid = (part.sulci + part.ventricle).clamp(0, 1)

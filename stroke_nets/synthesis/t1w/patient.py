@@ -18,11 +18,11 @@ from stroke_nets.transforms.brain_box import brain_mask, scale_by_white_matter
 
 @dataclass(frozen=True)
 class Habit:
-    """What patients are like.
+    """Frequencies of the kinds of patients.
 
     Attributes:
         healthy: share of patients without a lesion.
-        plain: share of patients whose lesions are large, even cavities: easy to learn from.
+        plain: share of patients whose lesions are large, uniform cavities, which are easy to learn.
         second, third: shares of patients with a second and a third lesion.
     """
 
@@ -35,17 +35,17 @@ class Habit:
 def make_patient(
     seed: int, index: int, sources: Sources, habit: Habit | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One patient in the box of `stroke_nets.transforms.brain_box`.
+    """Make one patient in the box of `stroke_nets.transforms.brain_box`.
 
     Args:
-        seed: of the series, not negative.
-        index: of the patient, not negative.
+        seed: seed of the series, not negative.
+        index: number of the patient, not negative.
         sources: anatomies and masks.
-        habit: what patients are like; ``Habit()`` if None.
+        habit: frequencies of the kinds of patients; ``Habit()`` if None.
 
     Returns:
-        Image, 1 in bright white matter and 0 outside of the brain, float32; and the lesions' mask,
-        bool; both (X, Y, Z).
+        Image (float32; 1 in bright white matter, 0 outside the brain) and lesion mask (bool), both
+        (X, Y, Z).
     """
     habit = habit or Habit()
     rng = np.random.default_rng([seed, index])

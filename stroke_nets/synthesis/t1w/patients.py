@@ -1,4 +1,4 @@
-"""Patients as a data set: each is made when it is asked for, and differs from all others."""
+"""A data set of patients: each is made on access and differs from all others."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,13 +17,13 @@ class Patients(Dataset[dict[str, Tensor]]):
 
     Args:
         sources: anatomies and masks.
-        count: patients of an epoch.
-        seed: of the series.
-        habit: what patients are like.
-        plain: share of plain patients in the first epoch; it falls to ``habit.plain`` ...
-        until: ... at this epoch: large cavities first, faint and small lesions later.
-        fresh: whether each epoch has patients of its own; else all have the first one's.
-        transform: of each patient's dictionary, such as a resampling to the network's grid.
+        count: number of patients per epoch.
+        seed: seed of the series.
+        habit: frequencies of the kinds of patients.
+        plain: share of plain patients in the first epoch, which decreases to ``habit.plain``.
+        until: epoch at which it does: large cavities first, faint and small lesions later.
+        fresh: whether each epoch has new patients; otherwise all repeat those of the first.
+        transform: applied to each patient's dictionary, such as resampling to the network's grid.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Patients(Dataset[dict[str, Tensor]]):
         self.names = [f"patient {index} of seed {seed}" for index in range(count)]
 
     def set_epoch(self, epoch: int) -> None:
-        """Make other patients than in the epochs before, if they are to be fresh."""
+        """Make new patients for this epoch, if ``fresh`` is set."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """How many patients an epoch has."""
+        """Number of patients per epoch."""
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What scanners and earlier processing do to an image."""
+"""Effects of the scanner and of preprocessing on an image."""
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from stroke_nets.synthesis.t1w.tissues import Contrast
 
 
 def scan(rng: Rng, image: Tensor, white: float) -> Tensor:
-    """Shading, thick slices or blur, and sometimes the ghosts of a head that moved.
+    """Add shading, thick slices or blur, and sometimes motion ghosts.
 
     Args:
-        rng: source of the faults.
+        rng: random generator.
         image: (X, Y, Z).
         white: intensity of white matter.
     """
@@ -46,14 +46,14 @@ def _thick_slices(image: Tensor, axis: int, thickness: float) -> Tensor:
 
 
 def process(rng: Rng, image: Tensor, outline: Tensor, head: Head, gone: Tensor | None) -> Tensor:
-    """Strip the skull of some, and cut the field of view of a few.
+    """Skull-strip some patients, and crop the field of view of a few.
 
     Args:
-        rng: source of the cuts.
+        rng: random generator.
         image: (X, Y, Z).
-        outline: of the lesions; what is cut off is taken out of it, in place.
-        head: of the patient.
-        gone: share of each voxel's tissue that lesions have taken; None without lesions.
+        outline: lesion outline; what is removed from the image is removed from it, in place.
+        head: head of the patient.
+        gone: fraction of each voxel's tissue lost to lesions; None without lesions.
     """
     kind = rng.random()
     if kind < 0.3:
@@ -68,7 +68,7 @@ def process(rng: Rng, image: Tensor, outline: Tensor, head: Head, gone: Tensor |
 
 
 def _stripped(rng: Rng, head: Head, gone: Tensor | None) -> Tensor:
-    """What a skull-stripping tool keeps; it often takes a cavity at the surface for outside."""
+    """What a skull-stripping tool keeps; it often removes a cavity at the surface."""
     kept = head.brain + head.sulci * rng.uniform(0.2, 1) + head.ventricle
     if gone is not None and rng.random() < 0.5:
         kept = kept - gone * rng.uniform(0, 1) * (1 - spread(head.brain, 9)) * 2
@@ -76,7 +76,7 @@ def _stripped(rng: Rng, head: Head, gone: Tensor | None) -> Tensor:
 
 
 def read_out(rng: Rng, image: Tensor, contrast: Contrast) -> Tensor:
-    """Noise, and a tone curve."""
+    """Add noise and apply a tone curve."""
     noise = white_noise(rng, image.shape) * float(contrast.white * rng.uniform(0, 0.05))
     image = (image + noise).clamp_min(0)
     return (image / contrast.white) ** float(np.exp(rng.uniform(-0.2, 0.2)))

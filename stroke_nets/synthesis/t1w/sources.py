@@ -1,8 +1,8 @@
-"""What patients are made of: anatomies and lesion masks, resampled once into the template's box.
+"""Sources of patients: anatomies and lesion masks, resampled once into the template's box.
 
-`prepare` writes a folder, `read_sources` reads a part of it; without such a folder the template
-itself is the only anatomy, and all lesions are drawn. No anatomy and no mask is on two sides: the
-last anatomy is reported on, the two before it validate, and a mask's side is a hash of its name.
+`prepare` writes a folder and `read_sources` reads one part of it; without a folder, the template is
+the only anatomy and all lesions are random. Parts share neither anatomies nor masks: the last
+anatomy is for reporting, the two before it for validation; a hash of its name assigns a mask.
 """
 
 import functools
@@ -41,8 +41,8 @@ class Sources:
     """Anatomies and masks of one part.
 
     Attributes:
-        anatomies: share of each of `TISSUES` in each voxel, in 255ths, (N, T, X, Y, Z).
-        masks: share of each voxel that is lesion, in 255ths, (M, X, Y, Z); M may be 0.
+        anatomies: fraction of each of `TISSUES` in each voxel, in 255ths, (N, T, X, Y, Z).
+        masks: lesion fraction of each voxel, in 255ths, (M, X, Y, Z); M may be 0.
         mask_ml: volume of each mask, (M,).
     """
 
@@ -55,7 +55,7 @@ def read_sources(folder: Path | str | None, part: str = "train") -> Sources:
     """The anatomies and masks of one part of a prepared folder.
 
     Args:
-        folder: what `prepare` wrote; None for the template and drawn lesions.
+        folder: written by `prepare`; None for the template and random lesions.
         part: ``train``, ``validate`` or ``report``.
 
     Raises:
@@ -79,7 +79,7 @@ def read_sources(folder: Path | str | None, part: str = "train") -> Sources:
 
 
 def mask_part(name: str) -> str:
-    """Whether patients with this mask train (8 of 10), validate or are reported on."""
+    """The part to which a mask belongs: ``train`` (8 of 10), ``validate`` or ``report``."""
     tenth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
     return "train" if tenth < 8 else "validate" if tenth == 8 else "report"
 
@@ -88,8 +88,8 @@ def prepare(anatomies: Path, masks: Sequence[Path], out: Path) -> None:
     """Resample label maps and lesion masks into the box, once.
 
     Args:
-        anatomies: folder of label maps of whole heads, with SynthSeg's training labels, at least
-            four. Each is painted as a T1w scan and registered to the template.
+        anatomies: folder of at least four label maps of whole heads with SynthSeg's training
+            labels. Each is painted as a T1w scan and registered to the template.
         masks: folders of lesion masks in MNI space.
         out: folder to write.
 
@@ -128,12 +128,12 @@ def _ml(share: Bytes) -> float:
 
 
 def share_lesion(mask: Volume) -> Bytes:
-    """The share of each voxel of the box that is lesion, in 255ths."""
+    """The lesion fraction of each voxel of the box, in 255ths."""
     return _pooled(_at_1mm((mask.voxels > 0).astype(np.float32), mask.affine, order=1))
 
 
 def share_tissues(labels: Volume) -> Bytes:
-    """The share of each of `TISSUES` in each voxel of the box, in 255ths, (T, X, Y, Z).
+    """The fraction of each of `TISSUES` in each voxel of the box, in 255ths, (T, X, Y, Z).
 
     Raises:
         DataError: the head cannot be registered.
@@ -150,7 +150,7 @@ def share_tissues(labels: Volume) -> Bytes:
 
 def _registered(painted: Volume) -> NDArray[np.float64]:
     """The map from the template's mm to the head's."""
-    from stroke_nets.registration.register import register  # here: niimath is needed for it alone
+    from stroke_nets.registration.register import register  # only this function needs niimath
 
     found = register(painted)
     if found.problems():
@@ -159,7 +159,7 @@ def _registered(painted: Volume) -> NDArray[np.float64]:
 
 
 def _at_1mm(voxels: NDArray[Any], affine: NDArray[Any], order: int) -> NDArray[Any]:
-    """Voxels of any grid on the box's own at 1 mm, two along each axis for one of the box."""
+    """Resample voxels of any grid to the box at 1 mm, twice its resolution."""
     fine = AFFINE @ nib.affines.from_matvec(np.eye(3) / 2, (-0.25, -0.25, -0.25))
     there = np.linalg.inv(affine) @ fine
     shape = tuple(2 * side for side in SHAPE)
@@ -169,7 +169,7 @@ def _at_1mm(voxels: NDArray[Any], affine: NDArray[Any], order: int) -> NDArray[A
 
 
 def _pooled(fine: NDArray[Any]) -> Bytes:
-    """The mean of eight voxels for each of the box, in 255ths."""
+    """The mean of the eight fine voxels in each voxel of the box, in 255ths."""
     x, y, z = SHAPE
     means = fine.reshape(x, 2, y, 2, z, 2).mean(axis=(1, 3, 5), dtype=np.float32)
     return np.rint(255 * means).astype(np.uint8)
@@ -177,8 +177,8 @@ def _pooled(fine: NDArray[Any]) -> Bytes:
 
 @functools.cache
 def template_anatomy() -> Bytes:
-    """The template's own tissues, (T, X, Y, Z): brain, ventricles and fluid around; no skull."""
-    from nilearn import datasets  # here, because it takes seconds
+    """The template's tissues, (T, X, Y, Z): brain, ventricles and outer fluid; no skull."""
+    from nilearn import datasets  # imported here because it takes seconds
 
     grey, white = datasets.load_mni152_gm_template(1), datasets.load_mni152_wm_template(1)
     ventricle = np.zeros(grey.shape, np.float32)

@@ -1,9 +1,9 @@
 """The tissues of a label map and their T1w intensities.
 
 Labels are those of FreeSurfer and of SynthSeg's training maps (5xx: outside the brain). Means,
-deviations and how much both vary from scan to scan are SynthSeg's priors for T1w, in its unit
+standard deviations and their variation between scans are SynthSeg's T1w priors, in its units
 (Billot et al., Medical Image Analysis 2023; https://github.com/BBillot/SynthSeg, Apache-2.0).
-`draw_contrast` gives them the order that real scans have.
+`draw_contrast` orders them as in real scans.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from stroke_nets.synthesis.t1w.fields import Rng
 
 @dataclass(frozen=True)
 class Tissue:
-    """One tissue: its labels, and its prior."""
+    """One tissue: its labels and its prior."""
 
     name: str
     labels: tuple[int, ...]
@@ -53,8 +53,8 @@ class Contrast:
     """Intensities of one patient.
 
     Attributes:
-        means: of each of `TISSUES`.
-        deviations: within each of them.
+        means: mean of each of `TISSUES`.
+        deviations: standard deviation within each.
     """
 
     means: NDArray[np.float64]
@@ -77,9 +77,9 @@ class Contrast:
 
 
 def draw_contrast(rng: Rng) -> Contrast:
-    """T1w intensities: white matter brightest, then deep nuclei, cortex and, dark, fluid.
+    """Draw T1w intensities, from bright to dark: white matter, deep nuclei, cortex, fluid.
 
-    The shares below cover three real heads and one real patient: fluid is 0.1 to 0.4 of white
+    The ratios below cover three real heads and one real patient: fluid is 0.1 to 0.4 of white
     matter, the cortex 0.5 to 0.8.
     """
     priors = TISSUES[:VENTRICLE]
@@ -103,7 +103,7 @@ def draw_contrast(rng: Rng) -> Contrast:
     return Contrast(means, np.append(deviations, 0.6 * deviations[FLUID]))
 
 
-NUCLEI = (  # where between cortex (0) and white matter (1) a tissue's intensity lies
+NUCLEI = (  # position of a tissue's intensity between cortex (0) and white matter (1)
     (THALAMUS, 0.3, 0.9),
     (PUTAMEN, 0.0, 0.5),
     (PALLIDUM, 0.4, 1.0),
