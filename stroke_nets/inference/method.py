@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from monai.transforms import AsDiscreted, Compose, Invertd, SaveImaged
+from monai.transforms import Compose, Invertd, SaveImaged
 from torch import Tensor
 
 from stroke_nets.errors import DataError, UsageError
@@ -22,7 +22,6 @@ from stroke_nets.inference.weights import Weights
 from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.scans.reader import Scan
 from stroke_nets.training.checkpoint import load_weights
-from stroke_nets.transforms.minimum_lesion import MinimumLesiond
 
 FAST_STEP = 0.75  # of a patch, instead of 0.5: fewer tiles
 LEFT_RIGHT = [(), (2,)]  # of B x 1 x X x Y x Z: a stack's slices keep their order
@@ -155,14 +154,12 @@ class Method:
     @property
     def threshold(self) -> float:
         """From which probability on a voxel is lesion."""
-        steps = self.to_mask.transforms
-        return next(float(one.threshold[0]) for one in steps if isinstance(one, AsDiscreted))
+        return float(self.to_mask.transforms[0].threshold)
 
     @property
     def minimum_ml(self) -> float:
         """The volume below which a lesion is left out."""
-        steps = self.to_mask.transforms
-        return next((one.minimum_ml for one in steps if isinstance(one, MinimumLesiond)), 0.0)
+        return float(self.to_mask.transforms[0].minimum_ml)
 
     @property
     def backend(self) -> str:

@@ -93,7 +93,7 @@ def choose(
 
 
 def registers(checkpoint: str, dataset_dir: str, manifest: str | None = None) -> bool:
-    """Whether a bundle's inference brings scans to the template's grid, where they do not lie on it.
+    """Whether a bundle's inference brings scans to the template's grid.
 
     Always for published weights. With the checkpoint of a run, the cases of a manifest are seen as
     the run's training saw such cases, unregistered; a folder of scans without one is registered.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 
@@ -56,3 +57,26 @@ class HeldEnsemble(Ensemble):
 
 def _itself(network: nn.Module) -> nn.Module:
     return network
+
+
+class AnyLesion(nn.Module):
+    """Merge a network's lesion classes into one, so that labelings can vote together.
+
+    Args:
+        network: returns logits B x C x D x H x W, background first.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        """Hold the network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits B x 2 x D x H x W, whose softmax is that of background and of any lesion."""
+        log = self.network(x).float().log_softmax(1)
+        return torch.cat([log[:, :1], log[:, 1:].logsumexp(1, keepdim=True)], dim=1)
+
+
+def any_lesion(load: Callable[[], nn.Module]) -> AnyLesion:
+    """`AnyLesion` of a network that is made now, in evaluation mode."""
+    return AnyLesion(load()).eval()

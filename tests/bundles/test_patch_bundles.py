@@ -147,7 +147,7 @@ def test_accelerated_training_computes_the_same(train, runs, patients, tmp_path)
     torch.testing.assert_close(*networks, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("overlay", ["default", "without_mscsa"])
+@pytest.mark.parametrize("overlay", ["default", "without_mscsa", "labelings"])
 def test_ensemble_segments_and_is_the_mean_of_its_members(
     predict, runs, patients, overlay, record_outcome
 ):

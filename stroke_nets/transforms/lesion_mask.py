@@ -1,0 +1,70 @@
+"""From probabilities to a mask: a threshold, and which components are believed."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal
+
+import cc3d
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from scipy import ndimage
+from torch import Tensor
+
+CONNECTIVITY: Literal[6] = 6  # as everywhere
+
+
+class LesionMaskd(MapTransform):
+    """Threshold probabilities, then drop 6-connected components that are small or doubtful.
+
+    The second rule is the post-processing of MSCSA's code (nadluru/StrokeLesSeg); the papers
+    themselves drop nothing. ``examples/sweep_postprocessing.py`` chooses its two numbers.
+
+    Args:
+        keys: probabilities of lesion, 1 x X x Y x Z; an affine in mm is needed for ``minimum_ml``.
+        threshold: a voxel with this probability is lesion.
+        minimum_ml: components below this volume are dropped; 0 drops none.
+        doubtful_voxels: a component of at most so many voxels is dropped ...
+        doubtful_below: ... if its highest probability is below this.
+        allow_missing_keys: skip keys that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        threshold: float = 0.5,
+        minimum_ml: float = 0.0,
+        doubtful_voxels: int = 0,
+        doubtful_below: float = 0.0,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        """Store the options."""
+        super().__init__(keys, allow_missing_keys)
+        self.threshold, self.minimum_ml = threshold, minimum_ml
+        self.doubtful_voxels, self.doubtful_below = doubtful_voxels, doubtful_below
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace each key's probabilities by the mask, 0 and 1 in their type."""
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self._mask(result[key])
+        return result
+
+    def _mask(self, probability: Tensor) -> Tensor:
+        mask = (probability >= self.threshold).to(probability.dtype)
+        if self.minimum_ml <= 0 and self.doubtful_voxels <= 0:
+            return mask
+        labels = cc3d.connected_components(mask[0].cpu().numpy() > 0, connectivity=CONNECTIVITY)
+        sizes = np.bincount(labels.ravel())
+        kept = sizes >= self._least_voxels(probability)
+        if self.doubtful_voxels > 0:
+            every = np.arange(len(sizes))
+            highest = ndimage.maximum(probability[0].cpu().numpy(), labels, every)
+            kept &= (sizes > self.doubtful_voxels) | (highest >= self.doubtful_below)
+        return mask * torch.from_numpy(kept[labels]).to(mask.device)
+
+    def _least_voxels(self, image: Any) -> float:
+        if self.minimum_ml <= 0:
+            return 0
+        voxel_ml = float(torch.linalg.det(image.affine[:3, :3]).abs()) / 1000
+        return self.minimum_ml / voxel_ml
