@@ -38,6 +38,14 @@ def tables(
     out: Annotated[Path, _out("tables")] = Path("tables"),
     policy: Policy = "paper",
     note: Annotated[str, typer.Option(help="Text to print above each table.")] = "",
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs",
+            help="Write method_costs.md and .csv as well: parameters, operations and "
+            "seconds of every method, measured on this machine in some minutes.",
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -57,6 +65,12 @@ def tables(
         page, *_ = write_table(table, out, content["folds"], note)
         lines.append(f"wrote {page}, .tex and .csv: {done} of {len(table.rows)} rows run")
         written.append({"table": page, "rows": len(table.rows), "rows_run": done})
+    if costs:
+        from stroke_nets.papers.method_costs import write_costs
+
+        page, *_ = write_costs(out)
+        lines.append(f"wrote {page} and .csv")
+        written.append({"table": page})
     tell("\n".join(lines), written, as_json, quiet)
 
 
