@@ -139,6 +139,10 @@ def evaluate(
         typer.Option(help="Part of the manifest. Default: heldout for a run, all for masks."),
     ] = None,
     fold: Annotated[int, typer.Option(help="The held-out fold of the manifest.")] = 0,
+    desc: Annotated[
+        str | None,
+        typer.Option(help="Which masks of a BIDS derivative, if it has several: the part desc-."),
+    ] = None,
     policy: Policy = "paper",
     connectivity: Annotated[
         int, typer.Option(help="Neighbours that join voxels to one lesion: 6, 18 or 26.")
@@ -153,9 +157,12 @@ def evaluate(
 
     Either any folder of masks (MASKS TRUTH OUT), or the predictions of a run (METHOD --data DATA,
     the short form of 'python -m monai.bundle run evaluating'), whose results go to the run folder.
-    A prediction has the name of its true mask, or its scan's name with _pred before the ending. If
-    one is missing, misplaced, damaged or on another grid, it is listed and nothing is written
-    (exit code 3).
+    A prediction has the name of its true mask, or its scan's name with _pred before the ending; in
+    a BIDS derivative, such as 'predict' writes, its subject, session and space. If one is missing,
+    misplaced, damaged, no mask or on another grid, it is listed and nothing is written (exit code
+    3).
+
+    Example: stroke-nets evaluate predictions DATA/manifest.json evaluation
 
     Example: stroke-nets evaluate masks DATA/manifest.json evaluation
 
@@ -163,7 +170,7 @@ def evaluate(
     """
     how = {"policy": policy, "connectivity": connectivity, "workers": workers}
     if data is not None:
-        if truth or out or old_out:
+        if truth or out or old_out or desc:
             raise UsageError("evaluate: give either MASKS TRUTH OUT, or METHOD --data DATA")
         options = _options(data, fold, settings, ({"part": part} if part else {}) | how)
         folder = _run("evaluate", masks, overlay or (), options, dry_run, as_json, quiet)
@@ -174,7 +181,9 @@ def evaluate(
 
         folder = chosen_out(out, old_out)
         with hushed(as_json or quiet):
-            evaluate_folder(Path(masks), truth, folder, part=part or "all", fold=fold, **how)
+            evaluate_folder(
+                Path(masks), truth, folder, part=part or "all", fold=fold, desc=desc, **how
+            )
     if folder and as_json:
         print((folder / "summary.json").read_text(), end="")
 

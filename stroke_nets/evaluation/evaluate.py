@@ -8,9 +8,9 @@ import functools
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,11 +22,19 @@ import yaml
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.evaluation.case import case_metrics
+from stroke_nets.evaluation.derivative import (
+    LesionMask,
+    entities,
+    fits,
+    is_derivative,
+    lesion_masks,
+)
 from stroke_nets.evaluation.lesions import Connectivity
 from stroke_nets.evaluation.summary import POLICIES, summarize
 from stroke_nets.files import paths_below, write_whole
+from stroke_nets.inference.inputs import bare
 from stroke_nets.progress import track
-from stroke_nets.scans.check import require_same_grid
+from stroke_nets.scans.check import MASK, require_same_grid
 from stroke_nets.scans.reader import ENDINGS, is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
 from stroke_nets.scans.writer import mask_path
@@ -105,9 +113,9 @@ def evaluate(
     run = Path(output_dir)
     cases = [_of_record(case, run / "predictions") for case in data]
     known = {"parameters": _parameters(run)}
-    folders = (Path(dataset_dir), run / "predictions")
+    strays = _strays(cases, Path(dataset_dir), run / "predictions")
     load = functools.partial(_loaded_truth, truth)
-    _evaluate(cases, folders, run, load, info | known, EvaluationOptions(**options))
+    _evaluate(cases, strays, run, load, info | known, EvaluationOptions(**options))
 
 
 def evaluate_folder(
@@ -117,17 +125,20 @@ def evaluate_folder(
     *,
     part: str = "all",
     fold: int = 0,
+    desc: str | None = None,
     **options: Any,
 ) -> None:
     """Write ``cases.csv`` and ``summary.json`` for a folder of masks.
 
     Args:
         predictions: folder of masks, or a run folder that holds them in ``predictions``. Each has
-            the relative path of its truth, or of its scan with ``_pred`` before the ending.
+            the relative path of its truth, or of its scan with ``_pred`` before the ending. Or a
+            BIDS derivative, such as `predict` writes: see `derivative.fits`.
         truth: folder of masks, or a manifest beside the data.
         out: folder to write into.
         part: of a manifest: ``heldout``, ``train`` or ``all``.
         fold: of a manifest: the held-out fold.
+        desc: of ``desc-<desc>``: which masks of a derivative, if it holds several of a scan.
         options: fields of `EvaluationOptions`.
 
     Raises:
@@ -138,17 +149,28 @@ def evaluate_folder(
         raise UsageError(f"{predictions}: no such folder; give the folder of the predictions")
     folder = predictions / "predictions"
     folder = folder if folder.is_dir() else predictions
+    bids = is_derivative(folder)
+    if desc and not bids:
+        raise UsageError(f"--desc {desc}: {folder} is no BIDS derivative; leave it out")
     if truth.is_dir():
-        root, cases = truth, _of_folder(truth, folder)
+        root, cases = truth, _of_folder(truth, folder, bids)
     else:
         root = truth.parent
         listed = manifest.datalist(str(root), part, manifest=str(truth), fold=fold)
         cases = [_of_record(case, folder) for case in listed]
     if root.resolve() == folder.resolve():
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
-    out.mkdir(parents=True, exist_ok=True)
     info = {"predictions": predictions.name, "truth": truth.name}  # not whose disk they lie on
-    _evaluate(cases, (root, folder), out, _stored_truth, info, EvaluationOptions(**options))
+    strays: Iterable[Path] = ()
+    if bids:
+        masks = lesion_masks(folder, desc)
+        cases = [_of_derivative(case, folder, masks) for case in cases]
+        others = len(masks) - len({case.prediction() for case in cases} - {None})
+        print(f"{folder}: lesion masks of other scans or spaces, left out: {others}")
+    else:
+        strays = _strays(cases, root, folder)
+    out.mkdir(parents=True, exist_ok=True)
+    _evaluate(cases, strays, out, _stored_truth, info, EvaluationOptions(**options))
 
 
 def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
@@ -164,9 +186,11 @@ def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
     )
 
 
-def _of_folder(truth: Path, folder: Path) -> list[Comparison]:
-    """The cases of a folder of masks, named by their relative paths."""
+def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
+    """The cases of a folder of masks, named by their relative paths; with BIDS, beside scans."""
     masks = [path for path in paths_below(truth) if is_nifti(path)]
+    if bids:
+        masks = [path for path in masks if MASK.search(bare(path.name))] or masks
     if not masks:
         raise UsageError(f"{truth}: no NIfTI mask in it; give the folder of the truth")
     cases = []
@@ -175,6 +199,22 @@ def _of_folder(truth: Path, folder: Path) -> list[Comparison]:
         names = dict.fromkeys(NAMES, "") | {"subject": _stem(label), "label": label}
         cases.append(Comparison(names, {"label": str(mask)}, _candidates(folder, _stem(label))))
     return cases
+
+
+def _of_derivative(case: Comparison, folder: Path, masks: Sequence[LesionMask]) -> Comparison:
+    """A case whose prediction is found by the names of its scan, or of its true mask.
+
+    Raises:
+        DataError: several masks of the derivative fit.
+    """
+    name = case.names["image"] or case.names["label"]
+    known = [entities(Path(name).name), entities(name.replace("/", "_"))]  # as `predict` names it
+    found = [mask for mask in masks if any(fits(mask.entities, one) for one in known)]
+    if len(found) > 1:
+        several = ", ".join(mask.path.name for mask in found)
+        raise DataError(f"{name}: several masks fit: {several}; choose one by --desc")
+    missing = folder / "**" / f"sub-{known[0]['sub']}_*_mask.nii.gz"
+    return replace(case, candidates=tuple(mask.path for mask in found) or (missing,))
 
 
 def _stem(name: str) -> str:
@@ -188,7 +228,7 @@ def _candidates(folder: Path, stem: str) -> tuple[Path, ...]:
 
 def _evaluate(
     cases: Sequence[Comparison],
-    folders: tuple[Path, Path],
+    strays: Iterable[Path],
     out: Path,
     truth: Truth,
     info: dict[str, Any],
@@ -200,7 +240,7 @@ def _evaluate(
         for case in cases
         if case.prediction() is None
     ]
-    problems += [("-", f"{stray} belongs to no case; move it") for stray in _strays(cases, folders)]
+    problems += [("-", f"{stray} belongs to no case; move it") for stray in strays]
     found = [case for case in cases if case.prediction() is not None]
     rows = []
     for case, figures in zip(found, _all_figures(found, truth, options), strict=True):
@@ -210,7 +250,7 @@ def _evaluate(
             prediction = Path(os.path.relpath(str(case.prediction()), out)).as_posix()
             rows.append(case.names | {"prediction": prediction} | figures)
     if problems:
-        raise DataError(_problem_table(folders[1], problems))
+        raise DataError(_problem_table(out, problems))
     summary = info | {"connectivity": options.connectivity} | summarize(rows, options.policy)
     write_whole(out / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
     write_whole(out / "summary.json", json.dumps(summary, indent=1) + "\n")
@@ -221,9 +261,8 @@ def _title(case: Comparison) -> str:
     return " ".join(filter(None, [case.names["subject"], case.names["session"]]))
 
 
-def _strays(cases: Sequence[Comparison], folders: tuple[Path, Path]) -> Iterator[Path]:
+def _strays(cases: Sequence[Comparison], root: Path, folder: Path) -> Iterator[Path]:
     """Masks among the predictions that bear the name of no scan or mask of the data root."""
-    root, folder = folders
     claimed = {case.prediction() for case in cases}
     for path in (path for path in paths_below(folder) if is_nifti(path)):
         stem = _stem(path.relative_to(folder).as_posix())
@@ -253,9 +292,11 @@ def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> d
         label = truth(case.files)
         prediction = open_scan(str(path))
         require_same_grid(label, prediction, str(path))
+        mask = require_mask(str(path), np.asanyarray(prediction.dataobj))
     except DataError as error:
         return str(error)
-    label, prediction = (nib.as_closest_canonical(scan) for scan in (label, prediction))
+    masks = (label, nib.Nifti1Image(mask, prediction.affine))
+    label, prediction = map(nib.as_closest_canonical, masks)
     predicted, true = (np.asanyarray(scan.dataobj) > 0 for scan in (prediction, label))
     spacing = nib.affines.voxel_sizes(label.affine)
     return dict(case_metrics(predicted, true, spacing, connectivity))
@@ -277,8 +318,8 @@ def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Ni
         raise
 
 
-def _problem_table(folder: Path, problems: Sequence[tuple[str, str]]) -> str:
-    head = f"{folder}: {len(problems)} problems, so nothing was written; fix them and repeat"
+def _problem_table(out: Path, problems: Sequence[tuple[str, str]]) -> str:
+    head = f"{out}: {len(problems)} problems, so nothing was written; fix them and repeat"
     return f"{head}\n{text_table(('case', 'problem'), problems)}"
 
 

@@ -111,15 +111,15 @@ def _stems(names: list[tuple[str, str]]) -> list[str]:
 
     Where such names are not unique (``p1/T1.nii.gz``, ``p2/T1.nii.gz``) the path takes their place.
     """
-    labels = Counter(_label(name) for name, _ in names)
+    labels = Counter(bids_label(name) for name, _ in names)
     return [
         bare(name).removesuffix("_T1w")
         if name.startswith("sub-")
-        else f"sub-{_label(name if labels[_label(name)] == 1 else path)}"
+        else f"sub-{bids_label(name if labels[bids_label(name)] == 1 else path)}"
         for name, path in names
     ]
 
 
-def _label(name: str) -> str:
+def bids_label(name: str) -> str:
     """A BIDS label: letters and digits alone."""
     return re.sub(r"[^a-zA-Z0-9]", "", bare(name)) or "scan"

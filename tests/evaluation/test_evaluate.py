@@ -94,6 +94,13 @@ def test_damaged_prediction(folders):
         evaluate_folder(*folders)
 
 
+def test_probabilities_are_no_mask(folders):
+    scan = nib.Nifti1Image(np.linspace(0, 1, 504, dtype=np.float32).reshape(SHAPE), AFFINE)
+    nib.save(scan, folders[0] / "a" / "one.nii.gz")
+    with pytest.raises(DataError, match=r"\na/one .*504 different values"):
+        evaluate_folder(*folders)
+
+
 def test_cases_without_truth(tmp_path):
     case = {"image": str(tmp_path / "a.nii"), "record": {"subject": "a", "image": "a.nii"}}
     with pytest.raises(DataError, match=r"a\.nii: no label is known"):

@@ -1,0 +1,81 @@
+"""The lesion masks of a BIDS derivative, found for a scan or a true mask by the entities in names.
+
+That is what ``stroke-nets predict`` writes, and what other BIDS Apps do
+(https://bids-specification.readthedocs.io, 1.10, "Derivatives").
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from stroke_nets.errors import DataError
+from stroke_nets.files import paths_below
+from stroke_nets.inference.inputs import DESCRIPTION, bare, bids_label
+from stroke_nets.scans.reader import is_nifti
+
+Entities = dict[str, str]
+SUFFIXES = ("mask", "roi")
+OF_A_MASK = ("desc", "label", "res", "den")  # these say what a mask shows, not of which scan it is
+EQUAL = ("sub", "ses", "space")  # also where one name lacks it; others may be left out
+
+
+@dataclass(frozen=True)
+class LesionMask:
+    """A mask of a derivative: its file and the entities of its name."""
+
+    path: Path
+    entities: Entities
+
+
+def is_derivative(folder: Path) -> bool:
+    """Whether a folder's ``dataset_description.json`` says that it is a BIDS derivative.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return "GeneratedBy" in content or content.get("DatasetType") == "derivative"
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not the JSON of a BIDS data set ({error}); restore it") from error
+
+
+def entities(name: str) -> Entities:
+    """The entities of a file's name; a name that is not of BIDS is a subject, as for `predict`."""
+    parts = [part.partition("-") for part in bare(name).split("_")]
+    if parts[0][0] != "sub":
+        return {"sub": bids_label(name)}
+    return {key: value for key, dash, value in parts if dash}
+
+
+def lesion_masks(folder: Path, desc: str | None = None) -> list[LesionMask]:
+    """The masks of lesions below a derivative's folder, sorted by path.
+
+    Args:
+        folder: of the derivative.
+        desc: of ``desc-<desc>``, if only such masks are wanted.
+    """
+    found = []
+    for path in paths_below(folder):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or not is_nifti(path) or not path.name.startswith("sub-"):
+            continue
+        named = entities(path.name)
+        of_lesions = named.get("label", "lesion").lower() == "lesion"
+        wanted = desc is None or named.get("desc") == desc
+        if bare(path.name).rpartition("_")[2] in SUFFIXES and of_lesions and wanted:
+            found.append(LesionMask(path, named))
+    return found
+
+
+def fits(mask: Entities, scan: Entities) -> bool:
+    """Whether a mask can be of a scan, or of the scan of a true mask.
+
+    Subject, session and space must be the same; the rest, such as ``run``, must not contradict.
+    """
+    one, other = ({k: v for k, v in e.items() if k not in OF_A_MASK} for e in (mask, scan))
+    known = one.keys() & other.keys()
+    return all(one.get(k) == other.get(k) for k in EQUAL) and all(one[k] == other[k] for k in known)
