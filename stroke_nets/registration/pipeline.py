@@ -75,7 +75,8 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
     draw(files.rejected if problems else files.picture, template, registered, scan.name)
     if problems:
         raise DataError(
-            f"{scan}: the registration is poor ({'; '.join(problems)}), nothing is passed on; "
+            f"{scan}: the registration is poor ({'; '.join(problems + found.warnings())}), "
+            f"nothing is passed on; "
             f"look at {files.rejected}, and give a T1w scan of a whole head"
         )
     quality = found.quality.as_dict() if found.quality else {}

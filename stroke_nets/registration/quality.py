@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from stroke_nets.registration.template import nilearn_map
 from stroke_nets.registration.volume import Array, Float32, Volume, brain, dilated, resampled
 
 FINE_MM = 3
@@ -19,6 +20,8 @@ LEAST_INFORMATION, FAIR_INFORMATION = 0.3, 0.4  # bits
 LEAST_RESEMBLANCE, FAIR_RESEMBLANCE = 0.4, 0.5
 MOST_UNSEEN, SOME_UNSEEN = 0.1, 0.02  # share of the brain
 SCALES, MOST_STRETCH = (0.8, 1.4), 1.3
+LEAST_CONTRAST = 1.15  # four T1w heads have 1.22 to 1.41, diffusion and ADC 0.80 to 1.09
+PURE = 0.8  # share of a tissue in the template's voxels that stand for it
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Quality:
         empty: share of the inner brain in which the scan is as dark as air.
         least_scale: smallest of the brain's three scales on the way to the template.
         most_scale: largest of them.
+        contrast: white matter's median over grey matter's, where the template has them; above 1 in
+            T1w alone.
     """
 
     information: float
@@ -42,6 +47,7 @@ class Quality:
     empty: float
     least_scale: float
     most_scale: float
+    contrast: float
 
     def problems(self) -> list[str]:
         """What is wrong, in words; empty if nothing is."""
@@ -65,8 +71,9 @@ class Quality:
         if SOME_UNSEEN < max(self.outside, self.empty) <= MOST_UNSEEN:
             share = max(self.outside, self.empty)
             found.append(f"{share:.0%} of the brain is not in view; lesions there are missed")
-        if self.resemblance < 0:
-            found.append("its intensities are not those of a T1w scan; the methods know no other")
+        if self.resemblance < 0 or self.contrast < LEAST_CONTRAST:
+            tissues = f"white matter is {self.contrast:.2f} times as bright as grey matter"
+            found.append(f"its contrast is not T1w ({tissues}); the methods know no other")
         elif self.information < FAIR_INFORMATION or self.resemblance < FAIR_RESEMBLANCE:
             fit = f"the scan fits the template only fairly ({self._fit()})"
             found.append(f"{fit}; look at the picture of the registration")
@@ -97,6 +104,8 @@ class _Regions:
     around: NDArray[np.bool_]  # the brain and 6 mm around it
     inner: NDArray[np.bool_]  # 6 mm inside the brain's surface
     halves: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # of the inner brain
+    white: NDArray[np.bool_]
+    grey: NDArray[np.bool_]
 
 
 @functools.cache
@@ -110,7 +119,14 @@ def _regions() -> _Regions:
         around=dilated(template),
         inner=inner,
         halves=(inner & (x < 0), inner & (x > 0)),
+        white=_tissue("wm"),
+        grey=_tissue("gm"),
     )
+
+
+def _tissue(name: str) -> NDArray[np.bool_]:
+    """Where the template is of one tissue."""
+    return Volume(*nilearn_map(name)).thinned(FINE_MM).voxels > PURE
 
 
 def measure(scan: Volume, matrix: Array) -> Quality:
@@ -130,6 +146,7 @@ def measure(scan: Volume, matrix: Array) -> Quality:
         float(np.corrcoef(smooth[half], regions.smooth[half])[0, 1]) if np.ptp(smooth[half]) else 0
         for half in regions.halves
     ]
+    white, grey = (float(np.median(seen[tissue])) for tissue in (regions.white, regions.grey))
     scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
     return Quality(
         information=_information(regions.template.voxels[regions.around], seen[regions.around]),
@@ -138,6 +155,7 @@ def measure(scan: Volume, matrix: Array) -> Quality:
         empty=float((seen[regions.inner] < DARKEST).mean()),
         least_scale=float(1 / scales.max()),
         most_scale=float(1 / scales.min()),
+        contrast=white / max(grey, 1.0),
     )
 
 

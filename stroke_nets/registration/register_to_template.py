@@ -69,7 +69,7 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         problems, name = found.problems(), scan.meta.get("filename_or_obj", "the scan")
         if problems and self.refuse:
             raise DataError(
-                f"{name}: the registration is poor ({'; '.join(problems)}); "
+                f"{name}: the registration is poor ({'; '.join(problems + found.warnings())}); "
                 "give a T1w scan of a whole head"
             )
         for key in self.key_iterator(result):

@@ -195,9 +195,10 @@ def _require_sound(name: str, affine: NDArray[Any]) -> None:
 
 
 def _set_form(header: Any, form: str, affine: NDArray[Any]) -> None:
-    """Store an affine, keeping the form's code."""
+    """Store an affine, keeping the form's code, even one that NiBabel does not know."""
     code = int(header[f"{form}_code"])
-    (header.set_sform if form == "sform" else header.set_qform)(affine, code)
+    (header.set_sform if form == "sform" else header.set_qform)(affine, 1)
+    header[f"{form}_code"] = code
 
 
 def _corner_gap(shape: tuple[int, ...], a: NDArray[Any], b: NDArray[Any]) -> float:

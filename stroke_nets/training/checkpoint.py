@@ -27,24 +27,43 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         UsageError: no such file.
-        DataError: it is damaged, cannot be read, or holds the weights of another network.
+        DataError: it is damaged, cannot be read, holds the weights of another network, or numbers
+            that no training leaves.
     """
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
     saved = checkpoint_file.read(Path(path))
     if not isinstance(saved, dict):
         raise DataError(f"checkpoint {path}: holds no weights; give one of a training")
+    own = network.state_dict()
     if "network_weights" in saved:
-        return from_nnunet(saved["network_weights"], network, str(path))
-    weights = saved.get("network", saved)
-    wanted, found = _shapes(network.state_dict()), _shapes(weights)
+        weights = from_nnunet(saved["network_weights"], network, str(path))
+    else:
+        weights = saved.get("network", saved)
+        _require_same_shapes(path, own, weights)
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            fault = "no tensor"
+        elif value.is_floating_point() != own[name].is_floating_point():
+            fault = f"{str(value.dtype).removeprefix('torch.')} numbers"
+        elif not torch.isfinite(value).all():
+            fault = "NaN or infinite numbers"
+        else:
+            continue
+        raise DataError(f"checkpoint {path}: {name} holds {fault}; give one of a sound training")
+    return dict(weights)
+
+
+def _require_same_shapes(
+    path: str | Path, own: Mapping[str, Tensor], weights: Mapping[str, Any]
+) -> None:
+    wanted, found = _shapes(own), _shapes(weights)
     for name in [*wanted, *found]:
         if wanted.get(name) != found.get(name):
             raise DataError(
                 f"checkpoint {path}: of another network: {name} is {found.get(name, 'missing')}, "
                 f"wanted {wanted.get(name, 'none')}; give the overlay and widths of its training"
             )
-    return dict(weights)
 
 
 def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

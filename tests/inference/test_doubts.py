@@ -22,7 +22,7 @@ def test_a_scan_that_was_not_registered_is_looked_at(tmp_path):
         nib.save(nib.Nifti1Image(voxels, template.affine), tmp_path / f"{name}.nii")
     assert doubts.doubts(Scan(tmp_path / "right.nii"), None) == []
     told = doubts.doubts(Scan(tmp_path / "inverted.nii"), None)
-    assert "not those of a T1w scan" in " ".join(told)
+    assert "contrast is not T1w" in " ".join(told)
 
 
 def test_the_registrations_own_doubts_are_told(small):

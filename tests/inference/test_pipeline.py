@@ -224,7 +224,7 @@ def test_a_registered_scan_has_its_mask_in_both_spaces(where, runs, head, tmp_pa
 
 def test_a_scan_is_opened_once(runs, head, tmp_path, monkeypatch):
     """From command to mask, tables and report; the registration is not of interest here."""
-    good = register.Registration(MATRIX, Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0))
+    good = register.Registration(MATRIX, Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0, 1.4))
     monkeypatch.setattr(register_to_template, "register", lambda scan: good)
     opened = []
 

@@ -19,7 +19,7 @@ from stroke_nets.registration.volume import brain, placed, resampled
 
 MATRIX = np.diag([0.9, 0.95, 0.9, 1])
 MATRIX[:3, 3] = (-20, 5, 8)
-FAIR = Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0)
+FAIR = Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0, 1.4)
 
 
 @pytest.fixture

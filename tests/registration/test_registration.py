@@ -207,7 +207,7 @@ def test_another_contrast_is_told(head):
     inverted = Volume(np.where(whole.voxels > 40, 1000 - whole.voxels, 0), whole.affine)
     quality = measure(inverted, canonical(moved(head, np.eye(4))).from_scan(np.eye(4)))
     assert quality.problems() == []
-    assert any("not those of a T1w scan" in warning for warning in quality.warnings())
+    assert any("contrast is not T1w" in warning for warning in quality.warnings())
 
 
 def test_a_refused_scan_leaves_only_its_picture(tmp_path):
@@ -235,3 +235,13 @@ def test_what_is_written_for_a_scan(tmp_path):
     np.testing.assert_array_equal(load(files.transform)[0].matrix, np.eye(4))
     assert files.picture.is_file()
     assert not files.rejected.exists()
+
+
+@pytest.mark.parametrize(("weight", "told"), [(0.0, True), (0.1, True), (0.5, False), (1.0, False)])
+def test_white_matter_that_is_not_bright_is_told(head, weight, told):
+    """From grey and white matter alike, as in diffusion, to those of T1w."""
+    tissue = brain(2).voxels > 0.4
+    voxels = np.where(tissue, 0.75 + weight * (head.voxels - 0.75), head.voxels)
+    form = canonical(Volume(voxels.astype(np.float32), head.affine))
+    said = " ".join(measure(form.volume, form.from_scan(np.eye(4))).warnings())
+    assert ("contrast is not T1w" in said) == told

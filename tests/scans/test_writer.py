@@ -78,3 +78,39 @@ def test_P1_nothing_of_the_scans_header_text_is_saved(tmp_path):
     header = nib.load(tmp_path / "a.nii.gz").header
     assert {header[name].item() for name in texts} == {b""}
     assert not header.extensions
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 1), (1, 8, 7), (9, 1, 7), (9, 1, 1), (1, 1, 1)], ids=str)
+def test_a_single_slice_keeps_its_axes(tmp_path, shape):
+    voxels = np.random.default_rng(0).integers(0, 2, shape)
+    write(tmp_path / "a.nii.gz", voxels)
+    written = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, voxels)
+    np.testing.assert_allclose(written.affine, scans.affine(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [((7, 9), (1, 1)), ((-1, 1), (0, 1)), ((9, 0), (1, 0)), ((5, 4), (5, 4))]
+)
+def test_form_codes_are_such_as_nibabel_reads(tmp_path, given, kept):
+    write(tmp_path / "a.nii.gz", sform_code=given[0], qform_code=given[1])
+    written = nib.load(tmp_path / "a.nii.gz")
+    assert (written.header["sform_code"], written.header["qform_code"]) == kept
+    np.testing.assert_allclose(written.affine, scans.affine(), atol=1e-6)
+
+
+@pytest.mark.parametrize("axes", ["LIA", "PSR", "ASL", "SPL", "IRP"])
+def test_straight_orders_are_kept(tmp_path, axes):
+    image = nib.Nifti1Image(scans.mask(), scans.affine())
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    turned = image.as_reoriented(turn)
+    writer = HeaderWriter(np.uint8)
+    writer.set_data_array(np.asarray(turned.dataobj), channel_dim=None)
+    writer.set_metadata({"affine": turned.affine}, resample=False)
+    writer.write(tmp_path / "a.nii.gz")
+    back = nib.as_closest_canonical(nib.load(tmp_path / "a.nii.gz"))
+    wanted = nib.as_closest_canonical(image)
+    np.testing.assert_array_equal(back.dataobj, wanted.dataobj)
+    np.testing.assert_allclose(back.affine, wanted.affine, atol=1e-5)

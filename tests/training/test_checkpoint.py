@@ -186,3 +186,21 @@ def test_T16_weights_that_are_not_finite_are_not_saved(tmp_path):
     with pytest.raises(DataError, match="checkpoint of epoch 2: not saved, for weight"):
         small(tmp_path, at=spoil)
     assert checkpoint_file.read(tmp_path / "last.pt")["trainer"]["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda weight: weight * torch.nan, "weight holds NaN or infinite numbers"),
+        (lambda weight: weight / 0, "weight holds NaN or infinite numbers"),
+        (lambda weight: weight.long(), "weight holds int64 numbers"),
+    ],
+)
+def test_weights_of_no_sound_training_are_refused(damage, says, tmp_path):
+    network = torch.nn.Linear(4, 1)
+    state = dict(network.state_dict())
+    state["weight"] = damage(state["weight"])
+    torch.save({"network": state}, tmp_path / "last.pt")
+    with pytest.raises(DataError, match=rf"last\.pt: {says}; give one") as error:
+        load_weights(tmp_path / "last.pt", network)
+    assert "\n" not in str(error.value)
