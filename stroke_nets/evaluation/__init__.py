@@ -1,1 +1,1 @@
-"""Metrics of a case, their summary, paired tests, and the comparison of saved masks with truth."""
+"""Per-case metrics, their summary, paired tests, and the evaluation of saved masks."""

@@ -1,4 +1,4 @@
-"""The figures of one case: overlap, surface distances in mm, volumes in ml, lesions.
+"""Metrics of one case: overlap, surface distances in mm, volumes in ml, lesions.
 
 Sources: AGMR-Net (DSC, recall, precision, ASD, 95HD per patient) and MSCSA (lesion-wise F1).
 """
@@ -21,10 +21,10 @@ def case_metrics(
     spacing: Sequence[float],
     connectivity: Connectivity = 6,
 ) -> dict[str, float | int]:
-    """Compare one predicted lesion mask with its truth, in one pass over their joint box.
+    """Compare one predicted lesion mask with its truth, within their joint bounding box.
 
-    What an empty mask gives ("-" is nan: `summary.summarize` excludes it or puts a penalty in its
-    place, as its policy says; `lesions.lesion_figures` has the lesion-wise figures)::
+    Values for empty masks ("-" is nan, which `summary.summarize` excludes or replaces by a penalty
+    according to its policy; for lesion-wise metrics see `lesions.lesion_figures`)::
 
         prediction  truth   dice  recall  precision  asd  hd95
         empty       lesion  0     0       0          -    -
@@ -32,23 +32,23 @@ def case_metrics(
         empty       empty   1     1       1          -    -
 
     Args:
-        prediction: mask of shape (X, Y, Z), bool or integer; what is not zero is lesion.
+        prediction: mask of shape (X, Y, Z), bool or integer; non-zero voxels are lesion.
         truth: mask of the same shape.
         spacing: voxel size along X, Y, Z in mm.
-        connectivity: 6, 18 or 26: the neighbours that make two voxels one lesion.
+        connectivity: 6, 18 or 26 neighbours in a connected component.
 
     Returns:
-        tp, fp, fn (voxels), dice, recall, precision, asd and hd95 (mm), the lesion-wise figures
+        tp, fp, fn (voxels), dice, recall, precision, asd and hd95 (mm), the lesion-wise metrics
         of `lesions.lesion_figures`, truth_ml, predicted_ml, volume_difference_ml (absolute) and
-        diagonal_mm (of the image, the penalty for a distance that is undefined).
+        diagonal_mm (of the image, the penalty for an undefined distance).
 
     Raises:
-        ValueError: shapes that differ or are not 3D, a mask of floats, a spacing that is not three
-            positive numbers, an unknown connectivity.
+        ValueError: the shapes differ or are not 3D, a mask has a float type, the spacing is not
+            three positive numbers, or the connectivity is unknown.
     """
     predicted, true = _checked(prediction, truth, spacing)
     sides = [size * float(mm) for size, mm in zip(true.shape, spacing, strict=True)]
-    box = _box(predicted | true)  # beyond it there is only background
+    box = _box(predicted | true)  # there is only background outside
     predicted, true = np.ascontiguousarray(predicted[box]), np.ascontiguousarray(true[box])
     n_predicted, n_true = int(np.count_nonzero(predicted)), int(np.count_nonzero(true))
     tp = int(np.count_nonzero(predicted & true))
@@ -70,7 +70,7 @@ def case_metrics(
 def _checked(
     prediction: NDArray[np.generic], truth: NDArray[np.generic], spacing: Sequence[float]
 ) -> tuple[Mask, Mask]:
-    """Both masks as bool of shape (X, Y, Z), so that no count can overflow a small integer."""
+    """Both masks as bool of shape (X, Y, Z), so that no count overflows a small integer type."""
     if prediction.shape != truth.shape or truth.ndim != 3:
         raise ValueError(
             f"prediction {prediction.shape} and truth {truth.shape} must share one 3D shape"
@@ -85,7 +85,7 @@ def _checked(
 
 
 def _box(mask: Mask) -> tuple[slice, ...]:
-    """The bounding box of a mask; one voxel if the mask is empty."""
+    """The bounding box of a mask; a single voxel if the mask is empty."""
     box = [slice(None)] * 3
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)

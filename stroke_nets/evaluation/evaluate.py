@@ -1,7 +1,7 @@
-"""Compare saved masks with the truth and write a run's result files.
+"""Compare saved masks with the truth and write result files.
 
-The bundles (`evaluate`) and the command line (`evaluate_folder`) name the cases; what is done with
-them is the same.
+The bundles (`evaluate`) and the command line (`evaluate_folder`) differ only in how they find the
+cases.
 """
 
 import functools
@@ -43,18 +43,18 @@ from stroke_nets.transforms.load_scan import as_nifti
 
 Truth = Callable[[dict[str, str]], nib.Nifti1Image]
 NAMES = ("subject", "session", "image", "label")
-# A worker imports torch and MONAI first, which takes as long as about this many cases.
+# Importing torch and MONAI takes a worker about as long as this many cases.
 CASES_PER_WORKER = 16
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison to make.
+    """A prediction to compare with its truth.
 
     Attributes:
-        names: what `cases.csv` says of it, the keys of `NAMES`.
-        files: absolute paths that the truth's loader takes: `label` and perhaps `image`.
-        candidates: where the prediction may lie, the likeliest first.
+        names: the case's entries in `cases.csv`, with the keys of `NAMES`.
+        files: absolute paths for the truth's loader: `label` and optionally `image`.
+        candidates: possible paths of the prediction, the most likely first.
     """
 
     names: dict[str, str]
@@ -68,10 +68,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How to evaluate: rule for empty masks, neighbours of a lesion's voxels, processes.
+    """Policy for empty masks, connectivity of lesions, and number of processes.
 
     Raises:
-        UsageError: an unknown policy or connectivity, or no process.
+        UsageError: the policy or connectivity is unknown, or the number of processes is below 1.
     """
 
     policy: str = "paper"
@@ -79,7 +79,7 @@ class EvaluationOptions:
     workers: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Validate the options."""
         if self.policy not in POLICIES:
             raise UsageError(f"policy {self.policy!r}: choose one of {', '.join(POLICIES)}")
         if self.connectivity not in get_args(Connectivity):
@@ -102,7 +102,7 @@ def evaluate(
     Args:
         data: cases with ``image``, ``label`` and ``record``.
         dataset_dir: the data root; predictions mirror its tree.
-        output_dir: the run folder, with ``predictions``.
+        output_dir: the run folder, which contains ``predictions``.
         truth: loads a case's ``label`` on the grid of the predictions.
         info: bundle, overlay, fold and space, for the summary.
         options: fields of `EvaluationOptions`.
@@ -136,8 +136,8 @@ def evaluate_folder(
             BIDS derivative, such as `predict` writes: see `derivative.fits`.
         truth: folder of masks, or a manifest beside the data.
         out: folder to write into.
-        part: of a manifest: ``heldout``, ``train`` or ``all``.
-        fold: of a manifest: the held-out fold.
+        part: part of a manifest: ``heldout``, ``train`` or ``all``.
+        fold: held-out fold of a manifest.
         desc: of ``desc-<desc>``: which masks of a derivative, if it holds several of a scan.
         options: fields of `EvaluationOptions`.
 
@@ -160,7 +160,7 @@ def evaluate_folder(
         cases = [_of_record(case, folder) for case in listed]
     if root.resolve() == folder.resolve():
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
-    info = {"predictions": predictions.name, "truth": truth.name}  # not whose disk they lie on
+    info = {"predictions": predictions.name, "truth": truth.name}  # no absolute paths
     strays: Iterable[Path] = ()
     if bids:
         masks = lesion_masks(folder, desc)
@@ -174,7 +174,7 @@ def evaluate_folder(
 
 
 def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
-    """A case of a manifest; inference names its mask after the scan."""
+    """A case of a manifest, whose predicted mask is named after the scan."""
     record = case["record"]
     if "label" not in case:
         raise DataError(f"{record['image']}: no label is known; evaluate the cases of a manifest")
@@ -218,7 +218,7 @@ def _of_derivative(case: Comparison, folder: Path, masks: Sequence[LesionMask]) 
 
 
 def _stem(name: str) -> str:
-    """A NIfTI file's name without its ending."""
+    """A NIfTI file's name without its extension."""
     return name.removesuffix(next(e for e in ENDINGS if name.endswith(e)))
 
 
@@ -234,7 +234,7 @@ def _evaluate(
     info: dict[str, Any],
     options: EvaluationOptions,
 ) -> None:
-    """Evaluate all cases, or report everything that is wrong in one table and write nothing."""
+    """Evaluate all cases, or report all problems in one table and write nothing."""
     problems = [
         (_title(case), f"no prediction; expected {case.candidates[0]}")
         for case in cases
@@ -262,7 +262,7 @@ def _title(case: Comparison) -> str:
 
 
 def _strays(cases: Sequence[Comparison], root: Path, folder: Path) -> Iterator[Path]:
-    """Masks among the predictions that bear the name of no scan or mask of the data root."""
+    """Predicted masks whose names match no scan or mask of the data root."""
     claimed = {case.prediction() for case in cases}
     for path in (path for path in paths_below(folder) if is_nifti(path)):
         stem = _stem(path.relative_to(folder).as_posix())
@@ -274,7 +274,7 @@ def _strays(cases: Sequence[Comparison], root: Path, folder: Path) -> Iterator[P
 def _all_figures(
     cases: Sequence[Comparison], truth: Truth, options: EvaluationOptions
 ) -> Iterator[dict[str, Any] | str]:
-    """The figures of each case, in order, or what is wrong with it."""
+    """The metrics of each case, in order, or its problem."""
     work = functools.partial(_figures, truth=truth, connectivity=options.connectivity)
     workers = min(options.workers, len(cases) // CASES_PER_WORKER)
     if workers < 2:
@@ -286,7 +286,7 @@ def _all_figures(
 
 
 def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:
-    """Compare one prediction with its truth, both turned to RAS."""
+    """Compare one prediction with its truth, both reoriented to RAS."""
     path = case.prediction()
     try:
         label = truth(case.files)
@@ -303,7 +303,7 @@ def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> d
 
 
 def _stored_truth(files: dict[str, str]) -> nib.Nifti1Image:
-    """A mask as it is stored, in bytes; the transforms of a bundle make float32 of it."""
+    """A mask as stored, in bytes, whereas a bundle's transforms convert it to float32."""
     scan = open_scan(files["label"])
     return nib.Nifti1Image(require_mask(files["label"], np.asanyarray(scan.dataobj)), scan.affine)
 
@@ -312,7 +312,7 @@ def _loaded_truth(load: Callable[[dict], dict], files: dict[str, str]) -> nib.Ni
     """A mask as a bundle's transforms load it."""
     try:
         return as_nifti(load(dict(files))["label"])
-    except RuntimeError as error:  # what MONAI makes of a transform's error
+    except RuntimeError as error:  # MONAI wraps a transform's error
         if isinstance(error.__cause__, DataError):
             raise error.__cause__ from None
         raise
@@ -324,6 +324,6 @@ def _problem_table(out: Path, problems: Sequence[tuple[str, str]]) -> str:
 
 
 def _parameters(run: Path) -> int | None:
-    """The network's parameters as `configuration.resolved` counted them; None without training."""
+    """The network's parameter count from `configuration.resolved`; None without training."""
     config = run / "config.yaml"
     return yaml.safe_load(config.read_text()).get("parameters") if config.is_file() else None

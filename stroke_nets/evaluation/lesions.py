@@ -1,7 +1,7 @@
-"""Figures of single lesions: connected components of the masks.
+"""Lesion-wise metrics on connected components.
 
-Source: MSCSA's Table 1 and its public evaluation code, for F1, precision and recall. A lesion of
-the truth is found if one predicted voxel touches it; a predicted one is false if it touches none.
+Source for F1, precision and recall: MSCSA's Table 1 and its public evaluation code. A true lesion
+is detected if one predicted voxel overlaps it; a predicted lesion that overlaps none is false.
 F1 is therefore not the harmonic mean of this precision and recall.
 """
 
@@ -35,7 +35,7 @@ def lesion_figures(
 ) -> dict[str, float | int]:
     """Count, match and measure the lesions of two masks.
 
-    What an empty mask gives::
+    Values for empty masks::
 
         prediction  truth   lesion_f1  lesion_precision  lesion_recall
         empty       lesion  0          1                 0
@@ -46,18 +46,18 @@ def lesion_figures(
         predicted: mask of shape (X, Y, Z).
         true: mask of the same shape.
         voxel_ml: volume of a voxel.
-        connectivity: 6, 18 or 26: the neighbours that make two voxels one lesion.
+        connectivity: 6, 18 or 26 neighbours in a connected component.
 
     Returns:
         lesion_f1, lesion_precision, lesion_recall, lesions_truth, lesions_predicted,
         lesion_count_difference (absolute), largest_lesion_voxels (of the truth), and for each of
-        `BINS` the number of the truth's lesions (`lesions_<bin>`) and their mean Dice
+        `BINS` the number of true lesions (`lesions_<bin>`) and their mean Dice
         (`lesion_dice_<bin>`; nan without lesions). For each of `SIZES` also
-        lesion_f1_<size>, lesion_precision_<size> and lesion_recall_<size>: lesions of the truth and
-        predicted components count in the class of their own size; 1 where a class has none.
+        lesion_f1_<size>, lesion_precision_<size> and lesion_recall_<size>, where true and
+        predicted lesions count in the class of their own size; 1 for an empty class.
 
     Raises:
-        ValueError: an unknown connectivity.
+        ValueError: the connectivity is unknown.
     """
     labels_true, n_true = _components(true, connectivity)
     labels_predicted, n_predicted = _components(predicted, connectivity)
@@ -83,7 +83,7 @@ def lesion_figures(
 def _by_size(
     sizes: NDArray[np.int64], sizes_predicted: NDArray[np.int64], overlaps: NDArray[np.int64]
 ) -> dict[str, float]:
-    """F1, precision and recall of each size class, as the authors' `scoring.py` has them."""
+    """F1, precision and recall of each size class, as in the authors' `scoring.py`."""
     of_lesion, of_guess = (np.digitize(s, EDGES_VOXELS) for s in (sizes, sizes_predicted))
     found, matched = np.unique(overlaps[0]), np.unique(overlaps[1])
     figures: dict[str, float] = {}
@@ -109,15 +109,15 @@ def _components(mask: Mask, connectivity: Connectivity) -> tuple[NDArray[np.unsi
 def _overlaps(
     lesions: NDArray[np.unsignedinteger], guesses: NDArray[np.unsignedinteger], n_guesses: int
 ) -> NDArray[np.int64]:
-    """Which lesions of the truth and predicted components share voxels, and how many.
+    """Overlapping pairs of true and predicted lesions, and their numbers of shared voxels.
 
     Args:
-        lesions: label of the truth's lesion at each voxel that both masks hold.
-        guesses: label of the predicted component at the same voxels.
-        n_guesses: the number of predicted components.
+        lesions: label of the true lesion at each voxel in both masks.
+        guesses: label of the predicted lesion at the same voxels.
+        n_guesses: the number of predicted lesions.
 
     Returns:
-        Indices from 0 of lesion and component, and shared voxels: shape (3, pairs).
+        Zero-based indices of true and predicted lesion, and shared voxels: shape (3, pairs).
     """
     codes = (lesions.astype(np.int64) - 1) * n_guesses + (guesses.astype(np.int64) - 1)
     pairs, counts = np.unique(codes, return_counts=True)
@@ -127,7 +127,7 @@ def _overlaps(
 def _dice_of_each(
     overlaps: NDArray[np.int64], sizes: NDArray[np.int64], sizes_predicted: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Dice of each lesion of the truth with all predicted components that touch it, together."""
+    """Dice of each true lesion with the union of all predicted lesions that overlap it."""
     lesion, guess, shared = overlaps
     overlap = np.bincount(lesion, shared, minlength=len(sizes))
     against = np.bincount(lesion, sizes_predicted[guess], minlength=len(sizes))
@@ -135,7 +135,7 @@ def _dice_of_each(
 
 
 def _by_bin(ml: NDArray[np.floating], dice: NDArray[np.float64]) -> dict[str, float | int]:
-    """Number and mean Dice of the lesions in each volume bin."""
+    """Number and mean Dice of the true lesions in each volume bin."""
     figures: dict[str, float | int] = {}
     of_lesion = np.digitize(ml, EDGES_ML)
     for index, name in enumerate(BINS):

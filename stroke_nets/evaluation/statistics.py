@@ -10,15 +10,15 @@ TESTS = {"wilcoxon": "Wilcoxon signed-rank", "t": "paired t"}
 
 
 def paired_tests(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> dict[str, float | None]:
-    """Two-sided Wilcoxon signed-rank and paired t-test on the cases that both have.
+    """Two-sided Wilcoxon signed-rank and paired t-test on the cases that both methods have.
 
     Args:
         ours: value of each case.
-        theirs: of the other method.
+        theirs: value of each case for the other method.
 
     Returns:
-        `n` pairs and the p-values `wilcoxon` and `t`; 1 if no pair differs, None for fewer than
-        two pairs, and for t if all pairs differ by the same amount.
+        The number of pairs `n` and the p-values `wilcoxon` and `t`: 1 if no pair differs, None for
+        fewer than two pairs and, for t, if all pairs differ by the same amount.
     """
     pairs = [(ours[case], theirs[case]) for case in ours if case in theirs]
     differences = np.array([a - b for a, b in pairs], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The figures of a set of cases, as the papers' tables print them."""
+"""Summary metrics of a set of cases, as in the papers' tables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from stroke_nets.evaluation.lesions import BINS, SIZES, volume_bin
 
 CaseRow = Mapping[str, Any]
 
-# What a surface distance is where a mask is empty. Overlap does not depend on the policy:
-# `case.case_metrics` and `lesions.lesion_figures` say what it is then.
+# Surface distances for empty masks. Overlap does not depend on the policy: for its values, see
+# `case.case_metrics` and `lesions.lesion_figures`.
 POLICIES = {
     "paper": "distances to or from an empty mask are undefined: excluded and counted",
     "penalty": (
@@ -40,22 +40,22 @@ METRICS = (
     "volume_difference_ml",
 )
 STRATIFIED = ("dice", "recall", "precision", "lesion_f1")
-RESAMPLES, SEED = 2000, 0  # of the bootstrap
+RESAMPLES, SEED = 2000, 0  # for the bootstrap
 
 
 def summarize(
     cases: Sequence[CaseRow], policy: str = "paper", min_ml: float = 1.0, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """Summarize the figures of `case.case_metrics` over cases.
+    """Summarize the metrics of `case.case_metrics` over cases.
 
     Args:
-        cases: one mapping per case; keys besides those of `case_metrics` are ignored.
+        cases: one mapping per case; keys other than those of `case_metrics` are ignored.
         policy: a key of `POLICIES`.
-        min_ml: lesion volume in ml that `dice_above_1ml` asks a case to exceed.
-        resamples: of the bootstrap.
+        min_ml: lesion volume in ml above which a case counts in `dice_above_1ml`.
+        resamples: number of bootstrap resamples.
 
     Returns:
-        A dictionary that JSON can hold (None where there is no number): `policy`, `n_cases`,
+        A JSON-serialisable dictionary (None for undefined numbers): `policy`, `n_cases`,
         `metrics` (per metric `mean`, `std` with ddof 1, `median`, `ci95` of the mean, `n`,
         `n_excluded` and, by reason, `excluded`), `dice_global` (from voxel counts pooled over the
         cases), `policy_cases` (how often an empty mask decided), `dice_above_1ml` (`mean`, `n`,
@@ -63,7 +63,7 @@ def summarize(
         class of lesions, see `_of_size`).
 
     Raises:
-        ValueError: an unknown policy.
+        ValueError: the policy is unknown.
     """
     if policy not in POLICIES:
         raise ValueError(f"policy {policy!r}: choose one of {', '.join(POLICIES)}")
@@ -97,7 +97,7 @@ def _value(case: CaseRow, metric: str, policy: str) -> float:
 
 
 def _empty(case: CaseRow) -> str | None:
-    """Which mask of a case is empty, as `policy_cases` names it."""
+    """Which mask of a case is empty, in the terms of `policy_cases`."""
     tp, fp, fn = (int(case[key]) for key in ("tp", "fp", "fn"))
     if tp + fp + fn == 0:
         return "both_empty"
@@ -107,13 +107,13 @@ def _empty(case: CaseRow) -> str | None:
 
 
 def policy_cases(cases: Sequence[CaseRow]) -> dict[str, int]:
-    """Count the cases in which an empty mask decided the figures, by which mask it was."""
+    """Count the cases with an empty mask, by which mask is empty."""
     found = [_empty(case) for case in cases]
     return {name: found.count(name) for name in ("empty_prediction", "empty_truth", "both_empty")}
 
 
 def _metric(cases: Sequence[CaseRow], name: str, policy: str, resamples: int) -> dict[str, Any]:
-    """Statistics of one metric, and why cases are excluded from them."""
+    """Statistics of one metric, and the reasons why cases are excluded."""
     numbers = values(cases, name, policy)
     excluded = [case for case, number in zip(cases, numbers, strict=True) if math.isnan(number)]
     kept = numbers[np.isfinite(numbers)]
@@ -146,8 +146,8 @@ def _interval(kept: NDArray[np.float64], resamples: int) -> list[float] | None:
 def _stratum(cases: Sequence[CaseRow], name: str) -> dict[str, Any]:
     """One row of the volume-stratified table.
 
-    Patients are sorted by the truth's total volume, lesions by their own; `n_lesions` and
-    `lesion_dice`, the mean over all lesions of the bin, are those of all patients.
+    Patients are binned by their total true lesion volume, lesions by their own volume; `n_lesions`
+    and `lesion_dice` (the mean over all lesions of the bin) cover all patients.
     """
     inside = [case for case in cases if _patient_bin(case) == name]
     row: dict[str, Any] = {"bin": name, "n_cases": len(inside)}
@@ -162,9 +162,9 @@ def _stratum(cases: Sequence[CaseRow], name: str) -> dict[str, Any]:
 
 
 def _of_size(cases: Sequence[CaseRow], name: str) -> dict[str, Any]:
-    """F1, precision and recall of the lesions of one size class, means over the cases.
+    """Mean F1, precision and recall over cases for the lesions of one size class.
 
-    A case without lesions of the class and without predicted ones has 1, as in the authors' code.
+    A case without true or predicted lesions of the class has 1, as in the authors' code.
     """
     figures = ("lesion_f1", "lesion_precision", "lesion_recall")
     found = {m: np.array([float(c.get(f"{m}_{name}", math.nan)) for c in cases]) for m in figures}

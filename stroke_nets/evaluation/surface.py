@@ -1,7 +1,7 @@
 """Surface distances between two masks, as MONAI defines them.
 
-Surface voxels are those that one binary erosion with a 6-neighbourhood removes; each is weighted
-alike, and distances run between voxel centres.
+Surface voxels are those removed by one binary erosion with a 6-neighbourhood; they have equal
+weights, and distances are measured between voxel centres.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ NAN = float("nan")
 def surface_figures(predicted: Mask, true: Mask, spacing: Sequence[float]) -> dict[str, float]:
     """Symmetric average surface distance and 95 % Hausdorff distance.
 
-    As MONAI's `compute_average_surface_distance(symmetric=True)`, the mean over the pooled points
-    of both surfaces, and `compute_hausdorff_distance(percentile=95)`, the larger of the two
+    They equal MONAI's `compute_average_surface_distance(symmetric=True)`, the mean over the pooled
+    points of both surfaces, and `compute_hausdorff_distance(percentile=95)`, the larger of the two
     directed percentiles.
 
     Args:
@@ -40,15 +40,15 @@ def surface_figures(predicted: Mask, true: Mask, spacing: Sequence[float]) -> di
 
 
 def _distances(surface: Mask, other: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Distance in mm from each voxel of a surface to the nearest of another; in no order.
+    """Distance in mm from each voxel of a surface to the nearest voxel of another, unordered.
 
-    A tree of the surface points gives the distances of a Euclidean distance transform, sooner: its
-    work grows with the surface, the transform's with the box, which one stray voxel widens.
+    A k-d tree gives the same distances as a Euclidean distance transform, but faster: its cost
+    grows with the surface, the transform's with the box, which one stray voxel can enlarge.
     """
-    # Large leaves and no balancing build a tree faster than they slow a query.
+    # Large leaves without balancing save more time in building the tree than they cost in queries.
     points = _points_mm(other, spacing)
     tree = KDTree(points, leafsize=32, balanced_tree=False, compact_nodes=False)
-    distances = np.zeros(np.count_nonzero(surface))  # 0 where both surfaces pass
+    distances = np.zeros(np.count_nonzero(surface))  # 0 where the surfaces coincide
     apart = _points_mm(surface & ~other, spacing)
     distances[: len(apart)] = tree.query(apart)[0]
     return distances
@@ -61,9 +61,9 @@ def _points_mm(voxels: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _eroded(mask: Mask) -> Mask:
-    """Voxels whose six neighbours are all in the mask; outside the array there is background.
+    """Voxels whose six neighbours are all in the mask; outside the array is background.
 
-    As SciPy's `binary_erosion`, in a fifth of its time.
+    Equals SciPy's `binary_erosion` in a fifth of its time.
     """
     padded = np.pad(mask, 1)
     inner = mask.copy()

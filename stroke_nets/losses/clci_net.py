@@ -8,7 +8,7 @@ class CLCINetLoss(DiceLoss):
     """1 - (2 sum(g p) + 1) / (sum(g^2) + sum(p^2) + 1) over the whole batch (Yang et al. 2019)."""
 
     def __init__(self) -> None:
-        """Set MONAI's Dice loss up as the paper has it."""
+        """Configure MONAI's Dice loss as in the paper."""
         super().__init__(sigmoid=True, squared_pred=True, smooth_nr=1, smooth_dr=1, batch=True)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

@@ -11,13 +11,13 @@ class DeepSupervisionLoss(nn.Module):
     """Weighted sum of a loss over a network's full and lower resolutions.
 
     MONAI's loss of that name does the sum and the targets (nearest neighbour of each voxel's
-    centre, as nnU-Net takes it); here it meets a network's ``(logits, extras)``, weights that add
-    up to 1, and levels of weight 0, which are left out: their heads get no gradient at all.
+    centre, as in nnU-Net). This class adds a network's ``(logits, extras)``, weights normalised to
+    sum to 1, and levels of weight 0, which are left out: their heads get no gradient.
 
     Args:
         loss: takes logits and label of one size.
         weights: relative weight of each level, full resolution first. nnU-Net v1's are
-            [8, 4, 2, 1, 0], MSCSA's Res U-Net has [16, 8, 4, 2, 1].
+            [8, 4, 2, 1, 0], those of MSCSA's Res U-Net [16, 8, 4, 2, 1].
 
     Raises:
         ValueError: a weight is negative, or the first is 0.
@@ -36,12 +36,12 @@ class DeepSupervisionLoss(nn.Module):
         """Compare a prediction with a label (B, 1, D, H, W); return a float32 scalar.
 
         Args:
-            pred: in training the logits (B, n, D, H, W) and those of each lower resolution, in
-                evaluation the logits alone, whose weight is then 1.
+            pred: in training, the logits (B, n, D, H, W) and those of each lower resolution; in
+                evaluation, the logits alone, with weight 1.
             label: classes at full resolution.
 
         Raises:
-            ValueError: logits and label differ in size, or levels and weights in number.
+            ValueError: logits and label differ in size, or there is not one weight per level.
         """
         logits, extras = (pred, None) if isinstance(pred, Tensor) else pred
         if logits.shape[2:] != label.shape[2:]:

@@ -11,29 +11,29 @@ SMOOTH = 1e-5
 class DiceCrossEntropyLoss(_Loss):
     """Soft Dice plus the mean cross-entropy of the hardest voxels (MSCSA, arXiv:2501.15423).
 
-    Dice is -(2 tp + s) / (2 tp + fp + fn + s + 1e-8), s = 1e-5, of softmax probabilities: of each
-    sample and each class but the background, then the mean. This is MONAI's `DiceLoss` less 1,
-    its smoothing set so.
+    Dice is -(2 tp + s) / (2 tp + fp + fn + s + 1e-8) with s = 1e-5, computed on softmax
+    probabilities for each sample and each class except the background, then averaged. This equals
+    MONAI's `DiceLoss` with that smoothing, minus 1.
 
     nnU-Net v1, and with it the authors' code, pools the voxels of the batch first ("batch Dice")
     if its plan has two stages, that is, if the median volume after cropping has more than four
     times the voxels of the patch. The uncropped ATLAS volume, 197 x 233 x 189, has 4.14 times; if
-    cropping removes more than 3.3 % of it, nnU-Net takes each sample by itself. The paper does not
-    say which it was. The default here is each sample by itself: it does not depend on which patches
-    share a batch, and the shipped weights were trained with it.
+    cropping removes more than 3.3 % of it, nnU-Net uses sample Dice. The paper does not say which
+    was used. The default here is sample Dice, because it does not depend on which patches share a
+    batch, and because the shipped weights were trained with it.
 
     Args:
-        hardest: share of voxels, those with the largest cross-entropy in the pooled batch, that
-            count: 1 is plain cross-entropy (Default), 0.1 TopK10 (DTK10).
-        batch: whether Dice pools the voxels of the batch (batch Dice) instead of taking each
-            sample by itself (sample Dice).
+        hardest: fraction of voxels that count, those with the largest cross-entropy in the pooled
+            batch: 1 is plain cross-entropy (Default), 0.1 TopK10 (DTK10).
+        batch: whether Dice pools the voxels of the batch (batch Dice) or is computed for each
+            sample (sample Dice).
 
     Raises:
         ValueError: ``hardest`` is not in (0, 1].
     """
 
     def __init__(self, hardest: float = 1.0, batch: bool = False) -> None:
-        """Take the share of voxels, and whether Dice pools the batch."""
+        """Take the fraction of voxels, and whether Dice pools the batch."""
         super().__init__()
         if not 0 < hardest <= 1:
             raise ValueError(f"hardest {hardest}: give a share of voxels in (0, 1]")

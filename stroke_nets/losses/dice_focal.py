@@ -18,10 +18,10 @@ SMOOTH = 1e-5  # code
 class DiceFocalLoss(_Loss):
     """nnU-Net's soft Dice plus the mean focal loss -(1 - q)^gamma log q over all voxels.
 
-    q is the true class's softmax probability p, smoothed as in the code: its label has 1 - s for
-    the true class and s / (K - 1) for each other of K, and s is added, so that
-    q = (1 - s) p + s (1 - p) / (K - 1) + s. With s = 0 it is MONAI's `FocalLoss`, summed over the
-    classes.
+    q is the true class's softmax probability p, smoothed as in the code: the label is 1 - s for the
+    true class and s / (K - 1) for the other classes, and s is added, so that
+    q = (1 - s) p + s (1 - p) / (K - 1) + s. With s = 0 this is MONAI's `FocalLoss`, summed over
+    the classes.
 
     Args:
         gamma: focusing exponent, or one for each class. (The code's variant "AlphaGamma" has 1, 2,

@@ -12,7 +12,7 @@ def enhanced_mixing_loss(
     -mean[alpha g (1 - p)^gamma log p] - mean[(1 - alpha)(1 - g) p^gamma log(1 - p)]
     - log((2 sum(g p) + 1) / (sum(g^2) + sum(p^2) + 1)), p clipped to [1e-7, 1 - 1e-7].
 
-    AGMR-Net prints "-log(Dice_loss)"; with 1 - Dice that would reward failure, so it is D-UNet's.
+    AGMR-Net prints "-log(Dice_loss)", which would reward failure with 1 - Dice; this is D-UNet's.
 
     Args:
         probability: p in [0, 1], of any shape.

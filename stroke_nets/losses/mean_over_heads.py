@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 
 class MeanOverHeads(nn.Module):
-    """The mean of a loss over all heads (U-Net++, Zhou et al. 2018: every depth weighs the same).
+    """The mean of a loss over all heads (U-Net++, Zhou et al. 2018: equal weights for all depths).
 
-    MONAI's ``DeepSupervisionLoss`` takes a plain list; here training hands out a pair.
+    MONAI's ``DeepSupervisionLoss`` takes a list, whereas networks here return a pair in training.
     """
 
     def __init__(self, loss: nn.Module) -> None:

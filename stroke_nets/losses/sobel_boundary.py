@@ -9,11 +9,11 @@ def sobel_magnitude(image: Tensor) -> Tensor:
     """Sobel gradient magnitude sqrt(gx^2 + gy^2 + 1e-6) of each channel of (B, C, H, W).
 
     Kernels [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]] and its transpose, unnormalised; the border is
-    replicated. The 1e-6 keeps the square root's slope finite on flat ground.
+    replicated. The 1e-6 keeps the gradient of the square root finite in flat regions.
     """
     padded = F.pad(image.float(), (1, 1, 1, 1), mode="replicate")
-    # A Sobel kernel is a difference along one axis times a (1, 2, 1) sum along the other; slices
-    # do both, where a convolution would drop to half precision under autocast.
+    # A Sobel kernel is a difference along one axis times a (1, 2, 1) sum along the other. Slicing
+    # avoids a convolution, which would run in half precision under autocast.
     across = padded[..., 2:] - padded[..., :-2]
     down = padded[..., 2:, :] - padded[..., :-2, :]
     gx = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]

@@ -4,17 +4,17 @@ import torch
 from monai.losses import DiceCELoss
 from torch import Tensor
 
-TINY = torch.finfo(torch.float32).tiny  # for no lesion, where every p underflowed to 0
+TINY = torch.finfo(torch.float32).tiny  # for slices without lesion whose p all underflow to 0
 
 
 class XNetLoss(DiceCELoss):
     """Mean binary cross-entropy, plus 1 - 2 sum(g p) / (sum(g) + sum(p)) over the whole batch.
 
-    X-Net (Qi et al. 2019), as its code has it: without smoothing.
+    X-Net (Qi et al. 2019), as in its code: without smoothing.
     """
 
     def __init__(self) -> None:
-        """Set MONAI's Dice and cross-entropy loss up as the paper's code has it."""
+        """Configure MONAI's Dice and cross-entropy loss as in the paper's code."""
         super().__init__(sigmoid=True, batch=True, smooth_nr=0, smooth_dr=TINY)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:

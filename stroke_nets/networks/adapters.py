@@ -1,7 +1,6 @@
-"""Other libraries' networks under AGMR-Net's protocol: slices in, one plane of logits out.
+"""Adapt other libraries' networks to AGMR-Net's protocol: slices in, one plane of logits out.
 
-Each adapter takes the network it stands before. Shape letters: B batch, S input slices, H and W
-rows and columns.
+Each adapter wraps a network. Shape letters: B batch, S input slices, H and W rows and columns.
 """
 
 import torch
@@ -10,23 +9,23 @@ from torch import Tensor, nn
 
 
 def without_last(modules: nn.Sequential) -> nn.Sequential:
-    """Take the last module off a sequence, in place: a classifier's final pool off a backbone."""
+    """Remove the last module of a sequence in place, such as a backbone's final pooling."""
     del modules[-1]
     return modules
 
 
 class SliceAdapter(nn.Module):
-    """Sizes that the network cannot halve are padded with zeros, and its logits cut back.
+    """Pad sizes that the network cannot halve with zeros, and crop its logits.
 
     Args:
-        network: the network; `multiple` must divide the H and W that it gets.
-        multiple: what must divide H and W.
-        smallest_batch: slices that a training step needs; 2 where batch norm follows a global
-            pool, which leaves one value per channel and slice.
+        network: the network; its H and W must be divisible by `multiple`.
+        multiple: required divisor of H and W.
+        smallest_batch: minimum batch size in training; 2 if batch norm follows a global pool, which
+            leaves one value per channel and slice.
     """
 
     def __init__(self, network: nn.Module, multiple: int = 16, smallest_batch: int = 1) -> None:
-        """Store the network and what it needs."""
+        """Store the network and its requirements."""
         super().__init__()
         self.network = network
         self.multiple = multiple
@@ -36,7 +35,7 @@ class SliceAdapter(nn.Module):
         """Pad (B, S, H, W) at the bottom and right.
 
         Raises:
-            ValueError: too few slices for a training step.
+            ValueError: the batch is too small for a training step.
         """
         if self.training and slices.shape[0] < self.smallest_batch:
             raise ValueError(
@@ -48,7 +47,7 @@ class SliceAdapter(nn.Module):
         return F.pad(slices, (0, right, 0, below))
 
     def cut(self, logits: Tensor, slices: Tensor) -> Tensor:
-        """Logits without the padding, as large as the slices."""
+        """Remove the padding from the logits."""
         return logits[..., : slices.shape[2], : slices.shape[3]]
 
 
@@ -76,7 +75,7 @@ class LastHead(SliceAdapter):
 
 
 class SliceOfVolume(SliceAdapter):
-    """For a 3D network: the slices are the depth of its volume, and one of them is the answer."""
+    """For a 3D network: the slices are the depth of its volume, and one of them is returned."""
 
     def __init__(self, network: nn.Module, index: int = 2, multiple: int = 16) -> None:
         """Take a network of (B, 1, H, W, S) and the number (from 0) of the slice to return."""
@@ -90,10 +89,10 @@ class SliceOfVolume(SliceAdapter):
 
 
 class ScatterUnpool(nn.Module):
-    """What ``nn.MaxUnpool2d(2)`` does, and PyTorch 2.13 cannot trace."""
+    """A traceable ``nn.MaxUnpool2d(2)``, which PyTorch 2.13 cannot trace."""
 
     def forward(self, pooled: Tensor, indices: Tensor) -> Tensor:
-        """Put (B, C, H, W) back where max pooling found it, in zeros (B, C, 2H, 2W)."""
+        """Scatter (B, C, H, W) to the positions of the maxima in zeros (B, C, 2H, 2W)."""
         batch, channels, height, width = pooled.shape
         plane = pooled.new_zeros(batch, channels, 4 * height * width)
         plane = plane.scatter(2, indices.flatten(2), pooled.flatten(2))
@@ -101,7 +100,7 @@ class ScatterUnpool(nn.Module):
 
 
 def traceable_unpooling(network: nn.Module) -> nn.Module:
-    """Put `ScatterUnpool` in the place of every unpooling, in place."""
+    """Replace every unpooling layer with `ScatterUnpool`, in place."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.MaxUnpool2d):

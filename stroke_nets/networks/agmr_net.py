@@ -9,7 +9,7 @@ convolution with batch norm, MLPs with biases and deconvolutions without
 (`tests/networks/test_agmr_net.py` counts it).
 
 Shape letters: B batch, S input slices, C channels, D slices left at a stage, H and W rows and
-columns of the stage at hand, G side of the attention grid (6).
+columns of the current stage, G side of the attention grid (6).
 """
 
 from collections.abc import Callable, Sequence
@@ -33,8 +33,8 @@ Role = Callable[..., nn.Module]  # a class, or a functools.partial of one
 class CPA(nn.Module):
     """CPA (eq. 1-4): attention with one weight for each cell of a 6 x 6 grid.
 
-    Y = A * F + F, where A is constant within a cell. The grid's logits are handed out for a loss
-    of their own (`PatchAttentionLoss`).
+    Y = A * F + F, where A is constant within a cell. The grid's logits are also returned, for a
+    separate loss (`PatchAttentionLoss`).
     """
 
     def __init__(self, grid: int = 6) -> None:
@@ -90,12 +90,12 @@ class MDU(nn.Module):
         """Build the branches.
 
         Args:
-            channels: C, in and out; every branch makes an equal share.
+            channels: C, in and out, divided equally among the branches.
             kernel_sizes: one odd size for each branch (Table 9), in the order of the channels.
             dropout: probability; the paper gives none.
 
         Raises:
-            ValueError: a kernel size is even, or the branches cannot share C equally.
+            ValueError: a kernel size is even, or C is not divisible by the number of branches.
         """
         super().__init__()
         share, rest = divmod(channels, len(kernel_sizes))
@@ -108,7 +108,7 @@ class MDU(nn.Module):
             nn.ConvTranspose2d(channels, share, size, 2, (size - 1) // 2, output_padding=1)
             for size in kernel_sizes
         )
-        # Norm, ReLU and dropout act on each channel alone: once over all is as once per branch.
+        # Norm, ReLU and dropout act per channel, so applying them once equals once per branch.
         self.activate = nn.Sequential(
             nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Dropout(dropout)
         )
@@ -125,7 +125,7 @@ class MaxDown(nn.MaxPool2d):
     """The paper's downsampling of the 2D branch: 2 x 2 max pooling, whatever the channels."""
 
     def __init__(self, channels: int) -> None:
-        """Take C as every downsampling does; pooling has no use for it."""
+        """Take C like every downsampling; pooling does not use it."""
         super().__init__(2)
 
 
@@ -231,7 +231,7 @@ class AGMRNet(nn.Module):
             fusion: `fusion(C, D)` maps a volume and a plane to a plane, at stages 2 and 3.
             upsample: `upsample(C)` doubles H and W and keeps C.
             downsample: `downsample(C)` halves H and W of the 2D branch and keeps C.
-            skip: `skip(C)` keeps the shape of what the encoder hands to the decoder.
+            skip: `skip(C)` processes the encoder's maps for the decoder and keeps their shape.
             dropout: probability after encoder stages 4 and 5 (D-UNet's; the paper gives none).
 
         Raises:

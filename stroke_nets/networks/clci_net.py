@@ -4,7 +4,7 @@ Yang, Huang, Qi, Li, Liu, Wang, Zhao et al.: "CLCI-Net: Cross-Level Fusion and C
 Networks for Lesion Segmentation of Chronic Stroke" (2019). With 4 input channels 36,813,889
 parameters; 36,813,025 with 1.
 
-Shape letters: B batch, C channels, H and W rows and columns of the stage at hand.
+Shape letters: B batch, C channels, H and W rows and columns of the current stage.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from stroke_nets.networks.blocks.keras_layers import (
 
 
 class CLF(nn.Module):
-    """Cross-level fusion: what goes from stage i to the next comes from stages 0 to i.
+    """Cross-level fusion: the input of stage i + 1 combines stages 0 to i.
 
-    Every earlier stage arrives by one strided convolution, the last one by max pooling as well.
+    Each stage enters through one strided convolution, the last one through max pooling as well.
     """
 
     def __init__(self, widths: Sequence[int], out_channels: int) -> None:
@@ -49,7 +49,7 @@ class CLF(nn.Module):
 
 
 class ImagePool(nn.Module):
-    """The ASPP's branch with the whole image's mean, the same at every pixel."""
+    """The ASPP's image-pooling branch: the mean of the image, broadcast to every pixel."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         """Take the channels before and after."""
@@ -63,7 +63,7 @@ class ImagePool(nn.Module):
 
 
 class CLFASPP(nn.Module):
-    """CLF-ASPP: nine views at 1/16 of the size, from all stages and at four dilations."""
+    """CLF-ASPP: nine branches at 1/16 of the size, from all stages and with four dilations."""
 
     def __init__(self, widths: Sequence[int], dropout: float) -> None:
         """Take the channels of the five stages; the output has twice the last."""
@@ -95,12 +95,12 @@ class CLFASPP(nn.Module):
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """Keras's: 0.2 x + 0.5 cut to [0, 1] (PyTorch's has slope 1/6)."""
+    """Keras's hard sigmoid: 0.2 x + 0.5 clipped to [0, 1] (PyTorch's has slope 1/6)."""
     return torch.clamp(0.2 * x + 0.5, 0, 1)
 
 
 class ConvLSTM(nn.Module):
-    """A convolutional LSTM over a sequence of two, from a zero state; its last output.
+    """The last output of a convolutional LSTM over a sequence of two, from a zero state.
 
     The gates' channels are in the order input, forget, cell, output.
     """
@@ -113,7 +113,7 @@ class ConvLSTM(nn.Module):
         self.recurrent = nn.Conv2d(channels, 4 * channels, kernel_size=3, padding=1, bias=False)
 
     def reset_gates(self) -> None:
-        """Orthogonal recurrent kernel and a forget bias of 1, as in Keras."""
+        """Initialise an orthogonal recurrent kernel and a forget bias of 1, as in Keras."""
         nn.init.orthogonal_(self.recurrent.weight)
         with torch.no_grad():
             assert self.input.bias is not None
@@ -213,9 +213,9 @@ class CLCINet(nn.Module):
         return logits
 
     def check_input(self, slices: Tensor) -> None:
-        """Raise ValueError for another shape, or a batch of one in training.
+        """Raise ValueError for a wrong shape, or a batch of one in training.
 
-        The image's mean is one value per channel, of which batch norm needs two.
+        Image pooling leaves one value per channel and sample, and batch norm needs two.
         """
         check_slices("CLCINet", slices, self.in_channels)
         if self.training and slices.shape[0] < 2:

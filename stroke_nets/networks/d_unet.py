@@ -1,10 +1,10 @@
-"""D-UNet, a 2D U-Net into which a shallow 3D encoder over the same slices is fused.
+"""D-UNet, a 2D U-Net fused with a shallow 3D encoder over the same slices.
 
 Zhou, Huang, Dong, Xia, Wang: "D-UNet: A Dimension-Fusion U Shape Network for Chronic Stroke
 Lesion Segmentation" (2019). 8,633,379 parameters and 6,784 batch-norm statistics: 8,640,163.
 
 Shape letters: B batch, S input slices, C channels, D slices left at a stage, H and W rows and
-columns of the stage at hand.
+columns of the current stage.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def double_conv3d(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class SqueezeExcite(nn.Module):
-    """SE: each channel times a weight made from all channels' means."""
+    """SE: each channel times a weight computed from all channels' means."""
 
     def __init__(self, channels: int, ratio: int = 16) -> None:
         """Take C; the gate's hidden layer has C / ratio units."""
@@ -47,7 +47,7 @@ class SqueezeExcite(nn.Module):
 
 
 class DimensionFusion(nn.Module):
-    """The dimension transform block: SE(T) + SE(2D), where T is the volume made a plane."""
+    """The dimension transform block: SE(T) + SE(2D), where T is the volume mapped to a plane."""
 
     def __init__(self, channels: int, depth: int) -> None:
         """Take C and the number of slices D left at this stage."""
@@ -82,7 +82,7 @@ class VolumeEncoder(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Double the plane, a 2 x 2 convolution, join the skip, two convolutions."""
+    """Upsample by 2, a 2 x 2 convolution, concatenate the skip, two convolutions."""
 
     def __init__(self, below: int, channels: int) -> None:
         """Take the channels of the stage below and of this one."""

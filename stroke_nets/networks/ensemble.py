@@ -1,4 +1,4 @@
-"""Several networks that vote by their mean class probabilities (MSCSA, arXiv:2501.15423)."""
+"""Ensembles that average class probabilities (MSCSA, arXiv:2501.15423)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 
 
 class Ensemble(nn.Module):
-    """Mean probabilities of networks that are made one at a time and freed again.
+    """Mean probabilities of networks that are created one at a time and then freed.
 
     Args:
-        members: each makes one network with its weights, in evaluation mode.
+        members: each returns a network with its weights, in evaluation mode.
     """
 
     def __init__(self, members: Sequence[Callable[[], nn.Module]]) -> None:
-        """Keep the recipes; no network is made yet."""
+        """Store the factories; no network is created yet."""
         super().__init__()
         self.members = list(members)
 
     def mean(self, predict: Callable[[nn.Module], Tensor]) -> Tensor:
-        """The mean of what ``predict`` makes of each network, with one network in memory.
+        """The mean of ``predict`` over the networks, with one network in memory at a time.
 
-        (MONAI's ``EnsembleEvaluator`` and ``MeanEnsemble`` hold all networks and predictions.)
+        (MONAI's ``EnsembleEvaluator`` and ``MeanEnsemble`` keep all networks and predictions.)
         """
         first, *others = self.members
         total = predict(first())
@@ -43,14 +43,14 @@ class Ensemble(nn.Module):
 
 
 class HeldEnsemble(Ensemble):
-    """The same with all networks in memory, so that one checkpoint holds them all.
+    """An ensemble with all networks in memory, so that one checkpoint contains them all.
 
     Args:
         networks: the members, whose weights are this module's.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
-        """Hold the networks."""
+        """Store the networks."""
         super().__init__([partial(_itself, network) for network in networks])
         self.networks = nn.ModuleList(networks)
 
@@ -60,14 +60,14 @@ def _itself(network: nn.Module) -> nn.Module:
 
 
 class AnyLesion(nn.Module):
-    """Merge a network's lesion classes into one, so that labelings can vote together.
+    """Merge a network's lesion classes into one, so that different labelings can be averaged.
 
     Args:
         network: returns logits B x C x D x H x W, background first.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """Hold the network."""
+        """Store the network."""
         super().__init__()
         self.network = network
 
@@ -78,5 +78,5 @@ class AnyLesion(nn.Module):
 
 
 def any_lesion(load: Callable[[], nn.Module]) -> AnyLesion:
-    """`AnyLesion` of a network that is made now, in evaluation mode."""
+    """Create a network and wrap it in `AnyLesion`, in evaluation mode."""
     return AnyLesion(load()).eval()

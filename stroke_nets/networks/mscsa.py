@@ -1,11 +1,11 @@
 """MSCSA: attention over all stages of a U-Net at once, at three scales.
 
 "Stroke Lesion Segmentation using Multi-Stage Cross-Scale Attention" (Shang et al., ISBI 2025,
-arXiv:2501.15423); what the paper leaves out follows the authors' public code
-(https://github.com/nadluru/StrokeLesSeg). It knows no U-Net: stage maps in, fused stage maps out.
+arXiv:2501.15423); details missing from the paper follow the authors' public code
+(https://github.com/nadluru/StrokeLesSeg). It maps any encoder's stage maps to fused stage maps.
 
-Shape letters: B batch, C channels (of one stage, or of all stages together), D, H, W the size of
-the map at hand, h heads, N queries and M keys (N = DHW; M = N + those of the two coarser scales).
+Shape letters: B batch, C channels (of one or all stages), D, H, W the size of the current map,
+h heads, N queries and M keys (N = DHW; M = N + those of the two coarser scales).
 """
 
 from collections.abc import Callable, Sequence
@@ -36,14 +36,14 @@ def conv_bn(
 
 
 def resize(features: Tensor, like: Tensor) -> Tensor:
-    """Bring (B, C, D, H, W) to another map's size, trilinear, no antialiasing where it shrinks."""
+    """Resize (B, C, D, H, W) to another map's size, trilinear without antialiasing."""
     return F.interpolate(features, size=like.shape[2:], mode="trilinear", align_corners=False)
 
 
 class CSA(nn.Module):
     """Cross-scale attention (eq. 1-3): queries at full size, keys and values at three scales.
 
-    The scales are the map itself, a half and a third of it. The residual is the caller's.
+    The scales are the map itself, a half and a third of it. The caller adds the residual.
     """
 
     def __init__(self, channels: int, heads: int, key_dim: int = 40, value_dim: int = 80) -> None:
@@ -65,12 +65,12 @@ class CSA(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Attend within (B, C, D, H, W), at least one voxel; the shape stays."""
+        """Attend within (B, C, D, H, W) of at least one voxel; the shape is kept."""
         full = self.norm(features)
         half, third = self.down2(full), self.down3(full)
         keys = [self.keys[0](full), self.keys[1](half), self.keys[2](third)]
         values = [self.values[0](full), self.values[1](half), self.values[2](third)]
-        # Scales before it multiplies, and keeps no N x M matrix where there is a fused kernel.
+        # Scales before multiplying, and stores no N x M matrix if there is a fused kernel.
         attended = F.scaled_dot_product_attention(
             self.tokens([self.query(full)]), self.tokens(keys), self.tokens(values)
         )
@@ -79,7 +79,7 @@ class CSA(nn.Module):
         return mixed
 
     def tokens(self, maps: list[Tensor]) -> Tensor:
-        """Make (B, h, tokens, dim) of maps (B, h * dim, D, H, W), one scale after another."""
+        """Flatten maps (B, h * dim, D, H, W) to (B, h, tokens, dim), one scale after another."""
         flat = [m.flatten(2).unflatten(1, (self.heads, -1)) for m in maps]
         return torch.cat(flat, dim=3).transpose(2, 3)
 
@@ -95,7 +95,7 @@ class SharedCSA(CSA):
 
 
 class FFN(nn.Sequential):
-    """Feed-forward sub-layer on C channels, three times as wide inside; maps keep their shape."""
+    """Feed-forward sub-layer on C channels with a hidden layer three times as wide."""
 
     def __init__(self, channels: int, expansion: int = 3) -> None:
         """Take C and how many times wider the hidden layer is."""
@@ -156,7 +156,7 @@ class MSCSABlock(nn.Module):
         expansion: int = 3,
         attention: Role = CSA,
     ) -> None:
-        """Take the channels of every stage, two drop-paths; the others as in `MSCSA`."""
+        """Take the channels of every stage and two drop-paths; other arguments as in `MSCSA`."""
         super().__init__()
         total = sum(channels)
         self.attention1 = attention(total, heads, key_dim, value_dim)
@@ -174,7 +174,7 @@ class MSCSABlock(nn.Module):
 
 
 class Injection(nn.Module):
-    """Give a stage what the attention found: local * gate + bias, both made from the global map."""
+    """Inject the attention's output into a stage: local * gate + bias, both from the global map."""
 
     def __init__(self, channels: int) -> None:
         """Take C of the stage."""
@@ -190,9 +190,9 @@ class Injection(nn.Module):
 class MSCSA(nn.Module):
     """Multi-Stage Cross-Scale Attention over the maps of an encoder, shallow to deep.
 
-    All maps are resized to the second-deepest one's size, attended to together, and given back to
-    their stages. Norms are batch norms, whatever the backbone's: in evaluation they use running
-    statistics, so a network with MSCSA must have been trained (or loaded) before it is of use.
+    All maps are resized to the second-deepest one's size, attended to jointly, and injected back
+    into their stages. Norms are batch norms, whatever the backbone's: in evaluation they use
+    running statistics, so a network with MSCSA must be trained (or loaded) before use.
 
     Example:
         >>> attention = MSCSA(channels=(4, 6, 8), heads=2, key_dim=3, value_dim=6).eval()
@@ -217,17 +217,17 @@ class MSCSA(nn.Module):
         """Build the module with the authors' initialisation.
 
         The paper has one block at the second-deepest stage's size; depth, target and attention are
-        variants of the authors' code, which the paper gives no figures for.
+        variants in the authors' code, for which the paper has no results.
 
         Args:
-            channels: those of every stage, shallow to deep, the bottleneck included.
+            channels: those of every stage, shallow to deep, including the bottleneck.
             heads: 16 in the U-Net, 28 in the Res U-Net.
             key_dim: channels of one head's queries and keys.
             value_dim: channels of one head's values.
-            drop_path: probability for the last block's last two sub-layers; it grows evenly from 0
-                for the first block's first two.
-            depth: blocks, one after another.
-            target: index of the stage whose size all maps are brought to: -2 is 8^3 for a patch of
+            drop_path: probability for the last block's last two sub-layers; it increases linearly
+                from 0 for the first block's first two.
+            depth: number of consecutive blocks.
+            target: index of the stage to whose size all maps are resized: -2 is 8^3 for a patch of
                 128^3, -3 is 16^3.
             expansion: how many times wider the FFNs' hidden layers are.
             attention: `attention(C, h, key_dim, value_dim)`, `CSA` or `SharedCSA`.
@@ -263,7 +263,7 @@ class MSCSA(nn.Module):
         return fused
 
     def contexts(self, stages: list[Tensor]) -> list[Tensor]:
-        """What the attention finds for each stage: (B, C, D', H', W') of the target's size."""
+        """The attention's output for each stage: (B, C, D', H', W') of the target's size."""
         widths = [stage.shape[1] for stage in stages]
         if widths != self.channels:
             raise ValueError(f"MSCSA was built for channels {self.channels}, got {widths}")
@@ -275,9 +275,9 @@ class MSCSA(nn.Module):
 
 
 def fan_out_init(module: nn.Module) -> None:
-    """Give a convolution N(0, 2 / (k^3 * out / groups)) weights and zero biases; the authors' own.
+    """Give a convolution N(0, 2 / (k^3 * out / groups)) weights and zero biases, as the authors do.
 
-    PyTorch's own `fan_out` would count a depthwise convolution's groups as outputs.
+    PyTorch's `fan_out` would count a depthwise convolution's groups as outputs.
     """
     if isinstance(module, nn.Conv3d):
         fan_out = module.weight[0, 0].numel() * module.out_channels / module.groups

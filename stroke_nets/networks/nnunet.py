@@ -1,9 +1,9 @@
 """nnU-Net's 3D backbones: the plain U-Net and the residual-encoder U-Net, of v1 and of v2.
 
-"nnU-Net" (Isensee et al., Nature Methods 2021) and "nnU-Net Revisited" (MICCAI 2024), v2's residual
-encoder. They differ in blocks per stage, the residual block, and where convolutions have biases.
+"nnU-Net" (Isensee et al., Nature Methods 2021) and, for v2's residual encoder, "nnU-Net Revisited"
+(MICCAI 2024). They differ in blocks per stage, residual block, and biases of convolutions.
 
-Shape letters: B batch, C channels, K classes, S stages, D, H, W the size of the map at hand.
+Shape letters: B batch, C channels, K classes, S stages, D, H, W the size of the current map.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,9 +37,9 @@ def conv_norm_act(in_channels: int, out_channels: int, stride: int = 1) -> nn.Se
 
 
 class ResidualBlock(nn.Module):
-    """nnU-Net v1's block: two convolutions with norms, and a skip beside them.
+    """nnU-Net v1's block: two convolutions with norms, and a skip.
 
-    Where the shape changes, the skip is a strided 1 x 1 x 1 convolution and a norm.
+    If the shape changes, the skip is a strided 1 x 1 x 1 convolution and a norm.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -53,16 +53,16 @@ class ResidualBlock(nn.Module):
         self.activate = nn.LeakyReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, C, D, H, W) to the block's channels, and to its stride's part of the size."""
+        """Map (B, C, D, H, W) to the block's channels, with the size divided by its stride."""
         added: Tensor = self.activate(self.conv2(self.conv1(features)) + self.skip(features))
         return added
 
 
 class ResidualBlockD(ResidualBlock):
-    """nnU-Net v2's block, after ResNet-D (He et al. 2019): average pooling makes the skip's stride.
+    """nnU-Net v2's block, after ResNet-D (He et al. 2019): average pooling strides the skip.
 
-    A 1 x 1 x 1 convolution and a norm follow only if the channels change. The block starts as its
-    skip alone: the last norm's scale is zero until training moves it.
+    A 1 x 1 x 1 convolution and a norm follow only if the channels change. The last norm's scale is
+    initialised to zero, so that the block starts as its skip alone.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -75,10 +75,10 @@ class ResidualBlockD(ResidualBlock):
 
 
 class DecoderStage(nn.Module):
-    """Double the map below, join the skip, convolve."""
+    """Upsample the map below by 2, concatenate the skip, convolve."""
 
     def __init__(self, below: int, channels: int, convs: int, bias: bool) -> None:
-        """Take C below and here, how many convolutions, and whether the doubling has a bias."""
+        """Take C below and here, the number of convolutions, and whether upsampling has a bias."""
         super().__init__()
         self.up = nn.ConvTranspose3d(below, channels, 2, stride=2, bias=bias)
         self.convs = nn.Sequential(
@@ -93,7 +93,7 @@ class DecoderStage(nn.Module):
 
 
 class KeepStages(nn.Module):
-    """No skip attention: the decoder gets the encoder's maps as they are."""
+    """No skip attention: the decoder gets the encoder's maps unchanged."""
 
     def forward(self, stages: list[Tensor]) -> list[Tensor]:
         """Return the stage maps."""
@@ -101,7 +101,7 @@ class KeepStages(nn.Module):
 
 
 class UNet(nn.Module):
-    """What both backbones share: from encoder stages to logits, and supervision on every level.
+    """Base of both backbones: from encoder stages to logits, with deep supervision.
 
     In training, a call returns the logits (B, K, D, H, W) and the list of the S - 2 lower levels'
     logits, (B, K, D / 2, ...) first and the deepest last. In evaluation, and in TorchScript, it
@@ -137,7 +137,7 @@ class UNet(nn.Module):
         self.heads = nn.ModuleList(
             nn.Conv3d(width, out_channels, 1, bias=bias) for width in reversed(widths[:-1])
         )
-        self.apply(he_init)  # before the attention enters: it has its own initialisation
+        self.apply(he_init)  # before adding the attention, which has its own initialisation
         self.skip_attention = KeepStages() if skip_attention is None else skip_attention
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
@@ -237,10 +237,10 @@ class PlainUNet(UNet):
 
 
 class FuseUNet(PlainUNet):
-    """The plain U-Net whose decoder, not its skips, gets what MSCSA finds (the authors' code).
+    """The plain U-Net with MSCSA's output injected into its decoder, not its skips (the code).
 
     The bottleneck and each decoder stage's output are fused with the context of their stage; the
-    skips stay as the encoder made them. The parameters are those of `PlainUNet` with `MSCSA`.
+    skips are not changed. The parameters are those of `PlainUNet` with `MSCSA`.
     """
 
     def decode(self, stages: list[Tensor]) -> list[Tensor]:

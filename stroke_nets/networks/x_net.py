@@ -4,7 +4,7 @@ Qi, Yang, Xiao, Zeng, Wang, Zhao et al.: "X-Net: Brain Stroke Lesion Segmentatio
 Depthwise Separable Convolution and Long-range Dependencies" (2019). With 4 input channels
 15,072,749 parameters; 15,072,332 with 1.
 
-Shape letters: B batch, C channels, H and W rows and columns of the stage at hand, N = H * W.
+Shape letters: B batch, C channels, H and W rows and columns of the current stage, N = H * W.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def separable_unit(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class XBlock(nn.Module):
-    """X-block: three separable units beside a 1 x 1 residual path; no activation after the sum."""
+    """X-block: three separable units and a 1 x 1 residual path; no activation after the sum."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         """Take the channels before and after."""
@@ -72,7 +72,7 @@ class NonLocal(nn.Module):
 
 
 class FSM(nn.Module):
-    """Feature similarity module: narrow to C / 8, attend over all pixels, widen, add the input."""
+    """Feature similarity module: reduce to C / 8, attend over all pixels, expand, add the input."""
 
     def __init__(self, channels: int) -> None:
         """Take C."""
@@ -89,7 +89,7 @@ class FSM(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    """Double the plane, a 3 x 3 convolution, join the skip, an X-block."""
+    """Upsample by 2, a 3 x 3 convolution, concatenate the skip, an X-block."""
 
     def __init__(self, below: int, channels: int) -> None:
         """Take the channels of the stage below and of this one."""

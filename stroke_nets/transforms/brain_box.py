@@ -1,4 +1,4 @@
-"""The box that small whole-brain networks see: the template's brain at 2 mm, left beside right.
+"""The input box of small whole-brain networks: the template's brain at 2 mm and its mirror image.
 
 The box is symmetric about the template's midline (x = 0), so a volume and its mirror image
 compare the two halves of a brain voxel by voxel.
@@ -19,26 +19,26 @@ SHAPE = (80, 96, 80)  # divisible by 16, the strides of five stages
 MM = 2.0
 AFFINE = np.array([[MM, 0, 0, -79], [0, MM, 0, -112], [0, 0, MM, -75], [0, 0, 0, 1]])
 MARGIN = 2  # voxels of fluid and skull kept around the template's brain
-BRIGHT = 0.9  # quantile of the brain that becomes 1: white matter
-BRIGHTEST = 1.6  # what lies above is clipped
-DARKEST = 0.02  # of the maximum; what lies below counts as outside
-SMOOTHING_MM = 0.6  # standard deviation; a 1 mm scan is not thinned without it
+BRIGHT = 0.9  # quantile of the brain that is scaled to 1: white matter
+BRIGHTEST = 1.6  # values above are clipped
+DARKEST = 0.02  # of the maximum; values below count as outside
+SMOOTHING_MM = 0.6  # standard deviation; avoids aliasing when a 1 mm scan is downsampled
 
 
 class BrainBoxd(MapTransform, InvertibleTransform):
-    """Bring a scan that lies on the template, and masks on its grid, into the box.
+    """Resample a scan in the template's space, and masks on its grid, to the box.
 
-    The scan is smoothed, resampled, cut to the brain and scaled; its mirror image becomes the
-    second channel, so it is 2 x 80 x 96 x 80. Masks are resampled alone (nearest). The inverse
-    brings a prediction back to the scan's grid, trilinear, 0 outside of the box.
+    The scan is smoothed, resampled, masked to the brain and scaled; its mirror image becomes the
+    second channel, so the result is 2 x 80 x 96 x 80. Masks are only resampled (nearest neighbour).
+    The inverse resamples a prediction to the scan's grid, trilinear, with 0 outside the box.
 
     Args:
-        keys: the scan first, then masks of the same grid; each 1 x X x Y x Z with its affine.
-        allow_missing_keys: skip keys that are not there.
+        keys: the scan first, then masks on the same grid; each 1 x X x Y x Z with its affine.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        """Keep the resampler, whose inverse is needed."""
+        """Store the resampler, whose inverse is needed."""
         super().__init__(keys, allow_missing_keys)
         self.resample = SpatialResample(padding_mode="zeros", align_corners=True)
 
@@ -61,7 +61,7 @@ class BrainBoxd(MapTransform, InvertibleTransform):
         return result
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Resample each key back to the grid it came from."""
+        """Resample each key back to its original grid."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self.resample.inverse(result[key])
@@ -71,7 +71,7 @@ class BrainBoxd(MapTransform, InvertibleTransform):
 @functools.cache
 def brain_mask() -> Tensor:
     """The template's brain with a margin of 4 mm, made symmetric: (X, Y, Z), bool."""
-    from nilearn.datasets import load_mni152_brain_mask  # here, because it takes seconds
+    from nilearn.datasets import load_mni152_brain_mask  # imported here because it takes seconds
 
     image = load_mni152_brain_mask(resolution=1)
     there = np.linalg.inv(image.affine) @ AFFINE
@@ -82,14 +82,14 @@ def brain_mask() -> Tensor:
 
 
 def scale_by_white_matter(volume: Tensor) -> Tensor:
-    """Set what lies outside of the brain to 0 and the brain's 90th percentile to 1.
+    """Set voxels outside the brain to 0 and scale the brain's 90th percentile to 1.
 
     Args:
-        volume: (..., X, Y, Z) in the box, not negative inside the brain.
+        volume: (..., X, Y, Z) in the box, non-negative inside the brain.
     """
     mask = brain_mask()
     inside = torch.as_tensor(volume)[..., mask].flatten()
-    tissue = inside[inside > DARKEST * inside.max()][::3]  # every third is enough
+    tissue = inside[inside > DARKEST * inside.max()][::3]  # every third voxel is enough
     if not len(tissue):
         return volume * mask
     bright = tissue.kthvalue(max(1, int(BRIGHT * len(tissue))))[0].clamp_min(1e-6)
@@ -97,5 +97,5 @@ def scale_by_white_matter(volume: Tensor) -> Tensor:
 
 
 def with_mirror(volume: Tensor) -> Tensor:
-    """(1, X, Y, Z) and its mirror image, left to right, as (2, X, Y, Z)."""
+    """Stack (1, X, Y, Z) and its left-right mirror image to (2, X, Y, Z)."""
     return torch.cat([volume, volume.flip(1)])

@@ -1,4 +1,4 @@
-"""Lesion lies in the brain: probabilities elsewhere are cut off."""
+"""Remove predictions outside the brain."""
 
 from collections.abc import Hashable, Mapping
 from functools import cache
@@ -13,21 +13,21 @@ from scipy import ndimage
 from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.registration.volume import Float32, brain, resampled
 
-FAR_MM = 1000  # more than any margin: around the template is 0, which is far away
+FAR_MM = 1000  # more than any margin, so that 0 outside the template means far away
 
 
 class BrainCutd(MapTransform):
-    """Set predictions to zero outside of the template's brain and a margin around it.
+    """Set predictions to zero outside the template's brain and a margin around it.
 
-    For predictions on a grid of the template's world, thus before ``Invertd``. A scan that was not
-    registered is left as it is: the papers cut nothing off.
+    Apply it to predictions in the template's space, before ``Invertd``. Predictions of a scan that
+    was not registered are not changed, as the papers remove nothing.
 
     Args:
         keys: predictions, C x D x H x W, on the grid of the image.
-        orig_keys: the preprocessed image, whose affine and registration say where the brain is.
-        margin: around the brain, mm. ours: the least that leaves 99 % of real lesions' voxels
+        orig_keys: the preprocessed image, whose affine and registration locate the brain.
+        margin: around the brain, mm. ours: the smallest that keeps 99 % of real lesions' voxels
             (docs/predict.md).
-        allow_missing_keys: skip keys that are not there.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class BrainCutd(MapTransform):
 
 @cache
 def _nearness() -> Float32:
-    """`FAR_MM` less the distance of each voxel of the template to its brain."""
+    """`FAR_MM` minus the distance of each voxel of the template to its brain."""
     template = brain()
     outside = ~ndimage.binary_fill_holes(template.voxels > 0.05)
     return np.asarray(FAR_MM - ndimage.distance_transform_edt(outside), np.float32)

@@ -1,4 +1,4 @@
-"""Distance-Based Labeling: a lesion's boundary and its interior are different classes."""
+"""Distance-Based Labeling: the boundary and the interior of a lesion are different classes."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -13,13 +13,13 @@ from scipy.ndimage import distance_transform_edt
 class DistanceLabeld(MapTransform):
     """Number each lesion voxel by its distance to the background: 2 inside, 1 at the boundary.
 
-    DBL of Shang et al., arXiv:2408.02929. The border of the volume is not background, so apply it
-    to whole masks, before any crop. For prediction see `MultiSizeLabeld`.
+    DBL of Shang et al., arXiv:2408.02929. The outside of the volume is not background, so apply it
+    to whole masks, before cropping. For prediction see `MultiSizeLabeld`.
 
     Args:
-        keys: masks, 1 x D x H x W; what is above 0 is lesion.
-        squared: inside is where the squared Euclidean distance, in voxels, exceeds this.
-        allow_missing_keys: skip keys that are not there.
+        keys: masks, 1 x D x H x W; values above 0 are lesion.
+        squared: voxels whose squared Euclidean distance, in voxels, exceeds this are inside.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class DistanceLabeld(MapTransform):
         self.squared = squared
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each mask by its classes, float32 as masks are loaded."""
+        """Replace each mask with its classes, as float32 like loaded masks."""
         result = dict(data)
         for key in self.key_iterator(result):
             mask = convert_data_type(result[key], np.ndarray)[0][0] > 0

@@ -1,4 +1,4 @@
-"""From probabilities to a mask: a threshold, and which components are believed."""
+"""Convert probabilities to a mask with a threshold, and remove implausible components."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal
@@ -15,18 +15,18 @@ CONNECTIVITY: Literal[6] = 6  # as everywhere
 
 
 class LesionMaskd(MapTransform):
-    """Threshold probabilities, then drop 6-connected components that are small or doubtful.
+    """Threshold probabilities, then remove 6-connected components that are small or doubtful.
 
-    The second rule is the post-processing of MSCSA's code (nadluru/StrokeLesSeg); the papers
-    themselves drop nothing. ``examples/sweep_postprocessing.py`` chooses its two numbers.
+    The rule for doubtful ones is the post-processing of MSCSA's code (nadluru/StrokeLesSeg); the
+    papers remove nothing. ``examples/sweep_postprocessing.py`` chooses its two parameters.
 
     Args:
         keys: probabilities of lesion, 1 x X x Y x Z; an affine in mm is needed for ``minimum_ml``.
-        threshold: a voxel with this probability is lesion.
-        minimum_ml: components below this volume are dropped; 0 drops none.
-        doubtful_voxels: a component of at most so many voxels is dropped ...
-        doubtful_below: ... if its highest probability is below this.
-        allow_missing_keys: skip keys that are not there.
+        threshold: voxels with at least this probability are lesion.
+        minimum_ml: components below this volume are removed; 0 removes none.
+        doubtful_voxels: components of at most this many voxels are removed ...
+        doubtful_below: ... if their highest probability is below this.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LesionMaskd(MapTransform):
         self.doubtful_voxels, self.doubtful_below = doubtful_voxels, doubtful_below
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each key's probabilities by the mask, 0 and 1 in their type."""
+        """Replace each key's probabilities with the mask, 0 and 1 of the same dtype."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self._mask(result[key])

@@ -1,4 +1,4 @@
-"""Load scans through the project's strict reader."""
+"""Load scans with the project's strict reader."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from os import PathLike
@@ -17,13 +17,13 @@ from stroke_nets.scans.voxels import require_image, require_mask
 
 
 class ScanReader(NibabelReader):
-    """MONAI's NIfTI reader, given a scan that is open already.
+    """MONAI's NIfTI reader for a scan that is already open.
 
-    The header's sform and qform codes and units travel in the metadata, so that a mask can be
-    written with them (`stroke_nets.scans.writer.HeaderWriter`).
+    The metadata contain the header's sform and qform codes and units, so that a mask can be written
+    with them (`stroke_nets.scans.writer.HeaderWriter`).
 
     Args:
-        scan: the one that is read, whatever name is asked for.
+        scan: the scan to return, whatever name is requested.
     """
 
     def __init__(self, scan: Scan) -> None:
@@ -38,23 +38,23 @@ class ScanReader(NibabelReader):
 
 
 def as_nifti(volume: MetaTensor) -> nib.Nifti1Image:
-    """A volume (1 x X x Y x Z) as NiBabel has it, to compare grids."""
+    """Convert a volume (1 x X x Y x Z) to a NiBabel image, to compare grids."""
     return nib.Nifti1Image(volume[0].numpy(), volume.affine.numpy())
 
 
 class LoadScand(MapTransform):
     """Load NIfTI files as 1 x X x Y x Z float32 tensors on their own grid.
 
-    MONAI's ``LoadImaged`` hides a reader's error; here it arrives as it was raised. A file whose
-    SHA-256 stands in the case's manifest record is compared with it. The digest of each file is in
-    its metadata, as ``sha256``.
+    Unlike MONAI's ``LoadImaged``, it does not hide a reader's error. Files are verified against the
+    SHA-256 in the case's manifest record, if there is one. Their digests are in the metadata, as
+    ``sha256``.
 
     Args:
-        keys: dictionary keys that hold paths, or a `Scan` that is open already; the first is the
-            scan, the others lie on its grid and are brought to its orientation. What ``label``
-            holds must be 0 or 1.
-        allow_missing_keys: skip keys that are not there.
-        reading: fields of `stroke_nets.scans.check.Rules`: which odd files are read; default none.
+        keys: dictionary keys of paths, or of a `Scan` that is already open; the first is the scan,
+            the others must lie on its grid and are reoriented to it. Values of ``label`` must be
+            0 or 1.
+        allow_missing_keys: skip missing keys.
+        reading: fields of `stroke_nets.scans.check.Rules`: unusual files to accept; default none.
     """
 
     def __init__(
@@ -72,8 +72,7 @@ class LoadScand(MapTransform):
         """Load each key.
 
         Raises:
-            DataError: a file cannot be read or is not fit for use, or lies on another grid than
-                the scan.
+            DataError: a file cannot be read, is invalid, or lies on a grid other than the scan's.
         """
         result = dict(data)
         sums = data.get("record", {}).get("sha256", {})
@@ -98,7 +97,7 @@ class LoadScand(MapTransform):
         return logged(read_scan(str(given), sha256=sha256, **options))
 
     def _fit(self, key: Hashable, name: str, volume: MetaTensor) -> MetaTensor:
-        """The volume, its values verified; a prediction may hold any."""
+        """The volume with validated values; predictions may have any."""
         voxels = volume.numpy()
         if key == "label":
             fixed = require_mask(name, voxels, self.rules.binarize)
@@ -110,9 +109,9 @@ class LoadScand(MapTransform):
 
 
 def _turned(volume: MetaTensor, axes: tuple[str, ...]) -> MetaTensor:
-    """A volume in the orientation asked for."""
+    """Reorient a volume to the given axis codes."""
     if nib.aff2axcodes(volume.affine.numpy()) == axes:
         return volume
     turn = Orientation("".join(axes), labels=None)
-    turn.tracing = False  # the scan's orientation is this case's own: nothing to invert
+    turn.tracing = False  # this becomes the case's own orientation, so there is nothing to invert
     return cast(MetaTensor, turn(volume))

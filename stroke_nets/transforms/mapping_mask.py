@@ -1,6 +1,6 @@
-"""MAPPING's way from probabilities to a mask, by two thresholds.
+"""MAPPING's conversion of probabilities to a mask with two thresholds.
 
-Huo et al. 2022, arXiv:2211.15486, by its public code (King-HAW/ATLAS-R2-Docker-Submission).
+Huo et al. 2022, arXiv:2211.15486, following its code (King-HAW/ATLAS-R2-Docker-Submission).
 """
 
 from collections.abc import Hashable, Mapping
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 class MappingMaskd(MapTransform):
-    """Replace probabilities of lesion, 1 x X x Y x Z, by MAPPING's mask, 0 and 1 in their type."""
+    """Replace lesion probabilities, 1 x X x Y x Z, with MAPPING's mask, 0 and 1 of their dtype."""
 
     threshold, minimum_ml = LOW, 0.0
 
@@ -39,14 +39,14 @@ class MappingMaskd(MapTransform):
 
 
 def mapping_mask(probability: NDArray[Any]) -> Mask:
-    """Parts above a high threshold, and how far they reach above a low one.
+    """Grow the components above a high threshold to those above a low one.
 
-    In a mask of few voxels, lesions without a voxel above the high threshold are dropped, and the
-    smallest of more than four parts. In one of many voxels, a lesion whose voxels above the high
-    threshold fall into several parts is cut down to these; the others stay as they are.
+    In a small mask, lesions without a voxel above the high threshold are removed, as is the
+    smallest of more than four parts. In a large mask, a lesion whose voxels above the high
+    threshold form several parts is reduced to these; other lesions are kept.
 
     Args:
-        probability: of lesion, X x Y x Z.
+        probability: lesion probability, X x Y x Z.
     """
     few = np.count_nonzero(probability > LOW) < FEW_VOXELS
     high = probability > (HIGH_OF_FEW if few else HIGH_OF_MANY)
@@ -62,7 +62,7 @@ def mapping_mask(probability: NDArray[Any]) -> Mask:
         low = probability > LOWEST
     lesions = _components(low)
     pairs = np.unique(np.stack([lesions[high & low], parts[high & low]]), axis=1)
-    count = np.bincount(pairs[0], minlength=lesions.max() + 1)  # of parts in each lesion
+    count = np.bincount(pairs[0], minlength=lesions.max() + 1)  # parts in each lesion
     kept = count >= 1 if few else count <= 1
     kept[0] = False
     return np.asarray(high | kept[lesions])

@@ -13,16 +13,16 @@ from monai.utils import convert_data_type, convert_to_dst_type
 class MultiSizeLabeld(MapTransform):
     """Number each lesion by its volume: under 100 voxels 1, 100 to 999 2, to 9999 3, others 4.
 
-    Lesions are 6-connected components of what is above 0 (MSL; Shang et al., arXiv:2408.02929).
-    Apply it to whole masks, before any crop changes the volumes. In prediction the probabilities
-    of all classes but the background are summed, for which `monai.transforms.Lambdad` is enough::
+    Lesions are 6-connected components of voxels above 0 (MSL; Shang et al., arXiv:2408.02929).
+    Apply it to whole masks, before cropping changes the volumes. For prediction, sum the
+    probabilities of all classes except the background, for example in `monai.transforms.Lambdad`::
 
         torch.stack([p[0], p[1:].sum(0)])
 
     Args:
         keys: masks, 1 x D x H x W.
         sizes: smallest volume, in voxels, of the second class, the third, and so on.
-        allow_missing_keys: skip keys that are not there.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class MultiSizeLabeld(MapTransform):
         self.sizes = sizes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each mask by its classes, float32 as masks are loaded."""
+        """Replace each mask with its classes, as float32 like loaded masks."""
         result = dict(data)
         for key in self.key_iterator(result):
             mask = convert_data_type(result[key], np.ndarray)[0][0] > 0

@@ -11,8 +11,8 @@ class RandBrightnessd(RandomizableTransform, MapTransform):
     """Add one normally distributed number to a volume (MONAI's shifts are uniform).
 
     Args:
-        keys: volumes of any shape, all shifted alike.
-        prob: chance of a shift.
+        keys: volumes of any shape, all shifted by the same number.
+        prob: probability of a shift.
         std: its standard deviation; the mean is 0.
     """
 

@@ -1,4 +1,4 @@
-"""nnU-Net's elastic deformation, rotation and scale, each by its own chance, in one resampling."""
+"""nnU-Net's random elastic deformation, rotation and scaling, in a single resampling."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -17,23 +17,23 @@ ALONG = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))  # shapes of D, H and W that broadc
 
 
 class RandSpatiald(Randomizable, MapTransform):
-    """Bend, turn and scale a window and cut the patch out of its middle.
+    """Deform, rotate and scale a window and crop the patch from its centre.
 
-    MONAI's `RandAffined` and `Rand3DElasticd` draw everything under one probability and scale all
-    axes apart; chained, they would interpolate twice. Without any deformation the patch is cut
-    out and not interpolated. It is done where the volumes lie, on a GPU too.
+    MONAI's `RandAffined` and `Rand3DElasticd` use one probability for everything and scale each
+    axis separately; chained, they would interpolate twice. Without any deformation the patch is
+    cropped without interpolation. It runs on the volumes' device, CPU or GPU.
 
     Args:
-        keys: volumes C x D x H x W of one shape, deformed alike.
+        keys: volumes C x D x H x W of one shape, deformed identically.
         patch_size: D, H, W.
         mode: interpolation for each key: 3, cubic splines; ``bilinear``; or ``classes``, for a
-            label 1 x D x H x W: the class with the largest linear share, the lowest of equal ones.
-        elastic_prob: chance of a smooth random displacement. Its smoothness is drawn up to a
-            quarter of the patch and its size from 1/8 to 1/2 of that, as in nnU-Net.
-        rotation_prob: chance of a rotation by up to 30 degrees about each axis.
-        scale_prob: chance of a scale.
-        scale_range: its bounds; below and above 1 are drawn equally often.
-        axis_scale_prob: chance that a scale differs from axis to axis.
+            label 1 x D x H x W: the class with the largest linear weight, the lowest in a tie.
+        elastic_prob: probability of a smooth random displacement. Its smoothness is up to a
+            quarter of the patch and its magnitude 1/8 to 1/2 of that, as in nnU-Net.
+        rotation_prob: probability of a rotation by up to 30 degrees about each axis.
+        scale_prob: probability of scaling.
+        scale_range: its bounds; factors below and above 1 are equally likely.
+        axis_scale_prob: probability that each axis has its own factor.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RandSpatiald(Randomizable, MapTransform):
         return at(scan.float(), places, cubic=mode == 3)
 
     def _draw(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """A displacement of the patch's voxels, and the matrix that then maps them; or None."""
+        """The displacement of the patch's voxels and the matrix applied after it, each or None."""
         displacement, matrix = None, None
         if self.R.random() < self.elastic_prob:
             displacement = self._draw_displacement()
@@ -96,7 +96,7 @@ class RandSpatiald(Randomizable, MapTransform):
     def _places(
         self, scan: torch.Tensor, displacement: np.ndarray | None, matrix: np.ndarray | None
     ) -> Places | torch.Tensor:
-        """Where the voxels of the patch lie in C x D x H x W: along each axis, or each."""
+        """Coordinates of the patch's voxels in C x D x H x W: per axis, or per voxel."""
         middle = [(side - 1) / 2 for side in scan.shape[1:]]
         axes = [np.arange(side) - (side - 1) / 2 for side in self.patch_size]
         moved = np.eye(3) if matrix is None else matrix

@@ -1,7 +1,7 @@
-"""From a scan's own grid to AGMR-Net's 192 x 192 slices, and exactly back.
+"""Resample a scan to AGMR-Net's 192 x 192 slices, and predictions exactly back to its grid.
 
-AGMR-Net's Sec. 4.1 gives the crop's size, 180 x 180, and the plane's, 192 x 192. Where the crop
-lies on the ATLAS grid is D-UNet's choice (``data_load.py`` of its code); elsewhere this project's.
+AGMR-Net's Sec. 4.1 gives the size of the crop, 180 x 180, and of the plane, 192 x 192. The crop's
+position is D-UNet's on the ATLAS grid (``data_load.py`` of its code), and ours elsewhere.
 """
 
 import logging
@@ -27,16 +27,16 @@ def plane_box(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """The in-plane box that the network sees.
 
-    On the ATLAS grid it is x 10:190, y 40:220, or X-Net's own box if the extent is X-Net's. On any
-    other grid, and for other extents, it is rounded to whole voxels and lies around the centroid of
-    the voxels brighter than the volume's mean.
+    On the ATLAS grid it is x 10:190, y 40:220, or X-Net's own box if the extent is X-Net's. On
+    other grids, and for other extents, it is rounded to whole voxels and centred on the centroid
+    of the voxels brighter than the volume's mean.
 
     Args:
         image: 1 x X x Y x Z in RAS orientation.
         extent_mm: sides of the box along x and y.
 
     Returns:
-        First voxel and number of voxels along x and y; the box may leave the volume.
+        First voxel and number of voxels along x and y; the box may extend beyond the volume.
     """
     spacing = [float(mm) for mm in image.pixdim[:2]]
     sides = tuple(round(side / mm) for side, mm in zip(extent_mm, spacing, strict=True))
@@ -56,18 +56,18 @@ def plane_box(
 
 
 class SlicePlaned(MapTransform, InvertibleTransform):
-    """Crop each slice to 180 x 180 mm, padding where the box leaves it, and resize to 192 x 192.
+    """Crop (and pad where necessary) each slice to 180 x 180 mm and resize it to 192 x 192.
 
-    Scans are padded with their own minimum (zero once scaled), masks with zero. Lesion voxels that
-    the box cuts away are counted and logged.
+    Scans are padded with their minimum (zero after scaling), masks with zero. Lesion voxels outside
+    the box are counted and logged.
 
     Args:
-        keys: the scan first; it places the box for all.
-        size: pixels along each side of the plane. A pair (x, y) stands for a box of as many
-            millimetres, in pixels of 1 mm: X-Net's and CLCI-Net's own input.
+        keys: the scan first; it determines the box for all.
+        size: pixels along each side of the plane. A pair (x, y) is a box of that many millimetres
+            with pixels of 1 mm: X-Net's and CLCI-Net's own input.
         mode: interpolation of each key: ``trilinear`` (antialiased) for scans, ``nearest-exact``
             for masks.
-        allow_missing_keys: skip keys that are not there.
+        allow_missing_keys: skip missing keys.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SlicePlaned(MapTransform, InvertibleTransform):
         self.pad, self.crop = Pad(), Crop()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Bring each key (1 x X x Y x Z, RAS) to 1 x 192 x 192 x Z."""
+        """Resample each key (1 x X x Y x Z, RAS) to 1 x 192 x 192 x Z."""
         result = dict(data)
         starts, sides = plane_box(result[self.keys[0]], self.extent_mm)
         for key, resize in self.key_iterator(result, self.resizes):
@@ -101,7 +101,7 @@ class SlicePlaned(MapTransform, InvertibleTransform):
         return result
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Bring each key back to the scan's own grid in RAS orientation; zero outside the box."""
+        """Resample each key to the scan's own grid in RAS orientation; zero outside the box."""
         result = dict(data)
         for key, resize in self.key_iterator(result, self.resizes):
             result[key] = self.pad.inverse(self.crop.inverse(resize.inverse(result[key])))

@@ -1,8 +1,8 @@
-"""Cubic B-spline and trilinear resampling in PyTorch, on whatever device the volume lies.
+"""Cubic B-spline and trilinear resampling in PyTorch, on the volume's device.
 
-SciPy's `map_coordinates` (order 3, ``mode="constant"``) is the definition: mirrored samples, zeros
-outside. Where axes stay apart, three matrix products do it; elsewhere each point is a weighted bag
-of 16 lines of four coefficients, some points at a time, so that a processor's cache holds them.
+The results are those of SciPy's `map_coordinates` (order 3, ``mode="constant"``): mirrored samples,
+zeros outside. Separable coordinates need three matrix products; otherwise each point is an
+`embedding_bag` of 16 lines of four coefficients, in chunks of points that fit the CPU cache.
 """
 
 import functools
@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-POINTS = 65536  # that a processor works on at once
-POLE = math.sqrt(3) - 2  # of the filter that makes coefficients: they follow samples by its powers
-REACH = 14  # voxels: a sample further away changes a coefficient by less than 0.268^14 = 1e-8
+POINTS = 65536  # processed at once on a CPU
+POLE = math.sqrt(3) - 2  # of the prefilter, whose response decays with its powers
+REACH = 14  # voxels: samples further away change a coefficient by less than 0.268^14 = 1e-8
 HORIZON = 32  # samples after which a power is below float64's resolution: 0.268^32 = 5e-19
-Places = Sequence[NDArray[np.float64]]  # for each axis, where its samples lie, in voxels
+Places = Sequence[NDArray[np.float64]]  # for each axis, the coordinates of its samples in voxels
 
 
 def at(volume: Tensor, places: Places | Tensor, cubic: bool) -> Tensor:
@@ -28,9 +28,9 @@ def at(volume: Tensor, places: Places | Tensor, cubic: bool) -> Tensor:
 
     Args:
         volume: C x D x H x W.
-        places: in voxels: of D', H' and W' samples along each axis, for their product; or
-            3 x ..., along D, H and W, for samples anywhere.
-        cubic: cubic splines; else linear.
+        places: coordinates in voxels: of D', H' and W' samples per axis, for a separable grid; or
+            3 x ... along D, H and W, for arbitrary points.
+        cubic: cubic splines; otherwise linear.
 
     Returns:
         C x D' x H' x W' or C x ..., zeros outside.
@@ -45,11 +45,11 @@ def at(volume: Tensor, places: Places | Tensor, cubic: bool) -> Tensor:
 
 
 def classes_at(label: Tensor, places: Places | Tensor) -> Tensor:
-    """The class with the largest linear share, the lowest of equal ones.
+    """The class with the largest linear weight, the lowest in a tie.
 
     Args:
         label: 1 x D x H x W, classes from 0.
-        places: as `at` takes them.
+        places: as in `at`.
 
     Returns:
         1 x D' x H' x W' or 1 x ..., float, 0 outside.
@@ -59,7 +59,7 @@ def classes_at(label: Tensor, places: Places | Tensor) -> Tensor:
     lesion = label[0].nonzero()
     if not len(lesion):
         return found
-    low, high = lesion.amin(0) - 1, lesion.amax(0) + 1  # further away nothing but 0 can prevail
+    low, high = lesion.amin(0) - 1, lesion.amax(0) + 1  # the result is 0 outside this box
     first = low.clamp(min=0).tolist()
     label = label[:, *map(slice, first, (high + 1).tolist())]
     classes = torch.arange(int(label.max()) + 1, device=label.device).view(-1, 1, 1, 1)
@@ -75,7 +75,7 @@ def classes_at(label: Tensor, places: Places | Tensor) -> Tensor:
 
 
 def _largest(shares: Tensor) -> Tensor:
-    """The first of the largest shares, 1 x ...; ten times sooner than ``argmax`` on a CPU."""
+    """Index of the first largest weight, 1 x ...; ten times as fast as ``argmax`` on a CPU."""
     found, most = torch.zeros_like(shares[:1]), shares[:1]
     for number in range(1, len(shares)):
         share = shares[number : number + 1]
@@ -85,7 +85,7 @@ def _largest(shares: Tensor) -> Tensor:
 
 
 def _cubic(volume: Tensor, points: Tensor) -> Tensor:
-    """The 64 coefficients around each of 3 x N points, weighted."""
+    """Weighted sum of the 64 coefficients around each of 3 x N points."""
     last = points.new_tensor(volume.shape[1:]).view(3, 1) - 1
     box, origin = _reached(volume.shape[1:], points)
     coefficients = volume[:, *box].clone()
@@ -111,7 +111,7 @@ def _cubic(volume: Tensor, points: Tensor) -> Tensor:
 
 
 def _reached(sides: Sequence[int], points: Tensor) -> tuple[list[slice], Tensor]:
-    """The box of a volume that 3 x N points draw from, and its first voxel, 3 x 1."""
+    """The box of a volume that 3 x N points depend on, and its first voxel, 3 x 1."""
     low = (points.amin(1) - REACH).floor().long().tolist()
     high = (points.amax(1) + REACH + 1).ceil().long().tolist()
     first = [min(max(a, 0), max(n - REACH, 0)) for a, n in zip(low, sides, strict=True)]
@@ -120,13 +120,13 @@ def _reached(sides: Sequence[int], points: Tensor) -> tuple[list[slice], Tensor]
 
 
 def _eights(volume: Tensor) -> tuple[Tensor, int, int]:
-    """Rows of eight coefficients, four further on in each: any four in a line are in one of them.
+    """Rows of eight coefficients at a stride of four: any four neighbours are in one of them.
 
     Args:
         volume: C x D x H x W.
 
     Returns:
-        C x N x 8, and how many lines a plane and how many rows a line has.
+        C x N x 8, the number of lines per plane, and the number of rows per line.
     """
     lines = F.pad(volume, (0, 4 - volume.shape[3] % 4))  # never 0, as the last row starts nothing
     fours = lines.view(len(volume), -1, 4)
@@ -134,7 +134,7 @@ def _eights(volume: Tensor) -> tuple[Tensor, int, int]:
 
 
 def _product(matrix: NDArray[np.float64], volume: Tensor, axis: int) -> Tensor:
-    """Every line along one axis of C x D x H x W, times a matrix."""
+    """Multiply every line along one axis of C x D x H x W by a matrix."""
     weights = torch.from_numpy(matrix).to(volume)
     if axis == 3:
         return F.linear(volume, weights)
@@ -149,14 +149,14 @@ def _trilinear(volume: Tensor, points: Tensor) -> Tensor:
 
 
 def _weights(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the coefficients at -1, 0, 1 and 2, for a place t in [0, 1)."""
+    """Weights of the coefficients at -1, 0, 1 and 2 for a position t in [0, 1)."""
     s = 1 - t
     near, far = t * t * (3 * t - 6) + 4, s * s * (3 * s - 6) + 4
     return s**3 / 6, near / 6, far / 6, t**3 / 6
 
 
 def _coefficients(samples: Tensor, axis: int) -> Tensor:
-    """Of the splines through the lines along one axis of mirrored samples, which are used up.
+    """Spline coefficients along one axis of mirrored samples, which are overwritten.
 
     Source: Unser 1999, doi:10.1109/79.799930, box 2.
     """
@@ -180,12 +180,12 @@ def _coefficients(samples: Tensor, axis: int) -> Tensor:
 
 @functools.lru_cache(16)
 def _filter(side: int) -> NDArray[np.float64]:
-    """Makes coefficients of samples, as a matrix."""
+    """The prefilter as a matrix, from samples to coefficients."""
     return _coefficients(torch.eye(side, dtype=torch.float64), 0).numpy()
 
 
 def _cubic_weights(at: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """What each sample of one axis takes of each voxel."""
+    """The weight of each voxel in each sample of one axis."""
     first = np.floor(at)
     matrix, rows = np.zeros((len(at), side)), np.arange(len(at))
     period = max(2 * side - 2, 1)

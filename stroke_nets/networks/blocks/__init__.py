@@ -1,1 +1,1 @@
-"""Blocks that more than one network or option is built from."""
+"""Blocks shared by several networks or options."""

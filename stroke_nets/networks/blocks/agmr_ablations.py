@@ -1,4 +1,4 @@
-"""What AGMR-Net's Tables 5 to 8 and 10 put in the place of CPA, CFF, MDU, pooling and skips.
+"""Replacements for CPA, CFF, MDU, pooling and skips in AGMR-Net's Tables 5 to 8 and 10.
 
 Each class fills one role of `AGMRNet`'s constructor; the overlays in `bundles/` name
 them. Shape letters: B batch, C channels, D slices, H and W rows and columns of the stage.
@@ -20,7 +20,7 @@ from stroke_nets.networks.blocks.volume_to_plane import (
 
 
 class NoAttention(nn.Module):
-    """Table 5's baseline: the stage as it is, and no logit maps."""
+    """Table 5's baseline: the unchanged stage and no logit maps."""
 
     def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return (B, C, H, W) unchanged, and an empty list."""
@@ -32,12 +32,12 @@ class SpatialAttention(nn.Module):
     """Table 6's "FA": CBAM's spatial attention (Woo et al. 2018, eq. 3), a weight per pixel."""
 
     def __init__(self, kernel_size: int = 7) -> None:
-        """Take the side of the one convolution's kernel, which is odd."""
+        """Take the odd kernel size of the convolution."""
         super().__init__()
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Weight (B, C, H, W) by pixel; the list of logit maps is empty, for it has no own loss."""
+        """Weight (B, C, H, W) by pixel; the list of logit maps is empty, as there is no loss."""
         summary = torch.cat([features.mean(1, keepdim=True), features.amax(1, keepdim=True)], dim=1)
         maps: list[Tensor] = []
         return features * torch.sigmoid(self.conv(summary)), maps
@@ -118,10 +118,10 @@ class CFFConcatFusion(nn.Module):
 
 
 class SharedCFF(nn.Module):
-    """Table 8's R = 32 as its formula has it: both gates share one hidden layer of 2C / R units.
+    """Table 8's R = 32 according to its formula: both gates share a hidden layer of 2C / R units.
 
-    Sec. 3.2 has two separate MLPs of C / R units (`CFF`); the formula's C^2 / 4 parameters are
-    as many as the baseline's `SEFusion` has.
+    Sec. 3.2 has two separate MLPs of C / R units (`CFF`); the formula's C^2 / 4 parameters equal
+    those of the baseline's `SEFusion`.
     """
 
     def __init__(self, channels: int, depth: int, ratio: int = 32) -> None:
@@ -146,7 +146,7 @@ class BilinearUp(nn.Upsample):
     """Table 5's baseline: bilinear doubling of H and W, whatever the channels."""
 
     def __init__(self, channels: int) -> None:
-        """Take C as every upsampling does; interpolation has no use for it."""
+        """Take C like every upsampling; interpolation does not use it."""
         super().__init__(scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -154,7 +154,7 @@ class BilinearUp(nn.Upsample):
 
 
 class MultiScaleConv(nn.Module):
-    """Table 10: MDU's kernels as plain convolutions, which halve a size (stride 2) or keep it."""
+    """Table 10: MDU's kernels as plain convolutions that halve the size (stride 2) or keep it."""
 
     def __init__(
         self,
@@ -166,13 +166,13 @@ class MultiScaleConv(nn.Module):
         """Build the branches.
 
         Args:
-            channels: C, in and out; every branch makes an equal share.
-            stride: 2 in place of pooling, 1 on a skip connection.
+            channels: C, in and out, divided equally among the branches.
+            stride: 2 to replace pooling, 1 on a skip connection.
             kernel_sizes: one odd size for each branch, in the order of the channels.
             dropout: probability; the paper gives none.
 
         Raises:
-            ValueError: a kernel size is even, or the branches cannot share C equally.
+            ValueError: a kernel size is even, or C is not divisible by the number of branches.
         """
         super().__init__()
         share, rest = divmod(channels, len(kernel_sizes))

@@ -1,8 +1,8 @@
-"""AGMR-Net's outlook, working: attention on several grids, and cheaper multi-scale deconvolutions.
+"""AGMR-Net's outlook: attention on several grids, and cheaper multi-scale deconvolutions.
 
-"Multi-granularity attention" and a cheaper MDU are future work of the paper, which says no more of
-them; all details are ours. Each class fills one role of `AGMRNet`. Shape letters: B batch, C
-channels, G cells along a grid's side, H and W rows and columns of the stage at hand.
+The paper names "multi-granularity attention" and a cheaper MDU as future work without details; all
+details are ours. Each class fills one role of `AGMRNet`. Shape letters: B batch, C channels,
+G cells along a grid's side, H and W rows and columns of the current stage.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 class MultiGrid(nn.Module):
     """CPA on several grids at once: Y = F + F * (mean over the grids of A).
 
-    Each grid has its own MLP and hands out its own logits, so that `PatchAttentionLoss` guides each
-    by the prior map of its own cells. With one grid this is `CPA`.
+    Each grid has its own MLP and returns its own logits, so that `PatchAttentionLoss` supervises
+    each with the prior map of its cells. With one grid this is `CPA`.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MultiGrid(nn.Module):
 
 
 class CheapMDU(nn.Module):
-    """MDU whose large kernels work on few channels: a 1 x 1 convolution shares C out first.
+    """MDU whose large kernels work on few channels, after a 1 x 1 convolution.
 
     Each branch is a 1 x 1 convolution C -> C / n, then its deconvolution, which is depthwise or
     factorised into a column and a row (k x 1, then 1 x k). Norm, ReLU and dropout are MDU's.
@@ -58,13 +58,13 @@ class CheapMDU(nn.Module):
         """Build the branches.
 
         Args:
-            channels: C, in and out; every branch makes an equal share.
+            channels: C, in and out, divided equally among the branches.
             kernel_sizes: one odd size for each branch, in the order of the channels.
             factorised: two dense one-dimensional deconvolutions instead of one depthwise.
             dropout: probability.
 
         Raises:
-            ValueError: a kernel size is even, or the branches cannot share C equally.
+            ValueError: a kernel size is even, or C is not divisible by the number of branches.
         """
         super().__init__()
         share, rest = divmod(channels, len(kernel_sizes))
@@ -91,7 +91,7 @@ class CheapMDU(nn.Module):
 
 
 def _depthwise(channels: int, size: int) -> list[nn.Module]:
-    """One deconvolution of each channel by itself."""
+    """A depthwise deconvolution."""
     pad = (size - 1) // 2
     return [nn.ConvTranspose2d(channels, channels, size, 2, pad, 1, groups=channels)]
 

@@ -1,7 +1,7 @@
-"""Layers as Keras has them: D-UNet, X-Net and CLCI-Net were published in it.
+"""Layers that behave as in Keras, in which D-UNet, X-Net and CLCI-Net were published.
 
-Batch norm has epsilon 1e-3 and keeps 0.99 of its statistics; "same" padding puts what does not
-halve at the bottom and right.
+Batch norm has epsilon 1e-3 and momentum 0.99 (in Keras's sense); "same" padding adds an odd row or
+column at the bottom and right.
 """
 
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ def batch_norm(channels: int, dims: int = 2) -> nn.Module:
 def same_conv(
     in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, dilation: int = 1
 ) -> nn.Module:
-    """Convolution (with bias) to 1 / stride of H and W, which the stride must divide."""
+    """Convolution (with bias) that divides H and W by the stride, which must divide them."""
     padding = max(dilation * (kernel_size - 1) + 1 - stride, 0)
     before, odd = divmod(padding, 2)
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, 0 if odd else before, dilation)

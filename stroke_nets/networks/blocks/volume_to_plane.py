@@ -1,4 +1,4 @@
-"""From a 3D branch into a 2D one: what CFF and every fusion it is compared with are built from.
+"""Blocks that map a 3D branch to a 2D one, for CFF and the fusions it is compared with.
 
 Shape letters: B batch, C channels, D slices, H and W rows and columns of the stage.
 """
@@ -35,10 +35,10 @@ def pooled(features: Tensor) -> Tensor:
 
 
 class VolumeToPlane(nn.Module):
-    """The first step of AGMR-Net's eq. 5-8: a volume becomes a plane T of as many channels.
+    """The first step of AGMR-Net's eq. 5-8: map a volume to a plane T with the same channels.
 
-    A 1x1x1 convolution squeezes the channels to one, the slices become the channels of a plane,
-    and a 3x3 convolution brings them back to C.
+    A 1x1x1 convolution reduces the channels to one, the slices become the channels of a plane,
+    and a 3x3 convolution expands them to C.
     """
 
     def __init__(self, channels: int, depth: int) -> None:
