@@ -37,7 +37,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 # The wheel and the source archive are built and checked by tools that nobody else needs.
 .build-venv/installed: Makefile
 	$(PYTHON) -m venv .build-venv
-	.build-venv/bin/python -m pip install --quiet build==1.6.1 twine==7.0.0 check-wheel-contents==0.6.3
+	.build-venv/bin/python -m pip install --quiet build==1.6.1 twine==7.0.0 check-wheel-contents==0.6.3 bids-validator-deno==3.0.2
 	touch $@
 
 # NVFlare has many dependencies that nothing else here uses.

@@ -51,6 +51,11 @@ DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where 
 MANY = 5  # lesions that a warning names
 NOTICE = "Research use only; not a medical device."
 GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
+NOT_IN_BIDS = (  # https://github.com/bids-standard/bids-validator: .bidsignore
+    *("/index.html", "/cohort.csv", "/ratings.tsv", "/summary.json"),
+    *("*_report.html", "*_viewer.html", "*_thumbnail.jpg", "*_lesions.csv"),
+    *("*_uncertainty.nii.gz", "*_transform.json", "*_qc.png"),
+)
 CODES = ("sform_code", "qform_code", "xyzt_units")
 MNI_CODES = {"sform_code": MNI152, "qform_code": MNI152, "xyzt_units": 2}
 
@@ -91,7 +96,7 @@ def staged(folder: Path) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial_") as name:
         yield Path(name)
-        for file in sorted(Path(name).iterdir(), key=lambda file: file.suffix == ".json"):
+        for file in sorted(Path(name).iterdir(), key=lambda file: file.match("*_mask.json")):
             os.replace(file, folder / file.name)
 
 
@@ -197,6 +202,12 @@ class Results:
             self.scan.digest,
         )
         draw(files.picture, brain(), voxels, self.scan.path.name)
+        sidecar = {  # the key is required of a derivative's T1w; nothing is stripped here
+            "SkullStripped": False,
+            "SpatialReference": SPACE,
+            "Sources": [self.names.scan.source],
+        }
+        write_json(files.image.with_name(files.image.name.replace(".nii.gz", ".json")), sidecar)
         return {
             "scan_mni": files.image.name,
             "transform": files.transform.name,
@@ -257,7 +268,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def describe_folder(out: Path) -> None:
-    """Write ``dataset_description.json`` of a BIDS derivative, unless it is there.
+    """Write ``dataset_description.json`` and ``.bidsignore`` of a BIDS derivative, unless there.
 
     Raises:
         UsageError: the folder is a data set of another kind, or cannot be written.
@@ -276,6 +287,7 @@ def describe_folder(out: Path) -> None:
             "DatasetType": "derivative",
             "GeneratedBy": GENERATED_BY,
         }
+        write_whole(out / ".bidsignore", "".join(f"{name}\n" for name in NOT_IN_BIDS))
         write_json(path, content)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path}: cannot be read or written ({error}); fix the folder") from error

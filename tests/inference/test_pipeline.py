@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import nibabel as nib
@@ -77,6 +78,11 @@ def test_a_case_has_the_agreed_files_and_nothing_else(done):
     _, out, _, _ = done
     description = json.loads((out / "dataset_description.json").read_text())
     assert description["DatasetType"] == "derivative"
+    ignored = (out / ".bidsignore").read_text().splitlines()
+    in_bids = ("*.json", "*_mask.nii.gz", "*_probseg.nii.gz")  # the rest is no file of BIDS
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        named = any(fnmatch(path.name, pattern.lstrip("/")) for pattern in ignored)
+        assert named or any(fnmatch(path.name, pattern) for pattern in (".bidsignore", *in_bids))
     folder = out / "sub-patient1" / "anat"
     wanted = [f"sub-patient1_desc-agmrnet_{name}" for name in (*NAMES, "uncertainty.nii.gz")]
     kinds = ("report.html", "viewer.html", "thumbnail.jpg")

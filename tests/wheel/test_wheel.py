@@ -15,6 +15,8 @@ from stroke_nets import synthesis
 pytestmark = pytest.mark.wheel
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".wheel-venv" / "bin"
+VALIDATOR = ROOT / ".build-venv" / "bin" / "bids-validator-deno"
+SCAN = "sub-1_ses-1_T1w"
 CLONE = {"PYTHONPATH": str(ROOT)}
 
 
@@ -35,7 +37,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("outside")
     voxels, mask = synthesis.simulate_patient(0, 1, synthesis.Design())
     affine = synthesis.template().affine @ np.diag([2, 2, 2, 1])
-    for name, values in (("truth/sub-1_label-lesion_mask", mask), ("sub-1_T1w", voxels)):
+    for name, values in (("truth/sub-1_ses-1_label-lesion_mask", mask), (SCAN, voxels)):
         path = folder / f"{name}.nii.gz"
         path.parent.mkdir(exist_ok=True)
         nib.save(nib.Nifti1Image(values[::2, ::2, ::2], affine), path)
@@ -45,7 +47,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predicted(folder):
     """The output folder of the installed ``predict``."""
-    run(folder, BIN / "stroke-nets", "predict", "sub-1_T1w.nii.gz", "installed", "--quiet")
+    run(folder, BIN / "stroke-nets", "predict", f"{SCAN}.nii.gz", "installed", "--quiet")
     return folder / "installed"
 
 
@@ -56,12 +58,23 @@ def test_the_package_is_the_wheels(folder):
 
 def test_the_installed_command_segments_as_the_clone_does(folder, predicted):
     clone = (sys.executable, "-m", "stroke_nets", "predict")
-    run(folder, *clone, "sub-1_T1w.nii.gz", "cloned", "--quiet", **CLONE)
+    run(folder, *clone, f"{SCAN}.nii.gz", "cloned", "--quiet", **CLONE)
     masks = [path.relative_to(predicted) for path in predicted.rglob("*.nii.gz")]
     assert len(masks) == 4  # mask and probability, and mask and scan in MNI space
     for mask in masks:
         assert (predicted / mask).read_bytes() == (folder / "cloned" / mask).read_bytes(), mask
     assert (predicted / "index.html").is_file()
+
+
+def test_the_output_is_a_valid_bids_derivative(folder, predicted):
+    run(folder, VALIDATOR, predicted)  # its exit code says whether there is an error
+
+
+def test_the_output_is_evaluated(folder, predicted):
+    run(folder, BIN / "stroke-nets", "evaluate", predicted, "truth", "evaluation")
+    case = (folder / "evaluation" / "cases.csv").read_text().splitlines()[1]
+    assert case.startswith("sub-1_ses-1_label-lesion_mask,")
+    assert "installed/sub-1/ses-1/anat/sub-1_ses-1_desc-" in case
 
 
 def test_every_method_and_recipe_is_in_the_wheel(folder):
