@@ -131,14 +131,14 @@ def evaluate_folder(
     """Write ``cases.csv`` and ``summary.json`` for a folder of masks.
 
     Args:
-        predictions: folder of masks, or a run folder that holds them in ``predictions``. Each has
-            the relative path of its truth, or of its scan with ``_pred`` before the ending. Or a
-            BIDS derivative, such as `predict` writes: see `derivative.fits`.
-        truth: folder of masks, or a manifest beside the data.
+        predictions: folder of masks, or a run folder with masks in ``predictions``. Each has the
+            relative path of its truth, or of its scan with ``_pred`` before the extension. Or a
+            BIDS derivative, such as the output of `predict`: see `derivative.fits`.
+        truth: folder of masks, or a manifest in the data root.
         out: folder to write into.
         part: part of a manifest: ``heldout``, ``train`` or ``all``.
         fold: held-out fold of a manifest.
-        desc: of ``desc-<desc>``: which masks of a derivative, if it holds several of a scan.
+        desc: the ``desc-`` entity of the masks, for a derivative with several masks per scan.
         options: fields of `EvaluationOptions`.
 
     Raises:
@@ -187,7 +187,7 @@ def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
 
 
 def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
-    """The cases of a folder of masks, named by their relative paths; with BIDS, beside scans."""
+    """The cases of a folder of masks, identified by relative paths; BIDS folders also hold scans."""
     masks = [path for path in paths_below(truth) if is_nifti(path)]
     if bids:
         masks = [path for path in masks if MASK.search(bare(path.name))] or masks
@@ -202,10 +202,10 @@ def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
 
 
 def _of_derivative(case: Comparison, folder: Path, masks: Sequence[LesionMask]) -> Comparison:
-    """A case whose prediction is found by the names of its scan, or of its true mask.
+    """A case whose prediction is found by the name of its scan or true mask.
 
     Raises:
-        DataError: several masks of the derivative fit.
+        DataError: several masks of the derivative match.
     """
     name = case.names["image"] or case.names["label"]
     known = [entities(Path(name).name), entities(name.replace("/", "_"))]  # as `predict` names it

@@ -1,4 +1,4 @@
-"""Training in bfloat16 on processors that multiply it; MONAI's ``amp`` acts on GPUs alone."""
+"""Training in bfloat16 on CPUs that support it; MONAI's ``amp`` works on GPUs only."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from stroke_nets.inference.backend import choose_bfloat16
 
 
 class BFloat16Inferer(SimpleInferer):
-    """Run a network under autocast and return float32; as `SimpleInferer` where it would not pay.
+    """Run a network under autocast and return float32; like `SimpleInferer` if that is not faster.
 
     Args:
-        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware has it.
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware supports it.
 
     Raises:
-        UsageError: an unknown precision.
+        UsageError: the precision is unknown.
     """
 
     def __init__(self, precision: str = "auto") -> None:
-        """Check the precision."""
+        """Validate the precision."""
         choose_bfloat16(precision, torch.device("cpu"))
         self.precision = precision
 

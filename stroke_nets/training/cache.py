@@ -1,10 +1,10 @@
-"""Decoded volumes kept on disk, memory-mapped, and never trusted further than their checksums.
+"""An on-disk cache of decoded volumes, memory-mapped and verified by checksums.
 
-An entry is a folder, named by what its arrays were made from: the bytes of the source files, the
-transform's settings, the code that decodes, and the versions of this package and MONAI. It holds
-one ``.npy`` for each array and ``entry.json`` with their SHA-256. Whatever is not exactly that is
-made again. An entry is made under a temporary name and renamed, so several processes may share a
-cache. Nothing in it is ever unpickled.
+An entry is a folder whose name is a hash of everything that its arrays depend on: the bytes of the
+source files, the transform's settings, the decoding code, and the versions of this package and
+MONAI. It contains one ``.npy`` per array and ``entry.json`` with their SHA-256. Any entry that does
+not match exactly is made again. Entries are created under a temporary name and renamed, so several
+processes may share a cache. Nothing in it is ever unpickled.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from stroke_nets.scans.reader import sha256
 
 Arrays = dict[str, np.ndarray]
 ENTRY = "entry.json"
-DAY = 86400  # seconds; what an interrupted process left is swept when it is older
+DAY = 86400  # seconds; older leftovers of interrupted processes are deleted
 CODE = (
     "training/cache.py",
     "scans/geometry.py",
@@ -42,10 +42,10 @@ CODE = (
 
 
 class VolumeCache:
-    """Arrays made from source files by one transform.
+    """Cached arrays that one transform makes from source files.
 
     Args:
-        folder: made if need be; for this user only (mode 0700).
+        folder: created if necessary, for this user only (mode 0700).
         transform: deterministic; its settings are part of every key.
 
     Raises:
@@ -53,7 +53,7 @@ class VolumeCache:
     """
 
     def __init__(self, folder: Path, transform: Callable) -> None:
-        """Open the folder and sweep what interrupted processes left there."""
+        """Open the folder and delete what interrupted processes left there."""
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -72,12 +72,12 @@ class VolumeCache:
     def get(
         self, sources: Sequence[Path], make: Callable[[], Mapping[str, np.ndarray]], about: str = ""
     ) -> Arrays:
-        """The memory-mapped arrays of some files, made if they are not there or not sound.
+        """The memory-mapped arrays of some files, made if they are missing or damaged.
 
         Args:
-            sources: the files that they are made from.
-            make: makes them; whatever it raises about an unfit source passes through.
-            about: whatever else they depend on.
+            sources: the source files.
+            make: makes the arrays; its exceptions about invalid sources are passed on.
+            about: anything else that the arrays depend on.
 
         Raises:
             DataError: the disk is full.
@@ -87,7 +87,7 @@ class VolumeCache:
         return _sound(entry) or self._write(entry, make())
 
     def _write(self, entry: Path, arrays: Mapping[str, np.ndarray]) -> Arrays:
-        """Put an entry into its place, whole; its arrays, mapped wherever their files end up."""
+        """Write an entry atomically and return its memory-mapped arrays."""
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=self.folder))
         try:
             files = {name: temporary / f"{name}.npy" for name in arrays}
@@ -112,7 +112,7 @@ class VolumeCache:
 
 
 def _put(temporary: Path, entry: Path) -> None:
-    """Rename a finished entry into its place, unless another process was faster."""
+    """Rename a finished entry to its final name, unless another process was faster."""
     if entry.exists() and _sound(entry) is None:
         aside = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=entry.parent))
         with contextlib.suppress(FileNotFoundError):  # another process did it
@@ -126,7 +126,7 @@ def _put(temporary: Path, entry: Path) -> None:
 
 
 def _sound(entry: Path) -> Arrays | None:
-    """An entry's arrays, if every byte is as it was written."""
+    """An entry's arrays, if every byte is as written."""
     try:
         sums = json.loads((entry / ENTRY).read_text())
         files = {name: entry / f"{name}.npy" for name in sums}
@@ -134,7 +134,7 @@ def _sound(entry: Path) -> Arrays | None:
             return None
         return _mapped(files)
     except (OSError, ValueError, TypeError, AttributeError):
-        return None  # missing, or damaged in any way: it is made again
+        return None  # missing or damaged, so it is made again
 
 
 def _mapped(files: Mapping[str, Path]) -> Arrays:
@@ -145,30 +145,30 @@ def _digest(source: Path) -> str:
     try:
         return sha256(source)
     except OSError as error:
-        return str(error)  # whoever reads it says what is wrong
+        return str(error)  # the reader reports the problem
 
 
 def _code() -> str:
-    """Checksum of the code that decodes: a changed transform is another one."""
+    """Checksum of the decoding code, so that a changed transform gets new entries."""
     root = Path(stroke_nets.__file__).parent
     files = sorted(file for pattern in CODE for file in root.glob(pattern))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _references(function: types.FunctionType) -> dict[str, Any]:
-    """What ``@`` stands for in a configuration's lambda: MONAI keeps it among the globals."""
+    """Values of the ``@`` references in a configuration's lambda, from its globals."""
     known = function.__globals__.get("__local_refs", {})
     return {name: known[name] for name in function.__code__.co_consts if name in known}
 
 
 def settings(thing: Any) -> str:
-    """Everything that decides what a transform does, as text that no run or seed changes.
+    """Everything that determines a transform's result, as text independent of run and seed.
 
-    MONAI's ``pickle_hashing`` takes in the random state of every ``Compose``, which differs in
-    each process.
+    MONAI's ``pickle_hashing`` includes the random state of every ``Compose``, which differs between
+    processes.
 
     Args:
-        thing: a transform, and whatever it holds.
+        thing: a transform, or any of its attributes.
     """
     if isinstance(thing, np.random.RandomState | np.random.Generator):
         return "random"
@@ -183,7 +183,7 @@ def settings(thing: Any) -> str:
         return settings([thing.func, thing.args, thing.keywords])
     if isinstance(thing, types.MethodType):
         return settings([thing.__func__, thing.__self__])
-    if isinstance(thing, types.FunctionType):  # what it computes, not where it lies in memory
+    if isinstance(thing, types.FunctionType):  # what it computes, not its address
         closed = [cell.cell_contents for cell in thing.__closure__ or ()]
         given = [thing.__defaults__, thing.__kwdefaults__]
         return settings([thing.__code__, closed, given, _references(thing)])

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: the one reader of weights, and the handler that saves and resumes."""
+"""Load weights, and save and resume trainings."""
 
 import copy
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ from stroke_nets.training.randomness import random_state, set_random_state
 
 
 def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
-    """A checkpoint's weights, if they are this network's. Nothing in the file is executed.
+    """Load a checkpoint's weights if they fit the network. Nothing in the file is executed.
 
     Args:
-        path: a checkpoint of a run, a bare state dict, published ``.safetensors`` (halves become
-            float32), or nnU-Net v2's ``checkpoint_final.pth``.
+        path: a checkpoint of a run, a bare state dict, published ``.safetensors`` (float16 is
+            converted to float32), or nnU-Net v2's ``checkpoint_final.pth``.
         network: may be on the meta device.
 
     Raises:
-        UsageError: no such file.
-        DataError: it is damaged, cannot be read, holds the weights of another network, or numbers
-            that no training leaves.
+        UsageError: the file does not exist.
+        DataError: it is damaged, cannot be read, or contains the weights of another network or
+            invalid numbers.
     """
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
@@ -71,11 +71,11 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def load_into(network: nn.Module, path: str | Path | None) -> nn.Module:
-    """Give a network the weights of a checkpoint; without one it keeps its own.
+    """Load a checkpoint into a network; if ``path`` is None, the network keeps its weights.
 
     Raises:
-        UsageError: no such file.
-        DataError: it cannot be read, or holds the weights of another network.
+        UsageError: the file does not exist.
+        DataError: it cannot be read, or contains the weights of another network.
     """
     if path is not None:
         network.load_state_dict(load_weights(path, network))
@@ -90,8 +90,8 @@ def load_network(network: nn.Module, path: str | Path) -> nn.Module:
         path: a checkpoint of a run.
 
     Raises:
-        UsageError: no such file.
-        DataError: it cannot be read, or holds the weights of another network.
+        UsageError: the file does not exist.
+        DataError: it cannot be read, or contains the weights of another network.
     """
     loaded = copy.deepcopy(network)
     loaded.load_state_dict(load_weights(path, network), assign=True)
@@ -99,19 +99,19 @@ def load_network(network: nn.Module, path: str | Path) -> nn.Module:
 
 
 class AtomicCheckpoint:
-    """Save the whole state after every epoch; go on from it, bit for bit on a CPU.
+    """Save the whole state after every epoch and resume from it, bit for bit on a CPU.
 
-    ``epoch_<k>.pt`` are the last epochs' states and the best one's; ``last.pt`` and ``best.pt``
-    name two of them. An epoch that was interrupted is done again from its start: its randomness is
-    a function of the seed and its number (`randomness.SeedEachEpoch`), the sampler's order too.
+    ``epoch_<k>.pt`` are the states of the last epochs and the best one; ``last.pt`` and ``best.pt``
+    link to two of them. An interrupted epoch is repeated from its start: its randomness, including
+    the sampler's order, depends only on the seed and its number (`randomness.SeedEachEpoch`).
 
     Args:
         save_dir: the run's ``checkpoints`` folder.
         save_dict: what to save, by name: network, optimizer, lr_scheduler.
         evaluator: validation engine; ``best.pt`` follows its key metric (higher is better).
-        resume: go on from the newest whole checkpoint, if there is one.
-        config_hash: of the configuration, which must be that of the checkpoint.
-        keep: how many epochs' states are kept.
+        resume: resume from the newest intact checkpoint, if there is one.
+        config_hash: hash of the configuration, which must equal the checkpoint's.
+        keep: number of epochs whose states are kept.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class AtomicCheckpoint:
         self.saved_epoch = 0
 
     def attach(self, engine: Engine) -> None:
-        """Follow a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._save)
         engine.add_event_handler(Events.COMPLETED, lambda _: self._say(f"saved {self._saved()}"))
@@ -199,7 +199,7 @@ class AtomicCheckpoint:
         return None
 
     def _name(self, epoch: int) -> None:
-        """Give the last and the best state their names, and delete the older ones."""
+        """Link the last and the best state, and delete older ones."""
         last = checkpoint_file.epoch_file(self.save_dir, epoch)
         best = checkpoint_file.epoch_file(self.save_dir, self._best_epoch())
         if best.is_file():
@@ -228,7 +228,7 @@ class AtomicCheckpoint:
             return "nothing yet"
         text = f"{self.save_dir / checkpoint_file.LAST} (epoch {self.saved_epoch})"
         if self._best_epoch() > 0 and self.evaluator is not None:
-            state: Any = self.evaluator.state  # MONAI adds its attributes at run time
+            state: Any = self.evaluator.state  # MONAI adds its attributes at runtime
             text += (
                 f" and {self.save_dir / checkpoint_file.BEST} (epoch {state.best_metric_epoch}, "
                 f"{state.key_metric_name} {state.best_metric:.3f})"
@@ -241,12 +241,12 @@ class AtomicCheckpoint:
 
 
 def _plain(part: Any) -> Any:
-    """A network out of its wrapper for many devices; anything else as it is."""
+    """Unwrap a distributed network; return anything else unchanged."""
     return part.module if isinstance(part, nn.parallel.DistributedDataParallel) else part
 
 
 def _progress(engine: Engine) -> dict[str, Any]:
-    """How far an engine has come, in plain numbers."""
+    """An engine's progress in plain numbers."""
     state: Any = engine.state
     return {
         "epoch": state.epoch,
@@ -259,6 +259,6 @@ def _progress(engine: Engine) -> dict[str, Any]:
 
 
 def _advance(engine: Engine, progress: Mapping[str, Any]) -> None:
-    """Bring an engine as far; for how many epochs it runs is its own option."""
+    """Restore an engine's progress, except its number of epochs."""
     for name in ("epoch", "iteration", "best_metric", "best_metric_epoch"):
         setattr(engine.state, name, progress[name])

@@ -1,7 +1,7 @@
-"""Checkpoint files: whole or not there, each with its sha256 beside it.
+"""Atomic checkpoint files, each with a SHA-256 file.
 
 A training keeps ``epoch_00007.pt`` for its last epochs and its best one; ``last.pt`` and
-``best.pt`` are links to two of them, so that no name ever stands for half a file.
+``best.pt`` are links to two of them, so that no name ever refers to a partial file.
 """
 
 import io
@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.training.nnunet_weights import SCALARS
 
-UNREADABLE = (  # what the readers raise at other files and at damage
+UNREADABLE = (  # raised by the readers for other files and damaged ones
     OSError,
     EOFError,
     RuntimeError,
@@ -39,21 +39,21 @@ LAST, BEST = "last.pt", "best.pt"
 
 
 def epoch_file(folder: Path, epoch: int) -> Path:
-    """Where the state after an epoch is kept."""
+    """The path of the state after an epoch."""
     return folder / f"epoch_{epoch:05d}.pt"
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The checkpoints that training can go on from: those of epochs, or a ``last.pt`` alone."""
+    """The checkpoints to resume from: those of epochs, or a single ``last.pt``."""
     epochs = sorted(folder.glob("epoch_*.pt"), reverse=True)
     return epochs or [path for path in [folder / LAST] if path.is_file()]
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint and its sha256; what was there before stays until both are on the disk.
+    """Write a checkpoint and its SHA-256; the previous files stay until both are on disk.
 
     Raises:
-        UsageError: the disk does not take it.
+        UsageError: the file cannot be written.
     """
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -72,10 +72,10 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> Any:
-    """What a checkpoint holds; halves of a ``.safetensors`` become float32. Nothing is executed.
+    """Read a checkpoint, with float16 in ``.safetensors`` as float32. Nothing is executed.
 
     Raises:
-        DataError: it is not as it was written, or cannot be read.
+        DataError: it differs from its checksum, or cannot be read.
     """
     path = path.resolve()
     beside = _sha256_file(path)
@@ -90,14 +90,14 @@ def read(path: Path) -> Any:
         with torch.serialization.safe_globals(SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        reason = type(error).__name__  # PyTorch's text is long, and advises to execute the file
+        reason = type(error).__name__  # PyTorch's message is long and suggests executing the file
         raise DataError(
             f"checkpoint {path}: cannot be read ({reason}); give one of a training"
         ) from error
 
 
 def point(link: Path, file: Path) -> None:
-    """Make ``link`` another name of a file in the same folder, at once."""
+    """Atomically make ``link`` point to a file in the same folder."""
     temporary = _temporary(link)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(file.name)
@@ -105,26 +105,26 @@ def point(link: Path, file: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a checkpoint, then its sha256."""
+    """Delete a checkpoint, then its SHA-256."""
     path.unlink(missing_ok=True)
     _sha256_file(path).unlink(missing_ok=True)
 
 
 def remove_all(folder: Path) -> None:
-    """Delete a training's checkpoints, to train again."""
+    """Delete a training's checkpoints before training again."""
     for path in [folder / LAST, folder / BEST, *newest_first(folder)]:
         remove(path)
     sweep(folder)
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a killed process had half written."""
+    """Delete partial files of killed processes."""
     for path in folder.glob(".*.tmp"):
         path.unlink()
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
-    """On the disk under a temporary name first, then renamed."""
+    """Write to disk under a temporary name, then rename."""
     temporary = _temporary(path)
     try:
         with open(temporary, "wb") as stream:
@@ -136,7 +136,7 @@ def _write(path: Path, data: bytes | memoryview) -> None:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the new name itself
+        os.fsync(folder)  # makes the rename durable
     finally:
         os.close(folder)
 

@@ -9,10 +9,10 @@ from stroke_nets.errors import UsageError
 
 
 def local_device() -> torch.device:
-    """This process's device: its own GPU, or the CPU where there is none.
+    """This process's device: its own GPU, or the CPU if there is none.
 
     Raises:
-        UsageError: more processes than GPUs.
+        UsageError: there are more processes than GPUs.
     """
     if torch.cuda.is_available():
         number, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
@@ -26,7 +26,7 @@ def join() -> None:
     """Join the process group: NCCL between GPUs, Gloo between CPU processes.
 
     Raises:
-        UsageError: not started by ``torchrun``, or more processes than GPUs.
+        UsageError: not started by ``torchrun``, or there are more processes than GPUs.
     """
     if "RANK" not in os.environ:
         raise UsageError(
@@ -41,7 +41,7 @@ def join() -> None:
 def parallel(network: nn.Module, device: torch.device) -> nn.Module:
     """Wrap a network so that its gradients are averaged over all processes.
 
-    On GPUs batch norm takes the batches of all processes; PyTorch has no such thing on the CPU.
+    On GPUs, batch norm is synchronised over all processes, which PyTorch does not support on CPUs.
     """
     if device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)

@@ -1,4 +1,4 @@
-"""A loss that is no number stops the training before it spoils the weights."""
+"""Stop a training at a non-finite loss, before it corrupts the weights."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ class FiniteLoss:
     """Stop at a loss that is NaN or infinite and name the cases of its batch."""
 
     def attach(self, engine: Engine) -> None:
-        """Follow a `monai.engines.SupervisedTrainer`."""
+        """Attach to a `monai.engines.SupervisedTrainer`."""
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self._check)
 
     def _check(self, engine: Engine) -> None:

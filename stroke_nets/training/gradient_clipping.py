@@ -9,11 +9,11 @@ from torch.nn.utils import clip_grad_norm_
 
 
 class GradientClipping:
-    """Keep the norm of all gradients at most ``max_norm``, under AMP too.
+    """Clip the total gradient norm to ``max_norm``, also with AMP.
 
     Args:
-        parameters: of the network that trains.
-        max_norm: largest L2 norm.
+        parameters: parameters of the trained network.
+        max_norm: maximum L2 norm.
     """
 
     def __init__(self, parameters: Iterable[Tensor], max_norm: float) -> None:
@@ -21,7 +21,7 @@ class GradientClipping:
         self.parameters, self.max_norm = list(parameters), max_norm
 
     def attach(self, engine: Engine) -> None:
-        """Follow a `monai.engines.SupervisedTrainer`."""
+        """Attach to a `monai.engines.SupervisedTrainer`."""
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self._clip)
 
     def _clip(self, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Step the learning rate's scheduler once an epoch."""
+"""Step the learning-rate scheduler once per epoch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ from monai.handlers import LrScheduleHandler
 
 
 class LrSchedule(LrScheduleHandler):
-    """MONAI's handler, silent.
+    """MONAI's handler without its log messages.
 
     Args:
-        lr_scheduler: stepped when an epoch ends.
-        step_takes: gives what a step takes, as a tuple, from the trainer; None: nothing.
+        lr_scheduler: stepped at the end of each epoch.
+        step_takes: returns the step's arguments as a tuple, given the trainer; None: no arguments.
     """
 
     def __init__(

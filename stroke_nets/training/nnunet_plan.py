@@ -1,12 +1,12 @@
-"""nnU-Net v2's planning: spacing, patch, stages and batch from a data set's fingerprint.
+"""nnU-Net v2's planning: spacing, patch, stages and batch size from a data set's fingerprint.
 
     python -m stroke_nets.training.nnunet_plan DATA --out overlay.yaml
 
-Source: Isensee et al. 2021 and nnunetv2 2.8.1, ``ExperimentPlanner``; the plan is equal to its own
+Source: Isensee et al. 2021 and nnunetv2 2.8.1, ``ExperimentPlanner``; the plans are identical
 (`tests/training/test_nnunet_plan.py`). Only the 3D configurations are planned, for 8 GB of GPU
-memory. All sizes and spacings are in the axis order of nnU-Net's reader (z, y, x), then turned so
-that the axis of the largest spacing comes first, as nnU-Net does. The bundles resample linearly,
-not by nnU-Net's cubic splines.
+memory. All sizes and spacings are in the axis order of nnU-Net's reader (z, y, x), then transposed
+so that the axis with the largest spacing comes first, as in nnU-Net. The bundles resample linearly
+instead of with nnU-Net's cubic splines.
 """
 
 import argparse
@@ -25,24 +25,24 @@ from stroke_nets.errors import UsageError
 from stroke_nets.files import write_whole
 from stroke_nets.runs.exit_codes import one_line_errors
 
-ANISOTROPY = 3  # a spacing that many times the others' makes an axis coarse
+ANISOTROPY = 3  # an axis is coarse if its spacing is this many times the others'
 SMALLEST_MAP = 4  # voxels along each axis of the deepest stage
 WIDTH, MOST_WIDTH = 32, 320
-BUDGET, BUDGET_BATCH = 560_000_000, 2  # feature-map voxels that fit in 8 GB, of a batch of 2
-DATASET_SHARE = 0.05  # of all voxels, that a batch may hold
-LOWRES_BELOW = 0.25  # share of the median volume in a patch, below which a second stage is planned
+BUDGET, BUDGET_BATCH = 560_000_000, 2  # feature-map voxels that fit in 8 GB with a batch of 2
+DATASET_SHARE = 0.05  # maximum fraction of all voxels in a batch
+LOWRES_BELOW = 0.25  # a second stage is planned if a patch covers less of the median volume
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a plan depends on.
+    """The properties of a data set that determine its plan.
 
     Attributes:
         spacings: mm along z, y, x of each case.
         shapes: voxels along z, y, x of each case, cropped to the non-zero box.
-        relative_size: median share of a case's voxels that the crop leaves.
+        relative_size: median fraction of a case's voxels that remain after cropping.
     """
 
     spacings: Sequence[Sequence[float]]
@@ -52,15 +52,15 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Stage:
-    """One configuration of a plan: the full resolution, or the low one of a cascade.
+    """One configuration of a plan: full resolution, or the low resolution of a cascade.
 
     Attributes:
         spacing: mm.
-        median_shape: of the resampled cases, voxels.
+        median_shape: median shape of the resampled cases, voxels.
         patch_size: voxels.
         batch_size: patches.
-        strides: of each stage of the network, the first 1.
-        kernel_sizes: of each stage's convolutions.
+        strides: stride of each stage of the network; the first is 1.
+        kernel_sizes: kernel size of each stage's convolutions.
         widths: channels of each stage.
         batch_dice: whether Dice pools the batch.
     """
@@ -80,10 +80,10 @@ class Plan:
     """nnU-Net's plan of a data set.
 
     Attributes:
-        transpose: axes of (z, y, x) in the order that all sizes of the stages have.
-        masked_zscore: whether intensities are scaled over the non-zero voxels only.
+        transpose: order of the axes (z, y, x) in all sizes of the stages.
+        masked_zscore: whether intensities are normalised over the non-zero voxels only.
         fullres: the configuration at full resolution.
-        lowres: that at low resolution; None if the full one sees enough of a volume.
+        lowres: the one at low resolution; None if a full-resolution patch covers enough.
     """
 
     transpose: tuple[int, ...]
@@ -97,7 +97,7 @@ def fingerprint(root: Path, records: Sequence[dict[str, Any]]) -> Fingerprint:
 
     Args:
         root: the data root.
-        records: of a manifest, each with an ``image``.
+        records: records of a manifest, each with an ``image``.
     """
     spacings, shapes, shares = [], [], []
     for record in records:
@@ -118,8 +118,8 @@ def plan(found: Fingerprint, channels: int = 1, classes: int = 2) -> Plan:
 
     Args:
         found: the data set's fingerprint.
-        channels: of an image. (They do not change the plan, as in nnU-Net.)
-        classes: with the background.
+        channels: image channels. (As in nnU-Net, they do not affect the plan.)
+        classes: number of classes, including the background.
     """
     spacing = _target_spacing(found)
     coarse = int(np.argmax(spacing))
@@ -139,7 +139,7 @@ def plan(found: Fingerprint, channels: int = 1, classes: int = 2) -> Plan:
 
 
 def _target_spacing(found: Fingerprint) -> Floats:
-    """The median spacing; along a coarse axis of few voxels, its tenth percentile."""
+    """The median spacing; for a coarse axis with few voxels, its tenth percentile."""
     spacings = np.vstack(found.spacings)
     target = np.percentile(spacings, 50, axis=0)
     size = np.percentile(np.vstack(found.shapes), 50, axis=0)
@@ -153,7 +153,7 @@ def _target_spacing(found: Fingerprint) -> Floats:
 
 
 def _stage(spacing: Floats, median: Sequence[float], voxels: float, classes: int) -> Stage:
-    """The largest patch, of the spacing's proportions, that fits into the budget."""
+    """The largest patch with the median shape's proportions that fits the budget."""
     fine = 1 / spacing
     ideal = [round(side) for side in fine * (256**3 / np.prod(fine)) ** (1 / 3)]
     patch = np.array([min(side, whole) for side, whole in zip(ideal, median, strict=True)])
@@ -179,7 +179,7 @@ def _stage(spacing: Floats, median: Sequence[float], voxels: float, classes: int
 
 
 def _lowres(full: Stage, spacing: Floats, median: Floats, cases: int, classes: int) -> Stage | None:
-    """A coarser configuration whose patch sees a quarter of the median volume."""
+    """A coarser configuration whose patch covers a quarter of the median volume."""
     low, coarser = None, spacing.copy()
     seen, whole = float(np.prod(full.patch_size)), float(np.prod(median))
     while seen / whole < LOWRES_BELOW:
@@ -195,9 +195,9 @@ def _lowres(full: Stage, spacing: Floats, median: Floats, cases: int, classes: i
 def _topology(
     spacing: Floats, patch: NDArray[Any]
 ) -> tuple[list[list[int]], list[list[int]], NDArray[np.int64], NDArray[np.int64]]:
-    """Strides and kernels of each stage, the patch padded to them, and what divides it.
+    """Strides and kernels of each stage, the patch padded to them, and its divisors.
 
-    An axis is halved while it is at most twice as coarse as the finest one that can be.
+    An axis is halved while it is at most twice as coarse as the finest axis that can be halved.
     """
     mm, size = list(spacing), [float(n) for n in patch]
     strides, kernels, kernel = [[1, 1, 1]], [], [1, 1, 1]
@@ -221,9 +221,9 @@ def _widths(stages: int) -> list[int]:
 
 
 def _feature_voxels(patch: NDArray[Any], strides: Sequence[Sequence[int]], classes: int) -> int:
-    """Voxels times channels of all feature maps, nnU-Net's measure of a network's memory.
+    """Voxels times channels of all feature maps, nnU-Net's estimate of a network's memory.
 
-    Two convolutions a stage, down and up, one transposed convolution up, and the last head.
+    Counts two convolutions per stage, down and up, one transposed convolution up and the last head.
     """
     sizes, size = [], [int(n) for n in patch]
     for stride in strides:
@@ -236,10 +236,10 @@ def _feature_voxels(patch: NDArray[Any], strides: Sequence[Sequence[int]], class
 
 
 def overlay(planned: Plan) -> dict[str, Any]:
-    """The plan as an overlay of the patch bundles, for training, inference and evaluation.
+    """The plan as an overlay of the patch bundles for training, inference and evaluation.
 
     Raises:
-        UsageError: the plan asks for a network that the bundles do not have.
+        UsageError: the plan needs a network that the bundles do not have.
     """
     stage = planned.fullres
     alike = all(len(set(s)) == 1 for s in (*stage.strides, *stage.kernel_sizes))
@@ -248,7 +248,7 @@ def overlay(planned: Plan) -> dict[str, Any]:
             f"spacing {stage.spacing}: nnU-Net plans other strides for each axis, which the "
             "bundles' U-Nets do not have; resample the scans to one spacing, or use nnU-Net itself"
         )
-    levels = len(stage.strides) - 1  # nnU-Net leaves the lowest out
+    levels = len(stage.strides) - 1  # nnU-Net omits the lowest
     return {
         "overlay": "planned",
         "spacing": list(stage.spacing),
@@ -261,7 +261,7 @@ def overlay(planned: Plan) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Parse the command line and write the plan."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset_dir", type=Path)
     parser.add_argument("--out", type=Path, required=True)

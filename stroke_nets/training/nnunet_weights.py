@@ -1,8 +1,8 @@
-"""Weights trained with nnU-Net v2, for the networks of this package.
+"""Load weights trained with nnU-Net v2 into the networks of this package.
 
 nnU-Net v2 builds `PlainConvUNet` and `ResidualEncoderUNet` of `dynamic_network_architectures`
-(https://github.com/MIC-DKFZ/dynamic-network-architectures); every tensor of theirs has its place
-in `PlainUNet` and `ResUNet`, the heads of deep supervision included.
+(https://github.com/MIC-DKFZ/dynamic-network-architectures); each of their tensors has a counterpart
+in `PlainUNet` and `ResUNet`, including the heads of deep supervision.
 """
 
 import re
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stroke_nets.errors import DataError
 
-# They register most tensors twice: the decoder holds the encoder, a layer the list of its parts.
+# They register most tensors twice: in the decoder's reference to the encoder and in `all_modules`.
 ALIASES = re.compile(r"^decoder\.encoder\.|\.all_modules\.")
 RENAMES = (
     (re.compile(r"^encoder\.stem\.convs\.0\."), "stem."),
@@ -26,8 +26,8 @@ RENAMES = (
     (re.compile(r"\.norm\.(weight|bias)$"), r".1.\1"),
 )
 FIX = "build it with the plan's widths, blocks and classes"
-# nnU-Net logs NumPy scalars beside the weights; reading these types runs no code of the file.
-# The second name is the one that NumPy 1 wrote.
+# nnU-Net saves NumPy scalars with the weights; reading these types runs no code from the file.
+# The second name is NumPy 1's.
 SCALAR: Any = np.float64().__reduce__()[0]
 SCALARS: list[Any] = [
     SCALAR,
@@ -40,15 +40,15 @@ SCALARS: list[Any] = [
 def from_nnunet(
     state_dict: Mapping[str, Tensor], network: nn.Module, source: str = "nnU-Net weights"
 ) -> dict[str, Tensor]:
-    """Rename the tensors of an nnU-Net v2 network as `network.load_state_dict` takes them.
+    """Rename the tensors of an nnU-Net v2 network for `network.load_state_dict`.
 
     Args:
-        state_dict: of a `PlainConvUNet` or a `ResidualEncoderUNet`.
+        state_dict: that of a `PlainConvUNet` or a `ResidualEncoderUNet`.
         network: a `PlainUNet(bias=True)`, or a `ResUNet(block=ResidualBlockD, bias=True)`.
-        source: what errors name, such as the checkpoint.
+        source: name for error messages, such as the checkpoint.
 
     Raises:
-        DataError: a tensor is missing, has another shape, or has no place in the network.
+        DataError: a tensor is missing, has a different shape, or has no counterpart.
     """
     theirs = {_rename(name): name for name in state_dict if not ALIASES.search(name)}
     ours = network.state_dict()

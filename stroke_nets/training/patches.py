@@ -1,9 +1,9 @@
-"""Random 3D patches of volumes, placed by nnU-Net's rule.
+"""Random 3D patches of volumes, sampled as in nnU-Net.
 
-Source: Isensee et al. 2021 (nnU-Net), the recipe that MSCSA (arXiv:2501.15423) trains with; the
-rule is the same in nnU-Net v1 and v2. Two things differ. A batch of one patch is centred on a
-lesion (nnU-Net's would never be), and every lesion voxel can be drawn, where nnU-Net keeps a sample
-of 10,000 voxels of each class.
+Source: Isensee et al. 2021 (nnU-Net), whose recipe MSCSA (arXiv:2501.15423) uses; the rule is the
+same in nnU-Net v1 and v2. There are two differences. A batch of one patch is centred on a lesion
+(never in nnU-Net), and every lesion voxel can be drawn, whereas nnU-Net keeps a sample of 10,000
+voxels per class.
 """
 
 import math
@@ -22,33 +22,33 @@ WINDOW = (math.cos(math.radians(30)) + math.sin(math.radians(30))) / 0.85
 Volumes = dict[str, np.ndarray]
 
 
-FOREGROUND = 0.33  # share of a batch's patches that must hold a lesion; nnU-Net
+FOREGROUND = 0.33  # fraction of a batch's patches that must contain a lesion; nnU-Net
 
 
 class PatchDataset(VolumeDataset):
     """Patches of labelled volumes; the last third of a batch is centred on lesion voxels.
 
     nnU-Net's rule for a centred patch: a class is drawn first, then a voxel of that class. The
-    patch starts half its size before the voxel, but never before the volume; at the far side it may
-    reach out, and zeros fill it.
+    patch starts half its size before the voxel, but never before the volume; at the far side it
+    may extend beyond the volume and is padded with zeros.
 
-    Item ``k`` of an epoch is always the same: its case, place and augmentation come from the seed,
-    the epoch and ``k``, whatever the number of workers. It holds ``image`` and ``label``, each
-    1 x D x H x W, and ``case``, the scan's name. A case without lesion gives a random patch.
+    Item ``k`` of an epoch is always the same: its case, position and augmentation depend only on
+    the seed, the epoch and ``k``. It contains ``image`` and ``label``, each 1 x D x H x W, and
+    ``case``, the scan's name. A case without lesion gives a random patch.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
         transform: loads and crops a dictionary; deterministic.
-        cache_dir: where the volumes are kept, readable by this user only.
+        cache_dir: folder of the cached volumes, readable by this user only.
         patch_size: D, H, W of a patch in voxels.
-        augment: makes a patch from the window around it (`WINDOW` times the patch, centred alike,
+        augment: makes a patch from the window around it (`WINDOW` times the patch, same centre,
             zeros outside the volume).
-        batches: batches of one epoch.
-        batch_size: patches of one batch.
-        seed: of everything that is drawn.
+        batches: batches per epoch.
+        batch_size: patches per batch.
+        seed: seed of all random choices.
 
     Raises:
-        DataError: files cannot be used; one line for each.
+        DataError: files are invalid; one line for each.
     """
 
     def __init__(
@@ -67,13 +67,13 @@ class PatchDataset(VolumeDataset):
         super().__init__(data, transform, cache_dir)
         self.patch_size = np.asarray(patch_size)
         self.window = np.ceil(self.patch_size * WINDOW).astype(int)
-        self.window += (self.window - self.patch_size) % 2  # the patch lies in the middle
+        self.window += (self.window - self.patch_size) % 2  # so that the patch is centred
         self.augment = Compose([augment])
         self.batches, self.batch_size = batches, batch_size
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw other patches than in the epochs before."""
+        """Draw different patches in each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -92,11 +92,11 @@ class PatchDataset(VolumeDataset):
         return patch | {"case": self.names[number]}
 
     def _wants_lesion(self, place: int) -> bool:
-        """nnU-Net's rule for a third of the batch; ours: the last patch in any case."""
+        """nnU-Net's rule for a third of the batch; ours: always the last patch."""
         return place >= min(round(self.batch_size * (1 - FOREGROUND)), self.batch_size - 1)
 
     def _start(self, rng: np.random.Generator, label: np.ndarray, lesion: bool) -> np.ndarray:
-        """First voxel of the window; negative where it reaches out of the volume."""
+        """First voxel of the window; negative if it starts outside the volume."""
         patch = patch_start(rng, label, self.patch_size, lesion)
         return patch - (self.window - self.patch_size) // 2
 
@@ -107,13 +107,13 @@ def patch_start(
     """Draw where a patch starts, as nnU-Net's loader does.
 
     Args:
-        rng: draws the place.
+        rng: random generator.
         label: classes, D x H x W; 0 is background.
         patch_size: D, H, W in voxels.
-        lesion: centre the patch on a voxel of a class that the label holds, if it holds any.
+        lesion: centre the patch on a voxel of a class in the label, if there is one.
 
     Returns:
-        The first voxel; negative where the volume is smaller than the patch.
+        The first voxel; negative if the volume is smaller than the patch.
     """
     room = np.asarray(label.shape) - patch_size
     low, high = np.minimum(room, 0) // 2, np.where(room < 0, -(-room // 2), room)
@@ -127,12 +127,12 @@ def patch_start(
 
 
 def cut_window(volume: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """A box of a volume, with zeros where it reaches out.
+    """Crop a box from a volume, with zeros outside the volume.
 
     Args:
         volume: D x H x W.
         start: first voxel, which may be negative.
-        size: of the box, in voxels.
+        size: size of the box, in voxels.
 
     Returns:
         An array of ``size``.
@@ -146,14 +146,14 @@ def cut_window(volume: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.nd
 
 
 def require_divisible(patch_size: Sequence[int], stages: int) -> None:
-    """Refuse a patch that the network's strides do not divide.
+    """Refuse a patch size that is not divisible by the network's strides.
 
     Args:
         patch_size: D, H, W in voxels.
-        stages: stages of the network; each but the first halves the resolution.
+        stages: number of stages; each after the first halves the resolution.
 
     Raises:
-        UsageError: a side is no multiple of ``2 ** (stages - 1)``.
+        UsageError: a side is not a multiple of ``2 ** (stages - 1)``.
     """
     stride = 2 ** (stages - 1)
     if any(side % stride for side in patch_size):

@@ -13,7 +13,7 @@ def plain_batch(
 ) -> tuple[Any, ...]:
     """Image and label, B x C x ..., as plain tensors, which can be compiled and gathered.
 
-    It is for MONAI's ``prepare_batch``.
+    For MONAI's ``prepare_batch``.
     """
     parts = default_prepare_batch(batch, device, non_blocking, **options)
     return tuple(p.as_tensor() if isinstance(p, MetaTensor) else p for p in parts)

@@ -1,4 +1,4 @@
-"""Keras's two callbacks on the validation loss, by which X-Net and CLCI-Net train.
+"""The two Keras callbacks on the validation loss used to train X-Net and CLCI-Net.
 
 Source: ``main.py`` of X-Net (https://github.com/Andrewsher/X-Net), ``ReduceLROnPlateau`` and
 ``EarlyStopping``.
@@ -16,10 +16,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 
 class ValidationLoss:
-    """The mean loss of a network over validation volumes, after each epoch of a training.
+    """The mean loss of a network over validation volumes, computed after each epoch.
 
     Args:
-        network: gives logits.
+        network: returns logits.
         loss: takes logits and label of one volume.
         loader: dictionaries with ``image`` and ``label``, B x 1 x H x W x D.
         inferer: takes a volume and the network.
@@ -34,13 +34,13 @@ class ValidationLoss:
         inferer: Callable[[Tensor, nn.Module], Tensor],
         device: torch.device,
     ) -> None:
-        """Store what is needed."""
+        """Store the arguments."""
         self.network, self.loss, self.loader = network, loss, loader
         self.inferer, self.device = inferer, device
 
     @torch.no_grad()
     def __call__(self, engine: Engine) -> tuple[float, Engine]:
-        """The mean over the volumes of all processes, and the engine, as `PlateauLR.step` takes."""
+        """The mean over all processes' volumes and the engine, as arguments of `PlateauLR.step`."""
         training = self.network.training
         self.network.eval()
         losses = []
@@ -53,18 +53,18 @@ class ValidationLoss:
 
 
 class PlateauLR(ReduceLROnPlateau):
-    """Lower the rate where the validation loss stays, and end the training where it stays longer.
+    """Reduce the learning rate when the validation loss stagnates, and later end the training.
 
-    The counts are part of the scheduler's state, so a resumed training ends where an undisturbed
-    one does.
+    The counters are part of the scheduler's state, so a resumed training ends at the same epoch as
+    an uninterrupted one.
 
     Args:
-        optimizer: whose learning rate is lowered.
-        factor: of the learning rate.
-        patience: epochs without a loss lower by ``min_delta``, then the rate is lowered. (Keras's
-            count; PyTorch lowers it one epoch later.)
-        min_delta: of a loss that counts as lower, for the rate.
-        stop_patience: epochs without any lower loss, then the training ends.
+        optimizer: its learning rate is reduced.
+        factor: factor by which the learning rate is multiplied.
+        patience: epochs without a loss lower by ``min_delta`` before the rate is reduced. (As
+            Keras counts; PyTorch reduces it one epoch later.)
+        min_delta: minimum decrease of the loss that counts for ``patience``.
+        stop_patience: epochs without any lower loss before the training ends.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PlateauLR(ReduceLROnPlateau):
         min_delta: float = 1e-3,
         stop_patience: int = 5,
     ) -> None:
-        """Start with no loss seen."""
+        """Start without a loss."""
         super().__init__(
             optimizer,
             factor=factor,
@@ -87,7 +87,7 @@ class PlateauLR(ReduceLROnPlateau):
         self.lowest, self.epochs_since = float("inf"), 0
 
     def step(self, loss: Any, engine: Any = None) -> None:  # type: ignore[override]
-        """Take an epoch's validation loss and the trainer, which is ended if it is time."""
+        """Take an epoch's validation loss and the trainer, which is terminated if necessary."""
         super().step(loss)
         self.epochs_since = 0 if loss < self.lowest else self.epochs_since + 1
         self.lowest = min(self.lowest, loss)

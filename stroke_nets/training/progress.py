@@ -1,4 +1,4 @@
-"""What a training shows: a bar with the time left, and one line for each epoch."""
+"""Training progress: a bar with the remaining time, and one line per epoch."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from stroke_nets.progress import new_bar
 
 
 class TrainingProgress:
-    """One bar over the whole training (Ignite's starts anew each epoch), and epoch lines.
+    """One bar over the whole training (Ignite's restarts every epoch), and a line per epoch.
 
     Args:
-        evaluator: validation engine whose metrics are added to the epoch's line.
+        evaluator: validation engine whose metrics are added to the line.
     """
 
     def __init__(self, evaluator: Engine | None = None) -> None:
-        """Remember the evaluator."""
+        """Store the evaluator."""
         self.evaluator = evaluator
         self.loss = from_engine("loss", first=True)
 
     def attach(self, engine: Engine) -> None:
-        """Follow a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._report)
@@ -43,15 +43,15 @@ class TrainingProgress:
         if self.evaluator is not None and self.evaluator.state.epoch == engine.state.epoch:
             values |= self.evaluator.state.metrics
         text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
-        # a log file shows each epoch when it ends
+        # flushed, so that a log file shows each epoch at once
         print(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}", flush=True)
 
 
 class CaseProgress:
-    """One bar over the cases of an evaluator."""
+    """A bar over the cases of an evaluator."""
 
     def attach(self, engine: Engine) -> None:
-        """Follow an evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.bar.advance(self.task))
         engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.stop())

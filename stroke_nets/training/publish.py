@@ -1,4 +1,4 @@
-"""Publish weights: ``models/<overlay>.safetensors``, described in ``weights.json``."""
+"""Publish weights as ``models/<overlay>.safetensors``, listed in ``weights.json``."""
 
 import json
 from pathlib import Path
@@ -17,23 +17,23 @@ from stroke_nets.training.checkpoint import load_weights
 def publish(
     checkpoint: Path, network: nn.Module, models: Path, overlay: str, **about: Any
 ) -> dict[str, Any]:
-    """Write a checkpoint's weights in half precision and enter them in the list beside them.
+    """Write a checkpoint's weights in half precision and add them to the list.
 
-    The same checkpoint gives the same bytes.
+    The output is reproducible byte for byte.
 
     Args:
-        checkpoint: of a training.
-        network: whose weights they are; may be on the meta device.
+        checkpoint: checkpoint of a training.
+        network: the trained network; may be on the meta device.
         models: the bundle's ``models`` folder.
-        overlay: that the training lay over the bundle; names the file.
-        about: ``trained_on``, ``date``, ``dice_simulated`` and, if tried, ``dice_real``.
+        overlay: the overlay used in training; the file is named after it.
+        about: ``trained_on``, ``date``, ``dice_simulated`` and, if measured, ``dice_real``.
 
     Returns:
         The entry of the list.
 
     Raises:
-        UsageError: no such checkpoint.
-        DataError: it holds the weights of another network.
+        UsageError: the checkpoint does not exist.
+        DataError: it contains the weights of another network.
     """
     weights = load_weights(checkpoint, network)
     halves = {k: v.half() if v.dtype == torch.float32 else v for k, v in weights.items()}

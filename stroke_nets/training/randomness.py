@@ -1,6 +1,6 @@
-"""What is drawn in a training: a function of the seed, the process and the epoch alone.
+"""Random numbers in training depend only on the seed, the process and the epoch.
 
-So an epoch that is done again, after an interruption, is the same epoch.
+An epoch that is repeated after an interruption is therefore identical.
 """
 
 import random
@@ -19,19 +19,19 @@ def seed_process(seed: int) -> None:
 
 
 class SeedEachEpoch:
-    """Seed Python, NumPy and PyTorch anew when an epoch starts: order, dropout, loader workers.
+    """Reseed Python, NumPy and PyTorch at each epoch's start: order, dropout, loader workers.
 
     Args:
-        seed: of the whole training.
-        dataset: told the epoch by ``set_epoch`` if it draws by itself, as `PatchDataset` does.
+        seed: seed of the whole training.
+        dataset: if it draws random numbers, like `PatchDataset`; its ``set_epoch`` is called.
     """
 
     def __init__(self, seed: int, dataset: Any = None) -> None:
-        """Remember both."""
+        """Store both."""
         self.seed, self.dataset = seed, dataset
 
     def attach(self, engine: Engine) -> None:
-        """Follow a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._seed)
 
     def _seed(self, engine: Engine) -> None:
@@ -43,8 +43,8 @@ class SeedEachEpoch:
 
 
 def random_state() -> dict[str, Any]:
-    """Where the generators stand: Python's, NumPy's, PyTorch's and this process's GPU's."""
-    numpy: Any = np.random.get_state()  # noqa: NPY002 - the one that MONAI draws from
+    """The states of the generators: Python's, NumPy's, PyTorch's and this process's GPU's."""
+    numpy: Any = np.random.get_state()  # noqa: NPY002 - the one that MONAI uses
     return {
         "python": random.getstate(),
         "numpy": (numpy[0], numpy[1].tolist(), *numpy[2:]),
@@ -54,7 +54,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put the generators where `random_state` found them."""
+    """Restore the generators' states from `random_state`."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     torch.set_rng_state(state["torch"])

@@ -1,4 +1,4 @@
-"""What makes the processes of one training count as one: its loss and its statistics."""
+"""Loss and batch statistics that make several processes equal one training."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from torch import Tensor, distributed, nn
 
 
 class LossOfAllRanks(nn.Module):
-    """A loss of the batches of all processes together.
+    """A loss over the batches of all processes together.
 
-    A mean of losses is another thing wherever a loss pools its batch, as Dice and TopK do. Each
-    process holds the others' outputs as constants. Its gradient is the part that its own outputs
-    have in the loss, times the number of processes, by which DistributedDataParallel divides.
+    It differs from the mean of the losses if a loss pools its batch, as Dice and TopK do. Each
+    process treats the others' outputs as constants. Its gradient is that of its own outputs times
+    the number of processes, by which DistributedDataParallel divides.
 
     Args:
-        loss: of network output and label; the processes' batches are equally large.
+        loss: takes network output and label; all processes must have the same batch size.
     """
 
     def __init__(self, loss: nn.Module) -> None:
@@ -30,7 +30,7 @@ class LossOfAllRanks(nn.Module):
 
 
 def _of_all_ranks(value: Any) -> Any:
-    """Batches joined in the order of ranks; gradients reach this process's own part."""
+    """Concatenate batches in the order of ranks, with gradients for this process's part only."""
     if not isinstance(value, Tensor):
         return type(value)(_of_all_ranks(part) for part in value)
     parts = [torch.empty_like(value) for _ in range(distributed.get_world_size())]
@@ -40,18 +40,18 @@ def _of_all_ranks(value: Any) -> Any:
 
 
 class FirstRanksStatistics:
-    """Validate everywhere with the first process's batch statistics, those that are saved.
+    """Validate with the first process's batch statistics, which are the saved ones.
 
     Args:
         network: its buffers are overwritten.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        """Remember the network."""
+        """Store the network."""
         self.network = network
 
     def attach(self, engine: Engine) -> None:
-        """Follow an evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.STARTED, self._receive)
 
     def _receive(self) -> None:

@@ -17,23 +17,23 @@ from stroke_nets.training.validation_pictures import ValidationPictures
 
 
 class RunHandlers:
-    """Attach what a training needs to be reproducible, resumable and visible.
+    """Attach the handlers that make a training reproducible, resumable and visible.
 
-    In this order: `SeedEachEpoch` (an epoch that is repeated is the same epoch), `FiniteLoss`
-    (a NaN loss ends the training and names its cases), `EarlyStop`, `AtomicCheckpoint` (saves and
-    resumes), and on the first process `TrainingProgress` (a bar, and a line for each epoch),
-    TensorBoard's curves of both engines and `ValidationPictures` of the first cases.
+    In this order: `SeedEachEpoch` (a repeated epoch is identical), `FiniteLoss` (a NaN loss ends
+    the training and names its cases), `EarlyStop`, `AtomicCheckpoint` (saves and resumes), and on
+    the first process `TrainingProgress` (a bar, and a line per epoch), TensorBoard's curves of both
+    engines and `ValidationPictures` of the first cases.
 
     List it in ``train#handlers`` after the scheduler and the validation, whose results it saves.
 
     Args:
         run: the open run folder.
-        saved: what a checkpoint holds, by name: network, optimizer, lr_scheduler.
-        dataset: of the training; is told the epoch if it has ``set_epoch``.
-        evaluator: validates; its key metric decides which checkpoint is the best.
-        seed: of the whole training.
-        patience: validations without a better one, after which training ends; None: all epochs.
-        interval: epochs from one validation to the next.
+        saved: contents of a checkpoint, by name: network, optimizer, lr_scheduler.
+        dataset: training data set; its ``set_epoch`` is called if it has one.
+        evaluator: validation engine; its key metric determines the best checkpoint.
+        seed: seed of the whole training.
+        patience: validations without improvement after which training ends; None: never.
+        interval: number of epochs between validations.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class RunHandlers:
         )
 
     def attach(self, engine: Engine) -> None:
-        """Follow a `monai.engines.SupervisedTrainer`."""
+        """Attach to a `monai.engines.SupervisedTrainer`."""
         engine.add_event_handler(Events.STARTED, self.run.begin)
         for handler in self.handlers:
             handler.attach(engine)

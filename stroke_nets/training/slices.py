@@ -1,4 +1,4 @@
-"""Volumes decoded and resampled once, then served whole or as stacks of slices.
+"""Data sets of whole volumes and of slice stacks, decoded and resampled once.
 
 AGMR-Net (Du, Ma, Song) segments slice i from slices i-2 to i+1.
 """
@@ -15,23 +15,23 @@ from stroke_nets.errors import DataError
 from stroke_nets.progress import track
 from stroke_nets.training.cache import Arrays, VolumeCache
 
-OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0. Any run of numbers with 0.
+OFFSETS = (-2, -1, 0, 1)  # AGMR-Net's stack; the label is slice 0. Any consecutive range with 0.
 KEYS = ("image", "label")
 
 
 class VolumeDataset(Dataset):
-    """Labelled volumes, transformed once and kept in memory-mapped files.
+    """Labelled volumes, transformed once and stored in memory-mapped files.
 
-    An item, by its number alone (not by a slice, as in MONAI's base class), holds ``image`` and
-    ``label``, each 1 x H x W x D. ``names`` are the cases' own.
+    An item contains ``image`` and ``label``, each 1 x H x W x D. Unlike in MONAI's base class, the
+    index must be an integer, not a slice. ``names`` are the cases' names.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
         transform: loads and resamples a dictionary; deterministic.
-        cache_dir: where the volumes are kept, readable by this user only.
+        cache_dir: folder of the cached volumes, readable by this user only.
 
     Raises:
-        DataError: files cannot be used; one line for each.
+        DataError: files are invalid; one line for each.
     """
 
     def __init__(self, data: Sequence[dict], transform: Callable, cache_dir: str) -> None:
@@ -43,7 +43,7 @@ class VolumeDataset(Dataset):
         for case in track(data, "reading scans"):
             try:
                 self.volumes.append(self._cached(case, cache))
-            except RuntimeError as error:  # what MONAI makes of a transform's error
+            except RuntimeError as error:  # MONAI wraps a transform's error
                 if not isinstance(error.__cause__, DataError):
                     raise
                 problems.append(str(error.__cause__))
@@ -60,7 +60,7 @@ class VolumeDataset(Dataset):
                 for k, dtype in zip(KEYS, (np.float32, np.uint8), strict=True)
             }
 
-        sums = case.get("record", {}).get("sha256", {})  # what the files must be, row D9
+        sums = case.get("record", {}).get("sha256", {})  # expected checksums, row D9
         return cache.get([Path(case[k]) for k in KEYS], make, str([sums.get(k) for k in KEYS]))
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:  # type: ignore[override]
@@ -74,17 +74,17 @@ class VolumeDataset(Dataset):
 class SliceDataset(VolumeDataset):
     """Every slice of every volume, with its neighbours as channels.
 
-    An item holds ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume),
-    ``label`` (1 x H x W: slice i) and ``case``, which names both.
+    An item contains ``image`` (S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume),
+    ``label`` (1 x H x W: slice i) and ``case``, the name of case and slice.
 
     Args:
         data: dictionaries with ``image`` and ``label`` paths.
         transform: loads and resamples a dictionary; deterministic.
-        cache_dir: where the volumes are kept, readable by this user only.
-        offsets: the S slices, as steps from slice i.
-        augment: changes an item at random, in the same way whenever it is drawn in an epoch; None
-            for no change.
-        seed: of what ``augment`` draws, with the epoch and the item's number.
+        cache_dir: folder of the cached volumes, readable by this user only.
+        offsets: the S slices, relative to slice i.
+        augment: random augmentation of an item, identical whenever it is drawn in an epoch; None
+            for no augmentation.
+        seed: seed of ``augment``, combined with the epoch and the item's index.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SliceDataset(VolumeDataset):
         self.ends = np.cumsum([len(v["label"]) for v in self.volumes])
 
     def set_epoch(self, epoch: int) -> None:
-        """Change slices in other ways than in the epochs before."""
+        """Augment slices differently in each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -145,5 +145,5 @@ class SliceDataset(VolumeDataset):
 
 
 def _name(case: dict) -> str:
-    """Where a case's scan lies in its data set, as far as that is known."""
+    """The path of a case's scan in its data set, as far as known."""
     return case["record"]["image"] if "record" in case else Path(case["image"]).name

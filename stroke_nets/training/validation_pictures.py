@@ -1,4 +1,4 @@
-"""Draw the first validation cases, for the page of a training."""
+"""Draw the first validation cases for a training's report."""
 
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,21 @@ from stroke_nets.pages.case_figure import AxialSlice, draw_png, slice_of_interes
 
 
 class ValidationPictures:
-    """After each validation, one picture for each of its first batches, over the one before.
+    """After each validation, draw one picture for each of its first batches, replacing the last.
 
-    A batch is a whole case, or patches of several, of which the first is drawn.
+    A batch is a whole case, or patches of several cases, of which the first is drawn.
 
     Args:
-        folder: of the pictures, made if need be; each is named after its case's scan.
-        batches: how many, of this process.
+        folder: output folder, created if necessary; pictures are named after their scans.
+        batches: number of batches of this process to draw.
     """
 
     def __init__(self, folder: Path, batches: int = 3) -> None:
-        """Remember where to draw."""
+        """Store the options."""
         self.folder, self.batches = folder, batches
 
     def attach(self, evaluator: Engine) -> None:
-        """Follow an evaluator of a `VolumeDataset` or a `PatchDataset`."""
+        """Attach to an evaluator of a `VolumeDataset` or a `PatchDataset`."""
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._draw)
 
     def _draw(self, evaluator: Engine) -> None:
@@ -38,8 +38,8 @@ class ValidationPictures:
 
 
 def _name(state: Any) -> str:
-    """The scan's name; a patch says its case, and whole cases come in the order of the data set."""
-    first = state.batch[0]  # MONAI takes the batch apart before this event
+    """The scan's name: a patch contains its case; whole cases are in the data set's order."""
+    first = state.batch[0]  # MONAI decollates the batch before this event
     if "case" in first:
         case = first["case"]
     else:
@@ -49,9 +49,9 @@ def _name(state: Any) -> str:
 
 
 def _slice(case: dict[str, Any]) -> AxialSlice:
-    """The slice of a case, C x X x Y x Z each, to be drawn; its pixels are square.
+    """The slice of a case (volumes C x X x Y x Z) to draw; its pixels are square.
 
-    The lesion is the last channel, of one or, after the background, of two.
+    The lesion is the last channel: the only one, or the one after the background.
     """
     image, truth, prediction = (
         case[key][-1].detach().float().cpu().numpy() for key in ("image", "label", "pred")

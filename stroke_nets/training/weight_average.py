@@ -1,4 +1,4 @@
-"""The exponential average of a network's weights: smoother than those of any one step."""
+"""Exponential moving average of a network's weights."""
 
 from typing import Any
 
@@ -6,32 +6,32 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-WARM_UP = 10  # iterations; an average over fewer steps than the decay spans forgets faster
+WARM_UP = 10  # iterations; early averages use a smaller decay
 
 
 class WeightAverage:
-    """Move an average after every iteration; norms' running statistics are averaged as well.
+    """Update the average after every iteration, including the norms' running statistics.
 
-    The decay is ``min(decay, (1 + i) / (10 + i))`` after iteration i of the whole training, so a
-    training that was interrupted goes on exactly as if it had not been.
+    The decay is ``min(decay, (1 + i) / (10 + i))`` after iteration i of the whole training, so
+    resuming an interrupted training makes no difference.
 
     Args:
-        network: that is trained.
-        average: a copy of it, changed in place.
-        decay: of the average in one iteration; about 1 / (1 - decay) iterations count.
+        network: the trained network.
+        average: a copy of it, modified in place.
+        decay: decay per iteration; the average spans about 1 / (1 - decay) iterations.
 
     Raises:
         ValueError: the decay is not in [0, 1).
     """
 
     def __init__(self, network: nn.Module, average: nn.Module, decay: float = 0.99) -> None:
-        """Remember both networks."""
+        """Store both networks."""
         if not 0 <= decay < 1:
             raise ValueError(f"decay {decay}: give a number in [0, 1)")
         self.network, self.average, self.decay = network, average, decay
 
     def attach(self, engine: Engine) -> None:
-        """Follow a trainer."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._move)
 
     @torch.no_grad()
