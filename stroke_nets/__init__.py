@@ -11,7 +11,7 @@ __all__ = ["__version__", "predict"]
 
 
 def __getattr__(name: str) -> Any:
-    """``predict`` and the seconds of imports behind it come when they are asked for."""
+    """Import ``predict`` on first access, because its imports take seconds."""
     if name == "predict":
         from stroke_nets.inference.pipeline import predict
 

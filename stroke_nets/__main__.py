@@ -1,4 +1,4 @@
-"""``python -m stroke_nets``: the command, by an interpreter of one's choice."""
+"""``python -m stroke_nets``: run the command with a given interpreter."""
 
 from stroke_nets.cli import main
 

@@ -1,6 +1,6 @@
-"""Where the bundles lie, their overlays, and the weights that come with them.
+"""Locate the bundles, their overlays and their published weights.
 
-That is the clone's ``bundles/``, or its copy inside an installed package.
+Bundles are in the clone's ``bundles/``, or its copy inside an installed package.
 """
 
 import json
@@ -16,7 +16,7 @@ LISTED = "models/weights.json"
 
 
 def bundles_root() -> Path:
-    """The folder of all bundles: ``STROKE_NETS_BUNDLES``, else the installed or the clone's.
+    """The folder of all bundles: ``STROKE_NETS_BUNDLES``, or the installed or the clone's.
 
     Raises:
         UsageError: there is no such folder.
@@ -53,13 +53,13 @@ def find_bundle(name: str) -> Path:
 
 
 def overlays(bundle: Path) -> dict[str, Path]:
-    """The files that may lie over a bundle's own, by name."""
+    """A bundle's overlay files, by name."""
     files = {file.stem: file for file in sorted(bundle.glob("configs/**/*.yaml"))}
     return {name: file for name, file in files.items() if name not in WORKFLOWS}
 
 
 def find_overlay(bundle: Path, name: str) -> Path | None:
-    """An overlay's file, by its name with or without its folder; None for ``default``.
+    """An overlay's file, by name with or without its folder; None for ``default``.
 
     Raises:
         UsageError: the bundle has no overlay of that name.
@@ -76,7 +76,7 @@ def find_overlay(bundle: Path, name: str) -> Path | None:
 
 
 def weights_list(bundle: Path) -> list[dict[str, Any]]:
-    """What the bundle's list of published weights holds; nothing if there is none.
+    """The entries of a bundle's list of published weights; empty if there is no list.
 
     Raises:
         DataError: the list cannot be read.
@@ -95,16 +95,16 @@ def weights_list(bundle: Path) -> list[dict[str, Any]]:
 def published_weights(
     bundle: Path, overlay: str | None, option: str
 ) -> tuple[Path, dict[str, Any]]:
-    """The file of the first published weights, or of those of an overlay, and its entry.
+    """The file and entry of the first published weights, or of those of an overlay.
 
     Args:
         bundle: its folder.
-        overlay: that the weights were trained with; None: any.
-        option: by which the user can give other weights, for the message.
+        overlay: the overlay that the weights were trained with; None for any.
+        option: the option that selects other weights, for the message.
 
     Raises:
-        UsageError: there are none.
-        DataError: the file is not what was published.
+        UsageError: there are no such weights.
+        DataError: the file does not match its checksum.
     """
     entries = [e for e in weights_list(bundle) if overlay in (None, e["overlay"])]
     if not entries:
@@ -120,9 +120,9 @@ def published_weights(
 
 
 def with_weights() -> list[str]:
-    """The bundles that have published weights, the best first.
+    """The bundles with published weights, the best first.
 
-    By the Dice of their first weights on the one real scan tried; without that, on simulated ones.
+    Sorted by the Dice of their first weights on the one real scan tried, or else on simulated ones.
     """
     first = {name: weights_list(find_bundle(name))[:1] for name in bundle_names()}
     dice = {

@@ -18,14 +18,14 @@ RESUME = "what is finished is kept; give the same command again to continue"
 
 
 def main() -> None:
-    """Run the command; errors that a user can fix are one line, not a traceback."""
+    """Run the command; errors that a user can fix are reported in one line, not a traceback."""
     name_the_user()
     stop_on_signals(lambda: RESUME)
     app(prog_name="stroke-nets")
 
 
 def name_the_user() -> None:
-    """Name a user without an account, as in containers; MONAI asks for the name on import."""
+    """Set a name for a user without an account, as in containers; MONAI needs it on import."""
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:

@@ -1,4 +1,4 @@
-"""What ``stroke-nets doctor`` looks at: whether this machine can do what the commands need."""
+"""``stroke-nets doctor``: check whether this machine meets the commands' requirements."""
 
 import importlib.metadata
 import os
@@ -22,20 +22,20 @@ from stroke_nets.transforms.slice_plane import ATLAS_GRID
 
 PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "niimath")
 LEAST_TORCH = (2, 10)  # CVE-2026-24747
-LEAST_MEMORY = 4e9  # bytes: one scan of 256^3 and a full-size network, see docs/predict.md
+LEAST_MEMORY = 4e9  # bytes: one 256^3 scan and a full-size network, see docs/predict.md
 LEAST_DISK = 1e9  # bytes
 OPENVINO = "1.5 to 3 times as fast"  # the shipped weights, beside PyTorch: docs/performance.md
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that was looked at.
+    """One checked item.
 
     Attributes:
-        name: what.
-        value: as found.
-        problem: whether something does not work because of it.
-        fix: what to do, or what it would be good for.
+        name: name of the item.
+        value: value found.
+        problem: whether it prevents something from working.
+        fix: what to do, or what it would improve.
     """
 
     name: str
@@ -49,12 +49,12 @@ class Condition:
 
 
 def examine() -> list[Condition]:
-    """Look at everything, in the order in which it is needed."""
+    """Check everything, in the order in which it is needed."""
     return [*versions(), *machine(), *bundles(), *speed()]
 
 
 def as_text(conditions: Sequence[Condition]) -> str:
-    """A table of everything that was looked at, and the number of problems."""
+    """A table of all checks, and the number of problems."""
     rows = []
     for one in conditions:
         mark = "PROBLEM" if one.problem else "note" if one.fix else "ok"
@@ -90,7 +90,7 @@ def machine() -> Iterator[Condition]:
 
 
 def cpu_features() -> list[str]:
-    """Instructions that make networks faster, of those that this processor has."""
+    """This processor's instructions that speed up networks."""
     try:
         flags = set(Path("/proc/cpuinfo").read_text(encoding="ascii").split())
     except (OSError, UnicodeDecodeError):  # not Linux
@@ -99,7 +99,7 @@ def cpu_features() -> list[str]:
 
 
 def bundles() -> Iterator[Condition]:
-    """The methods, and those that can be used without a training."""
+    """The methods, and those that can be used without training."""
     try:
         yield Condition("bundles", f"{len(bundle_names())} in {bundles_root()}")
         weights = with_weights()
@@ -111,7 +111,7 @@ def bundles() -> Iterator[Condition]:
 
 
 def speed() -> Iterator[Condition]:
-    """What runs the network here, and the time for one scan: a measured call times their number."""
+    """The backend used here, and the time for one scan: a measured call times their number."""
     try:
         method = Method(choose(())[0], find_device("auto"))
         yield _backend(method)
@@ -127,7 +127,7 @@ def speed() -> Iterator[Condition]:
 
 
 def _backend(method: Method) -> Condition:
-    """What predict runs the method by, and OpenVINO where it would take its place."""
+    """The backend that predict uses for the method, and OpenVINO where it would be used instead."""
     fix = ""
     if method.device.type == "cpu" and method.run_by[0] == "auto" and not version("openvino"):
         fix = (

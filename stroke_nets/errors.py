@@ -1,4 +1,4 @@
-"""Errors that a user can fix; each carries the exit code of the command that meets it."""
+"""Errors that a user can fix, with the exit codes of the command."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ class StrokeNetsError(Exception):
 
 
 class UsageError(StrokeNetsError):
-    """The command was asked for something that cannot be: a wrong option, a missing folder."""
+    """The command was used wrongly: an invalid option, a missing folder."""
 
     exit_code = 2
 

@@ -1,4 +1,4 @@
-"""Files whole or not at all, and everything below a folder."""
+"""Atomic file writing and recursive listing."""
 
 import os
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A hidden file of this process beside a path, which replaces it when the block ends well.
+    """A hidden temporary file next to ``path``, which replaces it if the block succeeds.
 
-    A killed process leaves the file as it was. The hidden one has the path's ending.
+    A killed process leaves the original unchanged. The hidden file has the same extension.
 
     Args:
-        path: the file to write; its folder is there.
+        path: the file to write; its folder must exist.
     """
     partial = path.with_name(f".partial_{os.getpid()}_{path.name}")
     try:
@@ -28,20 +28,20 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def paths_below(root: Path) -> list[Path]:
-    """Files and folders below a folder, sorted; linked folders are entered, each folder once."""
+    """Files and folders below a folder, sorted; links are followed, each folder visited once."""
     found, seen = [], set()
     for name, folders, files in os.walk(root, followlinks=True):
         place = os.path.realpath(name)
-        if place in seen:  # two links to one folder, or one to a folder above
+        if place in seen:  # two links to one folder, or a link to a parent
             folders.clear()
             continue
         seen.add(place)
-        folders.sort()  # of two ways to a folder, always the same one is taken
+        folders.sort()  # makes the path to a folder with several links deterministic
         found += [Path(name, one) for one in (*folders, *files)]
     return sorted(found)

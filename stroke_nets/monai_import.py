@@ -1,4 +1,4 @@
-"""Import MONAI in two thirds of the time, for the command that people wait for."""
+"""Import MONAI in two thirds of the time, for interactive commands."""
 
 import gc
 import sys
@@ -7,18 +7,18 @@ UNUSED = ("matplotlib", "pandas", "scipy.signal", "sklearn", "tensorboard")
 
 
 def import_monai() -> None:
-    """Import MONAI without what its training, plotting and statistics could use.
+    """Import MONAI without the optional packages for training, plotting and statistics.
 
-    MONAI imports all of its modules, and each of them whatever packages its features know. Those
-    that prediction does not use are hidden meanwhile, as if they were not installed; everybody else
-    can import them afterwards. The garbage collector rests: among modules there is nothing to find.
+    MONAI imports all of its modules, and these import all optional packages. Those that prediction
+    does not use are hidden during the import, as if they were not installed; they can be imported
+    afterwards. The garbage collector is paused, as importing modules leaves no garbage.
     """
     hidden = [name for name in UNUSED if name not in sys.modules]
-    # None in place of a module makes Python refuse its import, which the stubs do not know
+    # None instead of a module makes Python refuse its import; the type stubs do not allow it
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     gc.disable()
     try:
-        import monai  # noqa: F401 - whoever imports it next finds it there
+        import monai  # noqa: F401 - later imports find it
     finally:
         gc.enable()
         for name in hidden:

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal's stderr; nothing in files and pipes, nor with ``--quiet``."""
+"""Progress bars on a terminal's stderr; none in files and pipes, or with ``--quiet``."""
 
 import atexit
 import os
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def new_bar() -> Progress:
-    """A bar with the number done, the time passed and the time left; it is started by its user."""
+    """A bar with the count, elapsed time and remaining time; the caller starts it."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -33,19 +33,19 @@ def new_bar() -> Progress:
         console=console,
         disable=not console.is_terminal or HIDDEN in os.environ,
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # else what is printed would go to the terminal too
+        redirect_stdout=sys.stdout.isatty(),  # otherwise piped output would go to the terminal too
     )
-    atexit.register(bar.stop)  # however the process ends, the terminal gets its cursor back
+    atexit.register(bar.stop)  # restores the terminal's cursor however the process ends
     return bar
 
 
 def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Go through items and show how far that is.
+    """Iterate over items and show the progress.
 
     Args:
-        items: whatever is gone through.
-        what: is being done, such as ``reading scans``.
-        total: the number of items, if they do not know it themselves.
+        items: the items.
+        what: the description, such as ``reading scans``.
+        total: the number of items, if they have no length.
     """
     with new_bar() as bar:
         yield from bar.track(items, total=total, description=what)

@@ -1,21 +1,21 @@
-"""Tables of text for the terminal; rich aligns them."""
+"""Text tables for the terminal, aligned with rich."""
 
 from collections.abc import Iterable, Sequence
 
-UNCUT = 1_000_000  # columns: outside a terminal no line is folded
+UNCUT = 1_000_000  # columns: outside a terminal, lines are not wrapped
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows in aligned columns below their heading.
+    """Format rows in aligned columns below a heading.
 
-    In a terminal, long cells continue on the next line; in a file or a pipe each row is one line.
-    Nothing is ever cut off.
+    In a terminal, long cells wrap to the next line; in a file or a pipe, each row is one line.
+    Nothing is ever truncated.
 
     Args:
-        head: the names of the columns.
-        rows: the cells, as many as there are names.
+        head: column names.
+        rows: the cells, as many per row as columns.
     """
-    from rich.console import Console  # here, because the command starts without it
+    from rich.console import Console  # imported here so that the command starts faster
     from rich.table import Column, Table
     from rich.text import Text
 

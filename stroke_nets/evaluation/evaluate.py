@@ -187,7 +187,7 @@ def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
 
 
 def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
-    """The cases of a folder of masks, identified by relative paths; BIDS folders also hold scans."""
+    """The cases of a folder of masks, by their relative paths; BIDS folders also contain scans."""
     masks = [path for path in paths_below(truth) if is_nifti(path)]
     if bids:
         masks = [path for path in masks if MASK.search(bare(path.name))] or masks

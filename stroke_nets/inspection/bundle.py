@@ -1,4 +1,4 @@
-"""List everything in a bundle that could run, and compare its files with its checksums."""
+"""List everything in a bundle that could be executed, and verify its checksums."""
 
 import configparser
 import hashlib
@@ -39,15 +39,15 @@ LARGEST = 10_000_000  # bytes of a text file
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that could run, or one file that is not what its checksum says.
+    """One thing that could be executed, or one file that does not match its checksum.
 
     Attributes:
         file: path in the bundle.
-        where: its place in the file.
+        where: its location in the file.
         kind: expression, target, macro, logging, code, pickle or file.
-        text: what stands there.
+        text: the text found there.
         verdict: ok, outside, DANGER or DAMAGED.
-        why: what is wrong with it.
+        why: the reason for the verdict.
     """
 
     file: str
@@ -59,14 +59,14 @@ class Item:
 
 
 def inspect_bundle(bundle: str | Path) -> list[Item]:
-    """Everything in a bundle that could run; nothing of it is run.
+    """List everything in a bundle that could be executed, without executing it.
 
     Args:
         bundle: a folder, a zip, or the name of one of this repository's bundles.
 
     Raises:
         UsageError: there is no such bundle.
-        DataError: it is no zip, or holds no configuration.
+        DataError: it is not a zip, or contains no configuration.
     """
     path = Path(bundle)
     if not path.exists() and str(bundle) in bundle_names():
@@ -83,12 +83,12 @@ def inspect_bundle(bundle: str | Path) -> list[Item]:
 
 
 def findings(items: Sequence[Item]) -> list[Item]:
-    """Those that are not ok."""
+    """The items that are not ok."""
     return [item for item in items if item.verdict != OK]
 
 
 def as_table(items: Sequence[Item]) -> str:
-    """The items in aligned columns, the worst first; equal ones are counted."""
+    """The items as a table, the worst first, with identical ones counted."""
     order = [DANGER, DAMAGED, OUTSIDE, OK]
     counts = Counter((i.verdict, i.kind, i.text, i.why) for i in items)
     first = {(i.verdict, i.kind, i.text, i.why): f"{i.file} {i.where}".strip() for i in items[::-1]}
@@ -158,7 +158,7 @@ def _stays_inside(entry: zipfile.ZipInfo) -> bool:
 
 
 def _inspect_file(source: _Folder | _Zip, name: str) -> Iterator[Item]:
-    """What a file could run, by its ending."""
+    """What a file could execute, by its extension."""
     if name.endswith(CODE):
         yield Item(name, "", "code", name, OUTSIDE, "code of its own: read it")
     elif name.endswith(PICKLES):
@@ -180,8 +180,8 @@ def inspect_config(name: str, content: bytes) -> Iterator[Item]:
     """Every expression, target and macro of a configuration.
 
     Args:
-        name: of the file, for the items and for its ending.
-        content: what it holds.
+        name: name of the file.
+        content: content of the file.
     """
     try:
         config = json.loads(content) if name.endswith(".json") else yaml.safe_load(content)
@@ -207,7 +207,7 @@ def inspect_config(name: str, content: bytes) -> Iterator[Item]:
 
 
 def _walk(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Every text of a configuration, with MONAI's name of its place."""
+    """Every string of a configuration, with its MONAI id."""
     if isinstance(node, str):
         yield where, node.strip() if node.strip().startswith("$") else node
     elif isinstance(node, dict | list):
@@ -216,7 +216,7 @@ def _walk(node: Any, where: str) -> Iterator[tuple[str, str]]:
 
 
 def _inspect_logging(name: str, content: bytes) -> Iterator[Item]:
-    """Every text of a logging configuration that Python's logging would evaluate."""
+    """Every string of a logging configuration that Python's logging would evaluate."""
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(content.decode())
@@ -233,7 +233,7 @@ def _inspect_logging(name: str, content: bytes) -> Iterator[Item]:
 
 
 def _compare_sums(source: _Folder | _Zip) -> list[Item]:
-    """Files that are not what ``SHA256SUMS`` or ``models/weights.json`` lists."""
+    """Files that do not match ``SHA256SUMS`` or ``models/weights.json``."""
     wanted = dict(_listed(source))
     items = []
     for name, digest in sorted(wanted.items()):
@@ -250,7 +250,7 @@ def _compare_sums(source: _Folder | _Zip) -> list[Item]:
 
 
 def _listed(source: _Folder | _Zip) -> Iterator[tuple[str, str]]:
-    """File and SHA-256, as the bundle lists them."""
+    """Files and their SHA-256, as listed in the bundle."""
     if "models/weights.json" in source.names:
         with source.open("models/weights.json") as stream:
             for entry in json.load(stream):

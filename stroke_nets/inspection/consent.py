@@ -1,4 +1,4 @@
-"""A bundle or run from elsewhere is used only after its user has seen what it runs."""
+"""Require the user's consent before using code from a foreign bundle or run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,15 +11,15 @@ from stroke_nets.inspection.bundle import DAMAGED, findings, inspect_bundle, ins
 def require_consent(bundle: Path, trust: bool) -> None:
     """Refuse a bundle that is not this repository's own, unless the user trusts it.
 
-    Call it before anything of the bundle is parsed by MONAI.
+    Call it before MONAI parses any part of the bundle.
 
     Args:
         bundle: a folder or a zip.
-        trust: the user said ``--trust``.
+        trust: whether the user gave ``--trust``.
 
     Raises:
-        UsageError: it is not this repository's own, and was not trusted.
-        DataError: a file is not what its checksum says, trusted or not.
+        UsageError: it is not this repository's own, and is not trusted.
+        DataError: a file does not match its checksum, trusted or not.
     """
     if bundle.resolve().is_relative_to(bundles_root().resolve()):
         return
@@ -36,19 +36,19 @@ def require_consent(bundle: Path, trust: bool) -> None:
 
 
 def require_known_code(config: Path, trust: bool, parts: Sequence[str] = ()) -> None:
-    """Refuse a run's ``config.yaml`` that holds code which no bundle of this repository has.
+    """Refuse a run's ``config.yaml`` with code that no bundle of this repository contains.
 
-    Ours, MONAI's and PyTorch's is known, and so is what those bundles take from elsewhere.
+    Known code is ours, MONAI's, PyTorch's and what these bundles use from other packages.
 
-    Call it before anything of the file is parsed by MONAI.
+    Call it before MONAI parses any part of the file.
 
     Args:
         config: the file.
-        trust: the user said ``--trust``.
-        parts: the top-level entries that will be parsed; none: all of them.
+        trust: whether the user gave ``--trust``.
+        parts: the top-level entries that will be parsed; empty for all.
 
     Raises:
-        UsageError: it holds such code, and was not trusted.
+        UsageError: it contains such code, and is not trusted.
     """
     if trust:
         return

@@ -1,7 +1,7 @@
-"""Judge what MONAI would evaluate: ``$`` expressions, ``_target_`` names, logging arguments.
+"""Classify what MONAI would evaluate: ``$`` expressions, ``_target_`` names, logging arguments.
 
-Everything is parsed, nothing is run. The judgement is a reading aid and no proof: a method of an
-object made elsewhere in a configuration cannot be told by its name.
+Everything is parsed, nothing is executed. The verdicts are a reading aid, not a proof: a method of
+an object created elsewhere in a configuration cannot be identified by its name.
 """
 
 import ast
@@ -17,7 +17,7 @@ HARMLESS = set(
     "abs all any bool dict enumerate filter float frozenset int isinstance len list map max min "
     "next print range reversed round set slice sorted str sum tuple zip".split()
 )
-# They reach files, processes, the network, or any code by its name.
+# They access files, processes or the network, or run arbitrary code by name.
 MODULES = set(
     "builtins code codeop concurrent ctypes cffi ftplib gc http importlib inspect io marshal "
     "multiprocessing os pathlib pdb pickle pip pkgutil platform posix pty runpy shelve shutil "
@@ -32,7 +32,7 @@ CALLS = set(
     "Popen check_call check_output execfile execv import_module load_library optional_import "
     "popen run_eval spawn system urlopen urlretrieve".split()
 )
-PREFIXES = (  # of packages that are trusted otherwise: they load, fetch or start code
+PREFIXES = (  # in packages that are otherwise trusted: they load, fetch or start code
     "monai.apps",
     "monai.bundle",
     "monai.utils.module",
@@ -60,7 +60,7 @@ REF = "_another_item_of_the_configuration"
 
 
 def imported(expression: str) -> dict[str, str]:
-    """The name that an import expression binds, and what it stands for; nothing for others."""
+    """The name that an import expression binds and its target; empty for other expressions."""
     found = {}
     for node in _parsed(expression):
         if isinstance(node, ast.Import):
@@ -75,14 +75,14 @@ def imported(expression: str) -> dict[str, str]:
 
 
 def judge_expression(expression: str, names: Mapping[str, str]) -> Judgement:
-    """What stands behind a ``$`` expression.
+    """Classify a ``$`` expression.
 
     Args:
-        expression: with its ``$``.
-        names: what the configuration's imports bind.
+        expression: including its ``$``.
+        names: the names bound by the configuration's imports.
 
     Returns:
-        The worst that was found in it: `OK`, `OUTSIDE` or `DANGER`, and why.
+        The worst verdict (`OK`, `OUTSIDE` or `DANGER`) and its reason.
     """
     nodes = list(_parsed(expression))
     if not nodes:
@@ -99,7 +99,7 @@ def judge_expression(expression: str, names: Mapping[str, str]) -> Judgement:
 
 
 def judge_name(dotted: str) -> Judgement:
-    """What stands behind a dotted name, such as a ``_target_``."""
+    """Classify a dotted name, such as a ``_target_``."""
     first, *rest = dotted.split(".")
     parts = [first, *rest]
     if first in MODULES or set(parts[1:]) & MODULES:
@@ -116,20 +116,20 @@ def judge_name(dotted: str) -> Judgement:
 
 
 def judge_target(target: str) -> Judgement:
-    """What stands behind a ``_target_``; one without a dot is MONAI's own component."""
+    """Classify a ``_target_``; one without a dot is MONAI's own component."""
     if "." in target:
         return judge_name(target)
     return (DANGER, f"{target} can run anything") if target in BUILTINS else (OK, "")
 
 
 def judge_logging(field: str, value: str) -> Judgement:
-    """What stands in a logging configuration's ``class``, ``args`` or ``kwargs``.
+    """Classify a logging configuration's ``class``, ``args`` or ``kwargs``.
 
     ``logging.config.fileConfig`` evaluates all three.
 
     Args:
-        field: which of them.
-        value: its text.
+        field: name of the field.
+        value: text of the field.
     """
     nodes = list(_parsed(value))
     plain = (ast.Expression, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Load)
@@ -148,7 +148,7 @@ def judge_logging(field: str, value: str) -> Judgement:
 def _judgements(
     nodes: list[ast.AST], local: set[str], known: Mapping[str, str]
 ) -> Iterator[Judgement]:
-    """A judgement for each name and attribute of an expression."""
+    """A verdict for each name and attribute of an expression."""
     for node in nodes:
         if isinstance(node, ast.Attribute):
             root, rest = _chain(node)
@@ -166,7 +166,7 @@ def _judgements(
 
 
 def _chain(node: ast.Attribute) -> tuple[str | None, list[str]]:
-    """``a.b.c`` as ``a`` and ``[b, c]``; None where it starts with a call or the like."""
+    """``a.b.c`` as ``a`` and ``[b, c]``; None if it starts with a call or similar."""
     parts: list[str] = []
     inner: ast.expr = node
     while isinstance(inner, ast.Attribute):
@@ -176,7 +176,7 @@ def _chain(node: ast.Attribute) -> tuple[str | None, list[str]]:
 
 
 def _parsed(expression: str) -> Iterator[ast.AST]:
-    """Every node of an expression or import, references replaced by a name; nothing if invalid."""
+    """Every node of an expression or import, with references as names; none if it is invalid."""
     text = REFERENCE.sub(REF, expression.removeprefix("$")).strip()
     try:
         tree: ast.AST = ast.parse(text, mode="exec" if "import " in text else "eval")

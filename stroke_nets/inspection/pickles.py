@@ -1,4 +1,4 @@
-"""What a checkpoint or array file would call when it is unpickled; nothing is."""
+"""Find what a checkpoint or array file would call when unpickled, without unpickling it."""
 
 import io
 import pickletools
@@ -8,8 +8,8 @@ from typing import IO
 
 import numpy as np
 
-MOST = 5  # pickles that follow each other in PyTorch's old format
-ADMITTED = (  # all that torch.load(weights_only=True) needs for weights and nnU-Net's log of them
+MOST = 5  # consecutive pickles in PyTorch's old format
+ADMITTED = (  # needed by torch.load(weights_only=True) for weights and nnU-Net's training log
     "collections.OrderedDict",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
@@ -28,13 +28,13 @@ STRINGS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"} | {
 
 
 def calls(stream: IO[bytes]) -> list[str]:
-    """What the pickles of a file would call beyond making tensors.
+    """List what the pickles of a file would call, except for creating tensors.
 
     Args:
         stream: a PyTorch checkpoint of either format, a bare pickle, ``.npy`` or ``.npz``.
 
     Returns:
-        Dotted names, or what is wrong with the file.
+        Dotted names, or the problem of the file.
     """
     head = stream.read(6)
     stream.seek(0)
@@ -73,14 +73,14 @@ def _of_array(stream: IO[bytes]) -> list[str]:
 
 
 def _is_admitted(name: str) -> bool:
-    """Whether a name is a part of tensors: a constructor, a storage or a type of numbers."""
+    """Whether a name belongs to tensors: a constructor, a storage or a dtype."""
     module, _, last = name.rpartition(".")
     plain = last.endswith("Storage") or last in ("float32", "float16", "bfloat16", "int64", "bool")
     return name in ADMITTED or (module == "torch" and plain)
 
 
 def _globals(stream: IO[bytes]) -> Iterator[str]:
-    """Everything that the first pickles of a stream look up by name."""
+    """All globals that the first pickles of a stream reference."""
     for count in range(MOST):
         strings: list[str] = []
         memo: dict[int, str] = {}
@@ -103,4 +103,4 @@ def _globals(stream: IO[bytes]) -> Iterator[str]:
         except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
             if count == 0:
                 yield f"not readable ({error})"
-            return  # after the pickles of the old format, numbers follow
+            return  # raw data follows the pickles of the old format

@@ -1,1 +1,1 @@
-"""A bundle as one verified file: flat JSON configurations, weights, card, licence and checksums."""
+"""Pack a bundle into one verified file: flat JSON, weights, card, licence and checksums."""

@@ -1,7 +1,7 @@
-"""A folder as a zip of reproducible bytes that lists its own checksums, and back.
+"""Pack a folder as a reproducible zip that lists its own checksums, and unpack it.
 
-The list, ``SHA256SUMS``, has the form of the program ``sha256sum``, which can check it as well. It
-finds damage; against malice, compare the whole archive with a checksum published elsewhere.
+The list, ``SHA256SUMS``, has the format of the program ``sha256sum``, which can check it too. It
+detects damage; to detect tampering, compare the archive with a checksum published elsewhere.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from typing import Any
 from stroke_nets.errors import DataError, UsageError
 
 SUMS = "SHA256SUMS"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can store
 CHUNK = 1 << 20
 
 
 def sha256(stream: Any) -> str:
-    """The checksum of what is left of a stream, in hexadecimal."""
+    """The checksum of the rest of a stream, in hexadecimal."""
     digest = hashlib.sha256()
     while block := stream.read(CHUNK):
         digest.update(block)
@@ -46,36 +46,36 @@ def _files(folder: Path) -> list[Path]:
 
 
 def write_archive(folder: Path, archive: Path) -> None:
-    """Zip a folder: entries sorted, times fixed, nothing compressed, so equal files, equal bytes.
+    """Zip a folder reproducibly: sorted entries, fixed times, no compression.
 
     Args:
-        folder: its name is the archive's only top-level entry.
+        folder: its name becomes the archive's only top-level entry.
         archive: the file to write.
     """
     with zipfile.ZipFile(archive, "x") as packed:
         for path in _files(folder):
             entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix(), EPOCH)
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            entry.create_system = 3  # Unix, on every system
+            entry.create_system = 3  # always Unix
             with path.open("rb") as source, packed.open(entry, "w", force_zip64=True) as target:
                 shutil.copyfileobj(source, target, CHUNK)
 
 
 def unpack(archive: Path, out: Path, wanted: str | None = None) -> Path:
-    """Write an archive's folder after every file of it has been verified.
+    """Unpack an archive's folder after verifying every file.
 
     Args:
-        archive: a zip that `write_archive` made.
-        out: gets the folder; made if need be.
-        wanted: checksum of the archive itself, as its publisher gave it.
+        archive: a zip made by `write_archive`.
+        out: parent of the folder; created if necessary.
+        wanted: checksum of the archive itself, from its publisher.
 
     Returns:
         The folder.
 
     Raises:
-        UsageError: no such archive, or the folder is there already.
-        DataError: the archive is damaged, is another one than wanted, lists other files than it
-            holds, or holds one that would leave the folder. Nothing is written then.
+        UsageError: the archive does not exist, or the folder already exists.
+        DataError: the archive is damaged, does not match ``wanted``, does not contain exactly the
+            listed files, or contains a path outside the folder. Nothing is written.
     """
     if not archive.is_file():
         raise UsageError(f"{archive}: no such file; give what stroke-nets pack wrote")
@@ -90,7 +90,7 @@ def unpack(archive: Path, out: Path, wanted: str | None = None) -> Path:
 
 
 def _verify(packed: zipfile.ZipFile, archive: Path) -> str:
-    """The name of the one folder in an archive, if all is as its list says."""
+    """The name of the only folder in an archive, if everything matches its list."""
     paths = [_safe(entry, archive) for entry in packed.infolist()]
     names = {path.parts[0] for path in paths}
     if len(names) != 1 or len(set(paths)) != len(paths):
@@ -112,7 +112,7 @@ def _verify(packed: zipfile.ZipFile, archive: Path) -> str:
 
 
 def _safe(entry: zipfile.ZipInfo, archive: Path) -> PurePosixPath:
-    """An entry's path, if it is a plain file that stays inside one folder."""
+    """An entry's path, if it is a regular file inside one folder."""
     path, kind = PurePosixPath(entry.orig_filename), stat.S_IFMT(entry.external_attr >> 16)
     inside = len(path.parts) > 1 and not path.is_absolute() and ".." not in path.parts
     plain = str(path) == entry.filename == entry.orig_filename and kind in (0, stat.S_IFREG)

@@ -22,7 +22,7 @@ from stroke_nets.packing.render import as_json, described, rendered
 from stroke_nets.training.checkpoint import load_weights
 
 COPIES = ("LICENSE", "configs/logging.conf")
-LEAVES = re.compile(r"\[([^\]]+)\]\(\.\./\.\./([^)]+)\)")  # a link from docs to another bundle
+LEAVES = re.compile(r"\[([^\]]+)\]\(\.\./\.\./([^)]+)\)")  # a link from a card to another bundle
 MODELS = ("models/model.pt", "models/model.safetensors")
 
 
@@ -35,19 +35,19 @@ class Packed(NamedTuple):
 
 
 def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None = None) -> Packed:
-    """Write a bundle as a folder that needs no other file, and as a zip of reproducible bytes.
+    """Write a bundle as a self-contained folder and as a reproducible zip.
 
     Args:
-        name: of the bundle.
-        out: gets ``<bundle>[_<overlay>]`` and its zip, named with the version; made if need be.
-        weights: a checkpoint, or the members' in the order of an ensemble; by default the
-            bundle's published weights.
-        overlay: lies over every configuration; by default the published weights' own.
+        name: name of the bundle.
+        out: folder for ``<bundle>[_<overlay>]`` and its versioned zip; created if necessary.
+        weights: a checkpoint, or those of an ensemble's members in order; by default the bundle's
+            published weights.
+        overlay: merged into every configuration; by default that of the published weights.
 
     Raises:
-        UsageError: no such bundle, overlay or file, no published weights, or the output is there.
-        DataError: a checkpoint cannot be read or is another network's, or the published one is
-            not what its list says.
+        UsageError: the bundle, overlay, file or published weights do not exist, or the output does.
+        DataError: a checkpoint cannot be read or belongs to another network, or the published one
+            does not match its listed checksum.
     """
     bundle = find_bundle(name)
     entry: dict[str, Any] = {}
@@ -78,7 +78,7 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
 
 
 def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tensor]:
-    """What ``model.pt`` holds: the weights of the network, or of all networks of an ensemble."""
+    """The content of ``model.pt``: the weights of the network, or of an ensemble's networks."""
     parser = ConfigParser(inference)
     with torch.device("meta"):
         network = parser.get_parsed_content("network_def")
@@ -111,7 +111,7 @@ def _write_texts(folder: Path, bundle: Path, contents: dict[str, dict[str, Any]]
 
 
 def standing_alone(card: str) -> str:
-    """A model card whose links to other folders of the repository are replaced by their places."""
+    """A model card with links to other folders of the repository replaced by their paths."""
     card = LEAVES.sub(r"\1 (`bundles/\2` of the stroke-nets repository)", card)
     return card.replace("`bundles/README.md`", "`bundles/README.md` of the stroke-nets repository")
 

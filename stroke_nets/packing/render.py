@@ -1,4 +1,4 @@
-"""A bundle's configurations as flat JSON that needs no other file."""
+"""Render a bundle's configurations as flat, self-contained JSON."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
-LAYERS = {  # each workflow's file, and what lies over it and any overlay where a bundle has it
+LAYERS = {  # each workflow's file, and further files merged over it and the overlay if they exist
     "train": ["train"],
     "multi_gpu_train": ["train", "multi_gpu_train"],
     "accelerate": ["train", "accelerate"],
@@ -18,22 +18,22 @@ LAYERS = {  # each workflow's file, and what lies over it and any overlay where 
 
 
 def rendered(bundle: Path, overlay: Path | None) -> dict[str, dict[str, Any]]:
-    """A bundle's configurations by workflow, each with everything that lies over it merged in.
+    """A bundle's configurations by workflow, each with all overlays merged.
 
-    Two things change. Paths start at the bundle's own folder, and ``initialize`` keeps its first
-    steps, which use nothing of the configuration; the others, which need data, open ``run``
-    (`monai.bundle.load` runs ``initialize`` for the network alone).
+    There are two changes. Paths are relative to the bundle's folder, and ``initialize`` keeps only
+    its first steps, which do not use the configuration; the others, which need data, move to the
+    start of ``run`` (`monai.bundle.load` runs ``initialize`` even if only the network is needed).
 
     Args:
         bundle: its folder.
-        overlay: a file that lies over all workflows.
+        overlay: a file merged over all workflows.
     """
     found = {}
     for name in LAYERS:
         base, *above = LAYERS[name]
         file = bundle / "configs" / f"{base}.yaml"
         if not file.is_file():
-            continue  # an ensemble is not trained
+            continue  # an ensemble has no training
         files = [file, *([overlay] if overlay else []), *(file.with_stem(a) for a in above)]
         merged = ConfigParser.load_config_files([str(f) for f in files if f.is_file()])
         found[name] = _at_home(merged)
@@ -50,12 +50,12 @@ def _at_home(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(metadata: dict[str, Any], inference: dict[str, Any]) -> dict[str, Any]:
-    """A bundle's metadata with the sizes and channels that an overlay may have changed.
+    """A bundle's metadata, updated for sizes and channels that an overlay may change.
 
-    The classes of ``pred`` are those of the mask, which may be fewer or more than channels.
+    The classes of ``pred`` are those of the mask, whose number may differ from the channels.
 
     Args:
-        metadata: of the bundle; changed in place.
+        metadata: metadata of the bundle; modified in place.
         inference: the rendered configuration.
     """
     formats = metadata["network_data_format"]

@@ -1,1 +1,1 @@
-"""What every run of a bundle shares: its folder, options, requirements, signals and results."""
+"""Parts shared by all runs of a bundle: folder, options, requirements, signals and results."""

@@ -1,7 +1,7 @@
-"""A bundle's training, inference or evaluation: its files and options, run here or as a command.
+"""Compose a bundle's training, inference or evaluation, and run it here or as a command.
 
 ``python -m monai.bundle run`` and the short commands (``stroke-nets train``, ``infer``,
-``evaluate``) are two spellings of the same run; both are composed here and nowhere else.
+``evaluate``) are two forms of the same run; both are composed only here.
 """
 
 import json
@@ -14,22 +14,22 @@ from typing import Any, Literal, get_args
 from stroke_nets.errors import UsageError
 
 Step = Literal["train", "infer", "evaluate"]
-IDS = {"train": "training", "infer": "inference", "evaluate": "evaluating"}  # what MONAI runs
+IDS = {"train": "training", "infer": "inference", "evaluate": "evaluating"}  # MONAI's run ids
 FILES = {"train": "train.yaml", "infer": "inference.yaml", "evaluate": "evaluate.yaml"}
 
 
 def config_files(bundle: Path, step: Step, overlays: Sequence[str] = ()) -> list[str]:
-    """The configuration files of a step, each lying over the one before it.
+    """The configuration files of a step, each overriding the previous one.
 
     Args:
         bundle: its folder.
         step: which workflow.
-        overlays: names of configuration files of the bundle; ``default`` is none.
+        overlays: names of configuration files of the bundle; ``default`` means none.
 
     Raises:
         UsageError: the bundle has no such step or overlay.
     """
-    from stroke_nets.bundle_folders import find_overlay  # here, because it imports NumPy
+    from stroke_nets.bundle_folders import find_overlay  # imported here because it imports NumPy
 
     file = bundle / "configs" / FILES[step]
     if not file.is_file():
@@ -74,7 +74,7 @@ def run_bundle(
     overlays: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Do in this process what the command of `bundle_command` does.
+    """Run in this process what `bundle_command` runs as a command.
 
     Args:
         bundle: its folder, whose configuration is trusted.
@@ -95,7 +95,7 @@ def run_bundle(
 
     files = config_files(bundle, step, overlays)
     read = read_options(files, options or {})
-    # MONAI drops None
+    # MONAI ignores None
     given = {key: "$None" if value is None else value for key, value in read.items()}
     with warnings.catch_warnings():  # the user named this bundle
         warnings.filterwarnings("ignore", message="parsing config_file")
@@ -108,10 +108,10 @@ def run_bundle(
 
 
 def read_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """The options of ``KEY=VALUE`` texts; values are read as `monai.bundle` reads its options.
+    """Parse ``KEY=VALUE`` options, with values parsed like those of `monai.bundle`.
 
     Raises:
-        UsageError: a text is not of this form.
+        UsageError: a text does not have this form.
     """
     from fire.parser import DefaultParseValue
 
@@ -125,10 +125,10 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def as_text(value: Any) -> str:
-    """A value as `monai.bundle` reads it back from its command line.
+    """A value as text that `monai.bundle` parses back from its command line.
 
-    MONAI reads options as Python literals (by Fire), so that the folder ``2024`` would become a
-    number, and it drops ``None``; the bundles read the word ``null`` instead.
+    MONAI parses options as Python literals (with Fire), so that the folder ``2024`` would become a
+    number, and it ignores ``None``; the bundles accept the word ``null`` instead.
     """
     from fire.parser import DefaultParseValue
 

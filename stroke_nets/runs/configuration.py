@@ -1,4 +1,4 @@
-"""The configuration of the run that is under way: MONAI's parser, its values and their checksum."""
+"""The configuration of the current run: MONAI's parser, its values and their checksum."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ import yaml
 from monai.bundle import ConfigParser
 
 PLAIN = (str, int, float, bool, type(None))
-# What may change when a training is resumed: where things are, how fast and how long it runs.
+# Options that may change when a training is resumed: paths, speed and duration.
 FREE = {"output_dir", "cache_dir", "bundle_root", "device", "num_workers", "max_epochs"}
 FREE |= {"val_interval", "resume", "overwrite"}
 FREE |= {"imports", "initialize", "run", "training", "finalize"}
 
 
 def calling_parser() -> ConfigParser:
-    """The MONAI parser that is evaluating the item from which this is called.
+    """The MONAI parser that evaluates the calling configuration item.
 
-    MONAI passes no handle on the configuration to what it evaluates, so the parser is looked up
-    among the callers; this is the only place that does so.
+    MONAI does not pass the configuration to the items it evaluates, so the parser is looked up in
+    the call stack; only this function does so.
 
     Raises:
-        RuntimeError: not called from an item of a configuration.
+        RuntimeError: it was not called from a configuration item.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -34,7 +34,7 @@ def calling_parser() -> ConfigParser:
 
 
 def resolved(parser: ConfigParser) -> dict[str, Any]:
-    """Overlays and options merged; top-level expressions that give plain values are evaluated.
+    """Merge overlays and options, and evaluate top-level expressions with plain values.
 
     The network's number of parameters is added as ``parameters``, for the papers' tables.
     """
@@ -51,11 +51,11 @@ def resolved(parser: ConfigParser) -> dict[str, Any]:
 
 
 def fixed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that must not change when its training is resumed."""
+    """The part of a configuration that must not change when a training is resumed."""
     free = FREE - ({"max_epochs"} if "@max_epochs" in str(config.get("lr_scheduler")) else set())
     return {key: value for key, value in config.items() if key not in free}
 
 
 def checksum(config: Mapping[str, Any]) -> str:
-    """The sha256 of the `fixed` part of a configuration."""
+    """The SHA-256 of the `fixed` part of a configuration."""
     return sha256(yaml.safe_dump(fixed(config)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Errors that a user can fix end a command with one line and its exit code, not a traceback."""
+"""Report errors that a user can fix in one line with an exit code, not a traceback."""
 
 import errno
 import re
@@ -9,10 +9,10 @@ from types import TracebackType
 from stroke_nets.errors import DataError, StrokeNetsError, UsageError
 from stroke_nets.runs.interruption import Interrupted
 
-# what a loader's worker raised arrives as text: its type, and the line it said
+# a loader worker's error arrives as text: its type and message
 WORKERS_ERROR = re.compile(r"stroke_nets\.errors\.(DataError|UsageError): (.+)")
 DEAD_WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
-SYSTEM = {  # errors of the operating system, and what a user can do about each
+SYSTEM = {  # operating-system errors and their fixes
     errno.ENOSPC: "free some space, or write to another disk",
     errno.EFBIG: "write to a place where files may be larger",
     errno.EDQUOT: "free some space, or write to another disk",
@@ -30,8 +30,8 @@ SYSTEM = {  # errors of the operating system, and what a user can do about each
 
 
 def find_error(error: BaseException | None) -> StrokeNetsError | Interrupted | None:
-    """What a user can fix, inside a chain of exceptions, if there is such a thing."""
-    told = True  # the error itself, or what an error says it was raised from
+    """The error in a chain of exceptions that a user can fix, if there is one."""
+    told = True  # the error itself, or its explicit cause
     while error is not None:
         known = _known(error) or (_systems(error) if told else None)
         if known is not None:
@@ -44,12 +44,12 @@ def find_error(error: BaseException | None) -> StrokeNetsError | Interrupted | N
 
 
 def _known(error: BaseException) -> StrokeNetsError | Interrupted | None:
-    """PyTorch's errors that a user can fix, in this package's words."""
+    """Translate PyTorch errors that a user can fix."""
     text = str(error)
     if "in DataLoader worker process" in text and (said := WORKERS_ERROR.search(text)):
         return (DataError if said[1] == "DataError" else UsageError)(said[2])
     if DEAD_WORKER.search(text):
-        if "Terminated" in text:  # the whole process group was asked to stop
+        if "Terminated" in text:  # the whole process group was told to stop
             return Interrupted(signal.SIGTERM, "its data loader was stopped first")
         return UsageError(
             "num_workers: a worker of the data loader was killed, most likely because memory (RAM "
@@ -65,7 +65,7 @@ def _known(error: BaseException) -> StrokeNetsError | Interrupted | None:
 
 
 def _systems(error: BaseException) -> StrokeNetsError | None:
-    """Errors of the operating system that a user can fix."""
+    """Translate operating-system errors that a user can fix."""
     if isinstance(error, MemoryError) or type(error).__name__ == "BrokenProcessPool":
         return DataError("out of memory (RAM); use fewer workers, or close other programs")
     if not isinstance(error, OSError) or error.errno not in SYSTEM:
@@ -75,9 +75,9 @@ def _systems(error: BaseException) -> StrokeNetsError | None:
 
 
 def one_line_errors() -> None:
-    """Make the interpreter report in one line what nobody caught and a user can fix.
+    """Make the interpreter report uncaught errors that a user can fix in one line.
 
-    MONAI wraps what its transforms and config parser raise; the cause is what the user needs.
+    MONAI wraps the errors of its transforms and config parser; the user needs the cause.
     """
     previous = sys.excepthook
 

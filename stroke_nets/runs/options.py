@@ -1,8 +1,8 @@
-"""Options of a bundle's workflow, checked before anything starts.
+"""Validate the options of a bundle's workflow before anything starts.
 
-``python -m monai.bundle run`` takes any ``--option`` into the configuration, known or not, reads
-only Python's spelling (``--flips false`` is a text, which is true), replaces where ``--+option``
-asks it to extend, and drops ``--option None``.
+``python -m monai.bundle run`` adds any ``--option`` to the configuration, known or not, parses only
+Python literals (``--flips false`` is a string, which is true), replaces values where ``--+option``
+should extend them, and ignores ``--option None``.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from stroke_nets.runs.exit_codes import one_line_errors
 
 MONAIS_OWN = {"bundle_root", "self", "workflow_name"}
 MONAIS_OWN |= {n for f in (run, ConfigWorkflow.__init__) for n in inspect.signature(f).parameters}
-OF_A_COMPONENT = {"_disabled_", "_requires_", "_mode_", "_desc_"}  # MONAI's, beside ``_target_``
+OF_A_COMPONENT = {"_disabled_", "_requires_", "_mode_", "_desc_"}  # MONAI's, with ``_target_``
 WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 WHOLE = {"max_epochs": 1, "batch_size": 1, "train_batches": 1, "val_batches": 1, "val_interval": 1}
@@ -33,13 +33,13 @@ CHOICES = {"space": ("native", "network")}
 
 
 def check_options() -> None:
-    """Check the options of the workflow that is under way; its first ``initialize`` step.
+    """Check the options of the current workflow; its first ``initialize`` step.
 
-    From here on errors of this package are reported in one line. What a program gives to
-    `monai.bundle.ConfigWorkflow` itself is checked for impossible values only.
+    From here on, errors of this package are reported in one line. Options that a program passes to
+    `monai.bundle.ConfigWorkflow` itself are only checked for impossible values.
 
     Raises:
-        UsageError: an option is unknown, of the wrong kind, or out of range.
+        UsageError: an option is unknown, has the wrong type, or is out of range.
     """
     one_line_errors()
     parser = calling_parser()
@@ -55,8 +55,8 @@ def command_line(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     """The configuration files and the options of a ``monai.bundle`` command line.
 
     Args:
-        arguments: ``run training --config_file FILE --option value ...``, read as MONAI reads
-            them, by Fire.
+        arguments: ``run training --config_file FILE --option value ...``, parsed with Fire, as in
+            MONAI.
     """
     given: dict[str, Any] = fire.Fire(
         lambda *words, **options: options, command=list(arguments), serialize=lambda _: None
@@ -66,19 +66,19 @@ def command_line(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
 
 
 def read_options(files: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as the configuration would hold them, if its files know them.
+    """Convert options to configuration values, and refuse unknown ones.
 
-    ``true``, ``false`` and ``null`` that came as text become what they say.
+    The strings ``true``, ``false`` and ``null`` are converted to their values.
 
     Args:
-        files: path or paths of the bundle's files, in the order in which they are merged.
+        files: path or paths of the bundle's files, in merge order.
         options: values by name; ``a#b`` or ``a::b`` is ``b`` in the section ``a``.
 
     Returns:
         The values by their ids (``a::b``).
 
     Raises:
-        UsageError: an option is unknown, or has a value of the wrong kind.
+        UsageError: an option is unknown, or its value has the wrong type.
     """
     known = ConfigParser(ConfigParser.load_config_files(files))
     read = {}
@@ -94,7 +94,7 @@ def read_options(files: Any, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_known(name: str, key: str, known: ConfigParser) -> None:
-    """Refuse what is neither in the files nor an argument that a component there takes."""
+    """Refuse an option that is neither in the files nor an argument of a component in them."""
     parent, _, last = key.rpartition("::")
     if key in known:
         return
@@ -115,7 +115,7 @@ def _require_known(name: str, key: str, known: ConfigParser) -> None:
 
 
 def _parameters(target: str) -> list[str] | None:
-    """The names of what a component takes; None if it takes any or is not known."""
+    """The names of a component's arguments; None if it takes any or is unknown."""
     component: Any = pydoc.locate(target)
     if component is None:
         return None  # MONAI looks it up by its bare name
@@ -124,7 +124,7 @@ def _parameters(target: str) -> list[str] | None:
 
 
 def _read(name: str, value: Any, base: Any) -> Any:
-    """An option's value as the configuration would hold it, if it is of the kind it has there."""
+    """Convert an option to the type that it has in the configuration, or refuse it."""
     if isinstance(value, str) and value[:1] in ("$", "@", "%"):
         return value  # an expression
     plain = isinstance(base, str) and base[:1] not in ("$", "@", "%")
@@ -140,7 +140,7 @@ def _read(name: str, value: Any, base: Any) -> Any:
         numbers = all(map(_is_number, base))
         if not isinstance(value, list | tuple) or (numbers and not all(map(_is_number, value))):
             raise UsageError(f"--{name} {value}: give a list, as '{base}'")
-    return str(value) if plain and _is_number(value) else value  # a folder may be called 2024
+    return str(value) if plain and _is_number(value) else value  # a folder may be named 2024
 
 
 def _is_number(value: Any) -> bool:
@@ -148,7 +148,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _require_possible(key: str, value: Any) -> None:
-    """Refuse a value that no training or prediction could use."""
+    """Refuse a value that is impossible for any training or prediction."""
     if value is None and key == "patience":
         return
     if key in WHOLE and not (isinstance(value, int) and _is_number(value) and value >= WHOLE[key]):

@@ -7,7 +7,7 @@ from stroke_nets.errors import UsageError
 
 
 def require_without_dependencies(package: str) -> None:
-    """Refuse to go on without a package whose declared dependencies must not be installed.
+    """Require a package that must be installed without its declared dependencies.
 
     Raises:
         UsageError: it is not installed.
@@ -37,13 +37,13 @@ def require_extra(package: str, extra: str, use: str) -> None:
 
 
 def require_device(device: Any) -> None:
-    """Refuse a device that is not there, before anything is moved to it.
+    """Refuse an unavailable device before anything is moved to it.
 
     Args:
         device: a `torch.device`, or its name.
 
     Raises:
-        UsageError: it is no device, or a GPU that PyTorch does not see.
+        UsageError: it is not a device, or a GPU that PyTorch does not see.
     """
     import torch
 

@@ -1,6 +1,6 @@
-"""Read what runs have left: ``<runs>/<bundle>/<overlay or default>/fold<k>/``.
+"""Read the results of runs: ``<runs>/<bundle>/<overlay or default>/fold<k>/``.
 
-Everything that compares runs (tables, figures) reads them here, and asks whether one is done here.
+Everything that compares runs (tables, figures) uses this module, also to see if a run is complete.
 """
 
 import json
@@ -24,10 +24,10 @@ class EvaluatedRun:
 
     Attributes:
         name: ``<bundle>/<overlay>``.
-        folders: the fold's run folder, by fold.
+        folders: run folders by fold.
         cases: the rows of `cases.csv` of all folds, each with its ``fold``.
-        parameters: of the network; None if the run trained none.
-        connectivity: of a lesion's voxels.
+        parameters: number of network parameters; None if nothing was trained.
+        connectivity: connectivity of lesions.
     """
 
     name: str
@@ -56,8 +56,8 @@ def read_run(runs: Path, name: str) -> EvaluatedRun | None:
         name: ``<bundle>/<overlay>``.
 
     Raises:
-        DataError: a file is damaged, a case stands in two folds, or the folds were evaluated or
-            built differently.
+        DataError: a file is damaged, a case is in two folds, or the folds differ in evaluation or
+            network.
     """
     folders = evaluated_folds(runs, name)
     if not folders:
@@ -82,7 +82,7 @@ def read_run(runs: Path, name: str) -> EvaluatedRun | None:
 
 
 def key(case: CaseRow) -> tuple[str, str]:
-    """What makes a case the same one in two runs."""
+    """The key that identifies a case across runs."""
     return str(case["subject"]), str(case["session"])
 
 
@@ -110,7 +110,7 @@ def _summary(path: Path) -> dict[str, Any]:
 
 
 def _common(summaries: list[dict[str, Any]], name: str, run: Path) -> Any:
-    """What all folds of a run must agree on."""
+    """The value that all folds of a run must share."""
     found = {summary.get(name) for summary in summaries}
     if len(found) > 1:
         raise DataError(f"{run}: its folds differ in {name} ({found}); run them alike")

@@ -18,24 +18,24 @@ from stroke_nets.files import write_whole
 from stroke_nets.runs.configuration import checksum, fixed
 from stroke_nets.training import checkpoint_file
 
-_locks: dict[Path, int] = {}  # closing any handle of a file would unlock it
+_locks: dict[Path, int] = {}  # kept open, as closing any handle of a file would unlock it
 
 
 class RunFolder:
-    """The run folder of a training, which no other process may use until this one ends.
+    """The run folder of a training, locked until this process ends.
 
-    Opening it only checks; `begin` writes, once everything else that can fail has succeeded.
+    Creating the object only checks the folder; `begin` writes, after everything else that can fail.
 
     Args:
-        path: the folder; made if need be.
+        path: the folder; created if necessary.
         config: the resolved configuration, written to ``config.yaml``.
-        overwrite: replace a training that is there.
+        overwrite: replace an existing training.
         resume: continue it, or begin if there is none.
-        first_rank: this process is the only one, or the one that writes for all.
+        first_rank: whether this is the only process, or the one that writes for all.
 
     Raises:
-        UsageError: another process trains into the folder, it holds a training, or the one to
-            resume had other options.
+        UsageError: another process uses the folder, it contains a training, or the training to
+            resume had different options.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RunFolder:
         resume: bool = False,
         first_rank: bool = True,
     ) -> None:
-        """Lock the folder and check what it holds."""
+        """Lock the folder and check its content."""
         self.path, self.config = path, dict(config)
         self.overwrite, self.resume, self.first_rank = overwrite, resume, first_rank
         self.checkpoints, self.events = path / "checkpoints", path / "events"
@@ -58,7 +58,7 @@ class RunFolder:
             self._require_free()
 
     def begin(self) -> None:
-        """Delete the checkpoints to be overwritten and write the configuration."""
+        """Delete checkpoints to be overwritten and write the configuration."""
         if not self.first_rank:
             return
         if self.overwrite and not self.resume:
@@ -79,7 +79,7 @@ class RunFolder:
             )
 
     def _require_same(self) -> None:
-        """Refuse to resume with other options than the training began with, naming them."""
+        """Refuse to resume with options that differ from the training's, and name them."""
         file = self.path / "config.yaml"
         before = yaml.safe_load(file.read_text()) if file.is_file() else {}
         old, new = fixed(before), fixed(yaml.safe_load(yaml.safe_dump(self.config)))
@@ -92,10 +92,10 @@ class RunFolder:
 
 
 def _lock(folder: Path) -> None:
-    """Keep other processes out until this one ends, however it ends.
+    """Lock out other processes until this one ends, however it ends.
 
-    A POSIX lock, which the loader's workers do not inherit: they outlive a killed training by
-    seconds.
+    It uses a POSIX lock, which is not inherited by loader workers, as they outlive a killed
+    training by seconds.
     """
     file = (folder / ".lock").resolve()
     if file not in _locks:

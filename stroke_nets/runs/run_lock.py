@@ -1,4 +1,4 @@
-"""Whether a training holds a run folder."""
+"""Check whether a training has locked a run folder."""
 
 import fcntl
 import os
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def is_running(folder: Path) -> bool:
-    """Whether another process trains into a run folder (``runs.run_folder`` locks it).
+    """Whether another process is training in a run folder (``runs.run_folder`` locks it).
 
-    Only for a process that holds no such lock itself: closing a file gives its lock up.
+    Do not call it in a process that holds such a lock: closing the file would release it.
     """
     path = folder / ".lock"
     if not path.is_file():

@@ -15,10 +15,10 @@ from stroke_nets.training.randomness import seed_process
 def start_training(
     output_dir: str, *, device: Any, seed: int, overwrite: bool = False, resume: bool = False
 ) -> RunFolder:
-    """Check the device, take signals over, seed, and open the run folder.
+    """Check the device, install signal handlers, seed, and open the run folder.
 
-    Called as an item of a training's configuration, which goes into the run folder; the network is
-    built here, from the seed, before anything else draws.
+    It is called from a training's configuration, which is saved in the run folder. The network is
+    built here, so that its weights are the first random numbers after seeding.
 
     Args:
         output_dir: the run folder.
