@@ -1,6 +1,6 @@
-"""The lesion masks of a BIDS derivative, found for a scan or a true mask by the entities in names.
+"""Find the lesion mask of a scan or true mask in a BIDS derivative, by the entities in file names.
 
-That is what ``stroke-nets predict`` writes, and what other BIDS Apps do
+``stroke-nets predict`` and other BIDS Apps write such derivatives
 (https://bids-specification.readthedocs.io, 1.10, "Derivatives").
 """
 
@@ -15,20 +15,20 @@ from stroke_nets.scans.reader import is_nifti
 
 Entities = dict[str, str]
 SUFFIXES = ("mask", "roi")
-OF_A_MASK = ("desc", "label", "res", "den")  # these say what a mask shows, not of which scan it is
-EQUAL = ("sub", "ses", "space")  # also where one name lacks it; others may be left out
+OF_A_MASK = ("desc", "label", "res", "den")  # these describe the mask, not the scan
+EQUAL = ("sub", "ses", "space")  # must be equal, or missing in both; others may be left out
 
 
 @dataclass(frozen=True)
 class LesionMask:
-    """A mask of a derivative: its file and the entities of its name."""
+    """A mask of a derivative: its file and the entities in its name."""
 
     path: Path
     entities: Entities
 
 
 def is_derivative(folder: Path) -> bool:
-    """Whether a folder's ``dataset_description.json`` says that it is a BIDS derivative.
+    """Whether a folder is a BIDS derivative according to its ``dataset_description.json``.
 
     Raises:
         DataError: the file cannot be read.
@@ -44,7 +44,7 @@ def is_derivative(folder: Path) -> bool:
 
 
 def entities(name: str) -> Entities:
-    """The entities of a file's name; a name that is not of BIDS is a subject, as for `predict`."""
+    """The entities of a file name; a name that is not BIDS is the subject, as in `predict`."""
     parts = [part.partition("-") for part in bare(name).split("_")]
     if parts[0][0] != "sub":
         return {"sub": bids_label(name)}
@@ -52,11 +52,11 @@ def entities(name: str) -> Entities:
 
 
 def lesion_masks(folder: Path, desc: str | None = None) -> list[LesionMask]:
-    """The masks of lesions below a derivative's folder, sorted by path.
+    """The lesion masks below a derivative's folder, sorted by path.
 
     Args:
-        folder: of the derivative.
-        desc: of ``desc-<desc>``, if only such masks are wanted.
+        folder: the derivative's folder.
+        desc: return only masks with this ``desc-`` entity; None for all.
     """
     found = []
     for path in paths_below(folder):
@@ -72,9 +72,9 @@ def lesion_masks(folder: Path, desc: str | None = None) -> list[LesionMask]:
 
 
 def fits(mask: Entities, scan: Entities) -> bool:
-    """Whether a mask can be of a scan, or of the scan of a true mask.
+    """Whether a mask can belong to a scan, or to the scan of a true mask.
 
-    Subject, session and space must be the same; the rest, such as ``run``, must not contradict.
+    Subject, session and space must be equal; other entities, such as ``run``, must not conflict.
     """
     one, other = ({k: v for k, v in e.items() if k not in OF_A_MASK} for e in (mask, scan))
     known = one.keys() & other.keys()

@@ -1,1 +1,1 @@
-"""The HTML pages: the report and viewer of a prediction, and the report of a run."""
+"""HTML pages: the report and viewer of a prediction, and the report of a run."""

@@ -1,7 +1,7 @@
-"""One case as a picture: image, truth, prediction and their difference on one axial slice.
+"""Draw one case: image, truth, prediction and their difference on one axial slice.
 
-The difference follows Fig. 7 of AGMR-Net: false negatives yellow, false positives black; here over
-a lightened slice, so that black shows, and with the agreement in blue.
+The difference follows Fig. 7 of AGMR-Net: false negatives yellow, false positives black; here true
+positives are blue, and the slice is lightened so that black is visible.
 """
 
 import io
@@ -30,7 +30,7 @@ SIDES = (
 )
 CONVENTION = f"Axial slice with the largest lesion area. {SIDES}"
 LESION = "#ff7f0e"
-# Blue, yellow and black differ in lightness too: the colour-blind can tell them apart.
+# Blue, yellow and black also differ in lightness, so they are safe for colour blindness.
 DIFFERENCE = {
     "correct": "#0072b2",
     "missed (false negative)": "#ffe100",
@@ -74,12 +74,12 @@ def load_slices(
         image: the scan.
         label: its lesion mask.
         predictions: masks, at least one.
-        choose: index along z from the truth and the first prediction, bool of shape (X, Y, Z). By
-            default the largest lesion area of the truth, or of the prediction where the truth is
-            empty; the middle slice where both are.
+        choose: returns the index along z, given the truth and the first prediction, bool (X, Y, Z).
+            By default the slice with the largest lesion area of the truth, or of the prediction if
+            the truth is empty; the middle slice if both are.
 
     Raises:
-        DataError: a file that cannot be read, or that does not lie on the image's 3D grid.
+        DataError: a file cannot be read or does not lie on the image's 3D grid.
     """
     volume, affine = read_ras(image)
     masks = []
@@ -95,10 +95,10 @@ def load_slices(
 
 
 def read_ras(path: Path) -> tuple[Array, Array]:
-    """Voxels of shape (X, Y, Z), turned to RAS, and their affine.
+    """Voxels of shape (X, Y, Z), reoriented to RAS, and their affine.
 
     Raises:
-        DataError: a file that cannot be read, or not of three dimensions.
+        DataError: the file cannot be read or is not three-dimensional.
     """
     try:
         scan: Any = nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
@@ -111,7 +111,7 @@ def read_ras(path: Path) -> tuple[Array, Array]:
 
 
 def slice_of_interest(truth: Array, predicted: Array) -> int:
-    """Index along z of the largest lesion area: see `load_slices`."""
+    """Index along z of the largest lesion area, see `load_slices`."""
     for mask in (truth, predicted):
         if mask.any():
             return int(mask.sum(axis=(0, 1)).argmax())
@@ -119,7 +119,7 @@ def slice_of_interest(truth: Array, predicted: Array) -> int:
 
 
 def draw_png(case: AxialSlice) -> bytes:
-    """PNG of four panels (image, truth, prediction, difference) with a legend."""
+    """Draw four panels (image, truth, prediction, difference) with a legend as PNG."""
     truth, predicted = case.truth, case.prediction
     width, height = (n * mm for n, mm in zip(case.image.shape, case.spacing, strict=True))
     figure = Figure(figsize=(14, 3.5 * height / width + 0.7), dpi=100, layout="constrained")
@@ -147,12 +147,12 @@ def difference(case: AxialSlice) -> list[tuple[Array, str]]:
 
 
 def difference_legend() -> list[Patch]:
-    """What the colours of a difference map mean."""
+    """The legend of a difference map."""
     return [Patch(facecolor=colour, label=label) for label, colour in DIFFERENCE.items()]
 
 
 def gray_levels(image: Array) -> Array:
-    """Intensities to [0, 1] between the 1st and 99.5th percentile."""
+    """Scale intensities to [0, 1] between the 1st and 99.5th percentile."""
     image = np.nan_to_num(image.astype(np.float64))
     low, high = np.percentile(image, (1, 99.5))
     return np.clip((image - low) / (high - low or 1), 0, 1)
@@ -165,17 +165,17 @@ def panel(
     size_mm: tuple[float, float],
     letters: str = "RL",
 ) -> None:
-    """One slice (X, Y) with coloured regions; the picture's left is the end of the first axis.
+    """Draw a slice (X, Y) with coloured regions; the first axis runs from right to left.
 
-    An axial slice in RAS is so seen from the feet, a coronal one from the front: x runs from the
-    patient's right to the left. A sagittal one, (Y, Z), looks to the left of the picture.
+    Thus an axial slice in RAS is seen from the feet and a coronal one from the front (radiological
+    convention); in a sagittal slice (Y, Z), the face is on the left.
 
     Args:
         axes: where to draw.
         back: gray levels in [0, 1].
-        masks: regions and their colours; a later one covers an earlier one.
+        masks: regions and their colours; later ones are drawn on top.
         size_mm: extent of the slice along X and Y.
-        letters: what marks the left and the right of the picture; none if empty.
+        letters: labels of the left and right side of the picture; none if empty.
     """
     colours = np.repeat(back[..., None], 3, axis=-1)
     for mask, colour in masks:

@@ -1,4 +1,4 @@
-"""The page of all cases in a folder of predictions, and the same as one CSV file."""
+"""The page of all cases in a folder of predictions, and the same data as a CSV file."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from stroke_nets.pages.prediction_case import PredictionCase
 RATINGS = ("good", "doubtful", "bad")
 RATING_COLUMNS = ("case", "method", "rating", "notes")
 FENCE = 1.5  # interquartile ranges beyond the quartiles: Tukey, Exploratory Data Analysis, 1977
-FEWEST = 5  # ours: fewer cases have no quartiles to speak of
+FEWEST = 5  # ours: with fewer cases, quartiles are meaningless
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Row:
     """A case in the table and in the CSV.
 
     Attributes:
-        case: what ``predict`` wrote of it.
-        folder: of its files, relative to the page.
-        odd: why it stands out; empty if it does not.
+        case: the output of ``predict`` for the case.
+        folder: folder of its files, relative to the page.
+        odd: why it is an outlier; empty if it is not.
         rating: one of `RATINGS` or empty.
-        notes: of whoever rated it.
+        notes: the rater's notes.
     """
 
     case: PredictionCase
@@ -52,11 +52,11 @@ class Row:
         return path.read_bytes() if path.is_file() else None
 
     def page(self, kind: str) -> str:
-        """The address of the case's ``report`` or ``viewer``."""
+        """The URL of the case's ``report`` or ``viewer``."""
         return self.folder + self.case.beside(f"{kind}.html").name
 
     def facts(self) -> dict[str, Any]:
-        """The case's line of the CSV."""
+        """The case's row in the CSV file."""
         low, high = self.case.interval_ml or ("", "")
         sides = {"left": 0.0, "right": 0.0, "both": 0.0}
         for lesion in self.case.lesions:
@@ -80,18 +80,18 @@ class Row:
 
 
 def write_index(out_dir: Path) -> Path:
-    """Write ``index.html`` and ``cohort.csv`` of a folder: a line for each case with a report.
+    """Write ``index.html`` and ``cohort.csv`` of a folder, with a row for each case with a report.
 
-    Ratings are read from ``ratings.tsv`` in the folder, which the page offers for download.
+    Ratings are read from ``ratings.tsv`` in the folder; the page offers this file for download.
 
     Args:
-        out_dir: of ``predict``.
+        out_dir: output folder of ``predict``.
 
     Returns:
         The path of the page.
 
     Raises:
-        DataError: a sidecar, a table of lesions, the ratings or the summary cannot be read.
+        DataError: a sidecar, a lesion table, the ratings or the summary cannot be read.
     """
     ratings = read_ratings(out_dir / "ratings.tsv")
     cases = _cases(out_dir)
@@ -116,10 +116,10 @@ def write_index(out_dir: Path) -> Path:
 
 
 def read_ratings(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
-    """The ratings of a folder: rating and notes by case and method; empty if there are none.
+    """Read a folder's ratings: rating and notes by case and method; empty if there are none.
 
     Raises:
-        DataError: the file is not such a table.
+        DataError: the file is not a ratings table.
     """
     if not path.is_file():
         return {}
@@ -139,10 +139,10 @@ def read_ratings(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def stand_out(cases: Sequence[PredictionCase]) -> list[str]:
-    """For each case in which way it differs from the others; empty text if in none.
+    """For each case, why it is an outlier; an empty string if it is not.
 
-    A volume or a registration stands out beyond Tukey's fences, volumes by their logarithm, for
-    they spread over decades. An empty mask always does.
+    A volume or registration is an outlier beyond Tukey's fences, with the logarithm of volumes,
+    since they span decades. An empty mask is always an outlier.
     """
     logs = [math.log10(max(case.total_ml, FLOOR_ML)) for case in cases if case.lesions]
     volume = _fences(logs)
@@ -162,13 +162,13 @@ def stand_out(cases: Sequence[PredictionCase]) -> list[str]:
 
 
 def _fit(case: PredictionCase) -> float | None:
-    """The correlation of scan and template, where one was measured."""
+    """The correlation of scan and template, if it was measured."""
     found = (case.content.get("Registration") or {}).get("resemblance")
     return None if found is None else float(found)
 
 
 def _fences(values: Sequence[float]) -> tuple[float, float]:
-    """Below and above which a value stands out; infinite for too few values."""
+    """The lower and upper limits for outliers; infinite if there are too few values."""
     if len(values) < FEWEST:
         return -math.inf, math.inf
     first, _, third = quantiles(values, n=4, method="inclusive")

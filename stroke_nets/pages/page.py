@@ -1,7 +1,7 @@
-"""Write a page from a Jinja2 template: one file that needs no other and asks no network.
+"""Write a self-contained page from a Jinja2 template, without network access.
 
-Every value is escaped, a name that a template misspells is an error, and the only script that the
-browser runs is the page's own, whose hash stands in the content security policy.
+Values are escaped, undefined names in a template are errors, and the browser only runs the page's
+own script, whose hash is in the content security policy.
 """
 
 import base64
@@ -23,11 +23,11 @@ def write_page(path: Path, template: str, title: str, script: str = "", **conten
     """Write a page.
 
     Args:
-        path: of the page; an older one is replaced.
+        path: path of the page; an existing one is replaced.
         template: file in ``templates/``, which extends ``base.html``.
         title: plain text, the heading.
         script: file in ``templates/`` that the page runs; none by default.
-        content: what the template shows; plain text is escaped.
+        content: variables of the template; plain text is escaped.
 
     Returns:
         The path.
@@ -44,7 +44,7 @@ def write_page(path: Path, template: str, title: str, script: str = "", **conten
 
 @cache
 def templates() -> Environment:
-    """The environment of all templates: escaping on, an unknown name is an error."""
+    """The environment of all templates: escaping is on, undefined names are errors."""
     environment = Environment(
         loader=PackageLoader("stroke_nets.pages"),
         autoescape=True,
@@ -59,7 +59,7 @@ def templates() -> Environment:
 
 
 def embedded(picture: bytes) -> str:
-    """A PNG or JPEG as the address of an image that lies within the page."""
+    """A PNG or JPEG as a data URL."""
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
@@ -72,6 +72,6 @@ def ml(volume: float) -> str:
 
 
 def without_folder(value: Any) -> str:
-    """Text of a value; of an absolute path only the last part, so that a page names no folder."""
+    """A value as text; absolute paths are reduced to their last part, to show no folder."""
     text = str(value)
     return Path(text).name if text.startswith("/") else text

@@ -1,4 +1,4 @@
-"""Plots as shapes for the inline SVG of ``macros.html``: curves, and one dot for each case."""
+"""Plots as shapes for the inline SVG of ``macros.html``: curves, and dots for cases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 72, 700, 26, 252
-FLOOR_ML = 0.01  # a smaller volume is drawn at the bottom, for a logarithm has no zero
+FLOOR_ML = 0.01  # smaller volumes, including 0, are drawn at the bottom of the logarithmic axis
 KINDS = ("first", "second")  # colours and dashes in style.css
 
 Points = Sequence[tuple[float, float]]
@@ -16,7 +16,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Line:
-    """A curve: its name, its colour and its points as SVG writes them."""
+    """A curve: its name, its colour and its points in SVG notation."""
 
     name: str
     kind: str
@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Dot:
-    """A value, perhaps with an interval, in pixels; it may lead to a page."""
+    """A value in pixels, with an optional interval and link to a page."""
 
     x: float
     y: float
@@ -40,7 +40,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Plot:
-    """What is drawn, in pixels of a drawing of `width` x `height`."""
+    """The shapes of a plot, in pixels of a drawing of `width` x `height`."""
 
     title: str
     x_label: str
@@ -58,7 +58,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Volume:
-    """A case in `volumes`: its label, volume, interval, page, and whether it stands out."""
+    """A case in `volumes`: its label, volume, interval, page, and whether it is an outlier."""
 
     label: str
     ml: float
@@ -68,7 +68,7 @@ class Volume:
 
 
 def curves(title: str, series: Mapping[str, Points], x_label: str, y_label: str) -> Plot:
-    """At most two curves over a common axis, with a dot at each point where they are few."""
+    """At most two curves over a common axis, with a dot at each point if there are few."""
     across = [x for points in series.values() for x, _ in points]
     up = [y for points in series.values() for _, y in points]
     x_ticks, y_ticks = _ticks(across, integer=True), _ticks([*up, 0.0])
@@ -76,7 +76,7 @@ def curves(title: str, series: Mapping[str, Points], x_label: str, y_label: str)
     for kind, (name, points) in zip(KINDS, series.items(), strict=False):
         placed = [(_at(x, x_ticks, LEFT, RIGHT), _at(y, y_ticks, BOTTOM, TOP)) for x, y in points]
         lines.append(Line(name, kind, " ".join(f"{x},{y}" for x, y in placed)))
-        if len(points) <= 30:  # more would hide the line
+        if len(points) <= 30:  # more dots would hide the line
             for (x, y), (at, value) in zip(placed, points, strict=True):
                 dots.append(Dot(x, y, f"{name}, {at:g}: {value:.3f}", kind, radius=3))
     return Plot(
@@ -91,7 +91,7 @@ def curves(title: str, series: Mapping[str, Points], x_label: str, y_label: str)
 
 
 def volumes(title: str, cases: Sequence[Volume]) -> Plot:
-    """The cases by rising volume, which is drawn on a logarithmic axis."""
+    """The cases sorted by volume, on a logarithmic axis."""
     cases = sorted(cases, key=lambda case: case.ml)
     ends = [end for case in cases for end in (case.ml, *(case.interval or ()))]
     ticks = _decades(ends)
@@ -112,14 +112,14 @@ def volumes(title: str, cases: Sequence[Volume]) -> Plot:
 
 
 def _decades(volumes: Sequence[float]) -> list[int]:
-    """Powers of ten around the volumes; what is smaller than `FLOOR_ML` is drawn at the bottom."""
+    """Powers of ten around the volumes; those below `FLOOR_ML` are drawn at the bottom."""
     known = [log10(ml) for ml in volumes if ml >= FLOOR_ML] or [0.0]
     low = floor(min(known)) - (min(volumes) < FLOOR_ML)
     return list(range(low, max(ceil(max(known)), low + 1) + 1))
 
 
 def _ticks(values: Sequence[float], integer: bool = False) -> list[float]:
-    """Round numbers from below the least value to above the largest."""
+    """Round numbers from below the smallest value to above the largest."""
     low, high = min(values), max(values)
     ticks = MaxNLocator(5, integer=integer, steps=[1, 2, 5, 10]).tick_values(
         low, high if high > low else low + 1
@@ -128,6 +128,6 @@ def _ticks(values: Sequence[float], integer: bool = False) -> list[float]:
 
 
 def _at(value: float, ticks: Sequence[float], first: float, last: float) -> float:
-    """Where a value lies between the places of the first and the last tick."""
+    """The position of a value, given those of the first and the last tick."""
     share = (value - ticks[0]) / (ticks[-1] - ticks[0])
     return round(first + share * (last - first), 1)

@@ -1,4 +1,4 @@
-"""What ``stroke-nets predict`` wrote of one case: its sidecar, its lesions, its volumes."""
+"""The output of ``stroke-nets predict`` for one case: its sidecar, lesions and volumes."""
 
 import csv
 import json
@@ -16,19 +16,19 @@ from stroke_nets.errors import DataError
 from stroke_nets.pages.case_figure import Array, read_ras
 
 NAME = re.compile(r"(?P<stem>.+?)(?:_space-[A-Za-z0-9]+)?_desc-(?P<method>.+)_mask\.json")
-MAPS = {"probseg": "probability", "uncertainty": "uncertainty"}  # suffix: what the pages call it
+MAPS = {"probseg": "probability", "uncertainty": "uncertainty"}  # suffix: name on the pages
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
-SMALL_ML = 0.1  # ours: where the sidecar says no minimum size, smaller lesions are folded
+SMALL_ML = 0.1  # ours: smaller lesions are collapsed if the sidecar has no minimum size
 
 
 @dataclass(frozen=True)
 class Volumes:
-    """A case on the scan's grid, all turned to RAS.
+    """A case on the scan's grid, reoriented to RAS.
 
     Attributes:
         image: intensities of shape (X, Y, Z).
         mask: bool of the same shape.
-        maps: further maps of the same shape, 0 or more, by what the pages call them.
+        maps: zero or more maps of the same shape, by their name on the pages.
         affine: voxel to mm, (4, 4).
         truth: bool mask of the same shape, if there is one.
     """
@@ -41,7 +41,7 @@ class Volumes:
 
     @classmethod
     def ras(cls, image: Array, mask: Array, maps: dict[str, Array], affine: Array) -> "Volumes":
-        """The volumes of one grid in whatever orientation, turned to RAS."""
+        """Reorient volumes on one grid to RAS."""
         turn = nib.io_orientation(affine)
         back = affine @ inv_ornt_aff(turn, image.shape)
 
@@ -54,7 +54,7 @@ class Volumes:
 
 @dataclass(frozen=True)
 class PredictionCase:
-    """One case and one method, by the sidecar of its mask."""
+    """One case and method, identified by the sidecar of its mask."""
 
     sidecar: Path
 
@@ -67,12 +67,12 @@ class PredictionCase:
 
     @property
     def name(self) -> str:
-        """Subject and session as the files are called, without folders."""
+        """Subject and session as in the file names, without folders."""
         return self._names["stem"].removesuffix("_T1w")
 
     @property
     def method(self) -> str:
-        """As the files are called."""
+        """The method as in the file names."""
         return self._names["method"]
 
     @property
@@ -97,7 +97,7 @@ class PredictionCase:
 
     @cached_property
     def lesions(self) -> list[dict[str, str]]:
-        """The lines of ``lesions.csv``: one component each.
+        """The rows of ``lesions.csv``, one per component.
 
         Raises:
             DataError: it cannot be read.
@@ -111,28 +111,28 @@ class PredictionCase:
 
     @property
     def total_ml(self) -> float:
-        """The volume of all lesions together."""
+        """The total lesion volume."""
         return sum(float(lesion["volume_ml"]) for lesion in self.lesions)
 
     @property
     def interval_ml(self) -> tuple[float, float] | None:
-        """The interval of the total volume, where the prediction measured one."""
+        """The interval of the total volume, if the prediction has one."""
         found = self.content.get("Lesions", {}).get("interval_ml")
         return (float(found[0]), float(found[1])) if found else None
 
     @property
     def interval_level(self) -> float:
-        """How often such an interval is meant to hold the true volume."""
+        """The nominal coverage of the interval."""
         return float(self.content.get("Lesions", {}).get("interval_level", 0.95))
 
     @property
     def minimum_ml(self) -> float:
-        """The size from which on a lesion is listed; smaller ones are folded."""
+        """The minimum size of listed lesions; smaller ones are collapsed."""
         return float(self.content.get("MinimumSizeMl") or SMALL_ML)
 
     @property
     def warnings(self) -> list[str]:
-        """What is odd about the scan or the mask."""
+        """Warnings about the scan or the mask."""
         return [str(text) for text in self.content.get("Warnings", [])]
 
     def split(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
@@ -146,7 +146,7 @@ class PredictionCase:
         return self.sidecar.with_name(f"{self.sidecar.name.removesuffix('mask.json')}{suffix}")
 
     def mask_on(self, shape: tuple[int, ...], affine: Array) -> Array | None:
-        """The mask as bool where it was written on that grid, the template's; else None.
+        """The mask as bool if it was also written on the given (template) grid; otherwise None.
 
         Raises:
             DataError: a mask cannot be read.
@@ -160,10 +160,10 @@ class PredictionCase:
         return None
 
     def worlds(self) -> dict[str, Array]:
-        """What leads from the mm of the shown grid to those that have a name, (4, 4) each.
+        """Maps from the mm of the displayed grid to named spaces, (4, 4) each.
 
-        ``scanner`` are the mm of the scan's header, ``MNI`` those of the template; either is
-        missing where the registration is not known here.
+        ``scanner`` is the space of the scan's header, ``MNI`` that of the template; either is
+        missing if the registration is unknown.
 
         Raises:
             DataError: the transform cannot be read.
@@ -183,10 +183,10 @@ class PredictionCase:
         return worlds
 
     def volumes(self, scan: Path, truth: Path | None = None) -> Volumes:
-        """The scan with its mask, its maps and perhaps the true mask.
+        """The scan with its mask, its maps and optionally the true mask.
 
         Raises:
-            DataError: a file that cannot be read, or that does not lie on the scan's grid.
+            DataError: a file cannot be read or does not lie on the scan's grid.
         """
         image, affine = read_ras(scan)
         maps = {name: self.beside(f"{suffix}.nii.gz") for suffix, name in MAPS.items()}

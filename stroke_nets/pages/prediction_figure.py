@@ -1,6 +1,6 @@
-"""The pictures of a prediction: the largest lesion in three planes, slices, maps, a thumbnail.
+"""Pictures of a prediction: the largest lesion in three planes, slices, maps, a thumbnail.
 
-All are drawn in the radiological convention and lettered, on black as in a viewer.
+All follow the radiological convention, with labels, on black as in a viewer.
 """
 
 import io
@@ -18,13 +18,13 @@ from stroke_nets.pages.prediction_case import Volumes
 PANELS = 12
 COLUMNS = 6
 INCHES = 1.9  # the width of a panel
-DARK = 0.1  # gray levels that count as background where a picture is cut to the head
-# plane: the axis it cuts, and the letters at the left and right of its picture
+DARK = 0.1  # gray levels below this are background when a picture is cropped to the head
+# plane: its normal axis, and the labels on the left and right of its picture
 PLANES = {"axial": (2, "RL"), "coronal": (1, "RL"), "sagittal": (0, "AP")}
 
 
 def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
-    """PNG of the three planes through a voxel, all at one scale, with the mask's outline."""
+    """PNG of the three planes through a voxel at the same scale, with the mask's outline."""
     gray = gray_levels(case.image)
     box = _head(gray, case.mask)
     shape = tuple(side.stop - side.start for side in box)
@@ -36,7 +36,7 @@ def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
         at = place[axis] - box[axis].start
         panel(axes, gray[box].take(at, axis), [], size, letters)
         outline(axes, case.mask[box].take(at, axis), size)
-        axes.set_ylim((size[1] - high) / 2, (size[1] + high) / 2)  # one scale
+        axes.set_ylim((size[1] - high) / 2, (size[1] + high) / 2)  # same scale
         axes.set_title(f"{name}, slice {place[axis]}", color="white", fontsize=10)
     return _image(figure)
 
@@ -58,15 +58,15 @@ def thumbnail(case: Volumes) -> bytes:
 
 
 def chosen_slices(image: Array, mask: Array, count: int = PANELS) -> list[int]:
-    """Axial slices to show: through the lesions, evenly; through the head if there is none.
+    """Select evenly spaced axial slices through the lesions, or the head if there are none.
 
     Args:
         image: intensities of shape (X, Y, Z).
         mask: bool of the same shape.
-        count: at most.
+        count: maximum number of slices.
 
     Returns:
-        Indices along z, rising.
+        Ascending indices along z.
     """
     shown = mask if mask.any() else image >= image.mean()
     holds = np.flatnonzero(shown.any(axis=(0, 1)))
@@ -75,7 +75,7 @@ def chosen_slices(image: Array, mask: Array, count: int = PANELS) -> list[int]:
 
 
 def montage_png(image: Array, mask: Array, affine: Array) -> tuple[bytes, list[int]]:
-    """PNG of axial slices with the mask's outline, and which slices they are.
+    """PNG of axial slices with the mask's outline, and their indices.
 
     Args:
         image: intensities of shape (X, Y, Z), RAS.
@@ -102,10 +102,10 @@ def montage_png(image: Array, mask: Array, affine: Array) -> tuple[bytes, list[i
 
 
 def maps_png(case: Volumes) -> tuple[bytes, int]:
-    """PNG of the maps of a case, each with its scale, on the slice with the largest lesion area.
+    """PNG of a case's maps, with colour bars, on the slice with the largest lesion area.
 
     Args:
-        case: with one map or more.
+        case: a case with at least one map.
 
     Returns:
         The picture, and the index along z.
@@ -130,16 +130,16 @@ def maps_png(case: Volumes) -> tuple[bytes, int]:
 
 
 def outline(axes: Axes, mask: NDArray[np.bool_], size_mm: tuple[float, float]) -> None:
-    """The outline of a region (X, Y) on a `panel` of ``size_mm``."""
+    """Draw the outline of a region (X, Y) on a `panel` of ``size_mm``."""
     if mask.any():
         x, y = ((np.arange(n) + 0.5) * mm / n for n, mm in zip(mask.shape, size_mm, strict=True))
         shown = mask[::-1].swapaxes(0, 1).astype(float)
-        axes.contour(x, y, shown, [0.5], colors=["black"], linewidths=2.2)  # seen on any gray
+        axes.contour(x, y, shown, [0.5], colors=["black"], linewidths=2.2)  # visible on any gray
         axes.contour(x, y, shown, [0.5], colors=[LESION], linewidths=1.1)
 
 
 def _largest_slice(case: Volumes) -> int:
-    """The axial slice with the largest lesion area; a middle one if the mask is empty."""
+    """The axial slice with the largest lesion area; the middle one if the mask is empty."""
     area = case.mask.sum(axis=(0, 1))
     if area.any():
         return int(area.argmax())
@@ -148,13 +148,13 @@ def _largest_slice(case: Volumes) -> int:
 
 
 def _size_mm(affine: Array, shape: tuple[int, ...], axis: int = 2) -> tuple[float, float]:
-    """Extent of a slice across an axis, along the two others."""
+    """In-plane extent of a slice perpendicular to an axis."""
     across, up = np.delete(np.linalg.norm(affine[:3, :3], axis=0) * shape, axis)
     return float(across), float(up)
 
 
 def _head(gray: Array, mask: Array) -> tuple[slice, ...]:
-    """The box of the voxels that are not black, and of the mask."""
+    """The bounding box of non-black voxels and the mask."""
     seen = (gray > DARK) | mask
     sides = (np.flatnonzero(seen.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
     return tuple(slice(int(side[0]), int(side[-1]) + 1) for side in sides)

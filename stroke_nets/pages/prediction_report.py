@@ -1,6 +1,6 @@
 """The pages of ``stroke-nets predict``: a report and a viewer for each case.
 
-They read the result files, the scan's voxels and its grid; no other text of a header is shown.
+They show the result files, the scan's voxels and its grid, but no text from a header.
 """
 
 import json
@@ -21,7 +21,7 @@ from stroke_nets.registration.quality import (
     SOME_UNSEEN,
 )
 
-# heading: the columns of lesions.csv that it shows; other columns are headed by their own name
+# heading: the columns of lesions.csv below it; other columns have their own name as heading
 COLUMNS = {
     "Lesion": ("lesion",),
     "Volume (ml)": ("volume_ml",),
@@ -33,7 +33,7 @@ COLUMNS = {
     "Mean standard deviation": ("mean_uncertainty",),
     "Touches the border": ("touches_border",),
 }
-# what the sidecar's ``Registration`` holds: its name in the table, and what is expected
+# key in the sidecar's ``Registration``: its name in the table, and the expected range
 CHECKS = {
     "information": (
         "Information that scan and template share (bits)",
@@ -56,15 +56,15 @@ def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | N
     """Write the report of a case, its viewer and its thumbnail beside the sidecar.
 
     Args:
-        sidecar: ``..._desc-METHOD_mask.json``; the other outputs lie beside it.
-        scan: the scan whose grid the mask lies on, or the volumes, read already.
-        truth: a mask on the same grid to lay over the scan in the viewer.
+        sidecar: ``..._desc-METHOD_mask.json``; the other outputs are in the same folder.
+        scan: the scan on whose grid the mask lies, or the volumes if already read.
+        truth: a mask on the same grid to overlay on the scan in the viewer.
 
     Returns:
         The path of the report.
 
     Raises:
-        DataError: a file that cannot be read, or that does not lie on the scan's grid.
+        DataError: a file cannot be read or does not lie on the scan's grid.
     """
     case = PredictionCase(sidecar)
     title = case.title
@@ -96,7 +96,7 @@ def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | N
 
 
 def sentence(case: PredictionCase) -> str:
-    """What can be pasted into a paper: software, weights, and what was found."""
+    """A sentence to paste into a paper: software, weights and results."""
     content = case.content
     version = next((by.get("Version", "") for by in content.get("GeneratedBy", [])), "")
     weights = " and ".join(
@@ -122,10 +122,10 @@ def sentence(case: PredictionCase) -> str:
 
 
 def limits(weights: Sequence[dict[str, Any]]) -> list[str]:
-    """What the weights are known to do badly, in sentences.
+    """The known limitations of the weights, in sentences.
 
     Args:
-        weights: of the sidecar; each may name its own ``limits``.
+        weights: the weights in the sidecar; each may list its own ``limits``.
     """
     found = []
     for one in weights:
@@ -145,7 +145,7 @@ def limits(weights: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def lesion_table(lesions: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows; columns without a value are left out."""
+    """Headings and rows; empty columns are left out."""
     if not lesions:
         return [], []
     known = {name for names in COLUMNS.values() for name in names}
@@ -166,7 +166,7 @@ def _heading(name: str) -> str:
 
 
 def _rounded(value: str) -> str:
-    """A fraction to at most two decimals, yes or no; all else as it is."""
+    """Round a fraction to two decimals, or convert to yes or no; other values are unchanged."""
     if value in ("True", "False"):
         return "yes" if value == "True" else "no"
     try:
@@ -176,7 +176,7 @@ def _rounded(value: str) -> str:
 
 
 def _cohort(sidecar: Path) -> str:
-    """The address of the cohort page if the case lies in a folder of predictions."""
+    """The URL of the cohort page, if the case is in a folder of predictions."""
     for up, folder in enumerate(sidecar.parents):
         if (folder / "dataset_description.json").is_file():
             return "../" * up + "index.html"
@@ -197,7 +197,7 @@ def _slices(volumes: Volumes) -> dict[str, Any]:
 
 
 def _checks(case: PredictionCase) -> Iterator[list[str]]:
-    """What was measured of the registration, beside what is expected."""
+    """Measures of the registration, with the expected ranges."""
     for name, value in (case.content.get("Registration") or {}).items():
         title, expected = CHECKS.get(name, (_heading(name), ""))
         yield [title, f"{value:.2f}" if isinstance(value, float) else str(value), expected]
@@ -209,7 +209,7 @@ def _border(case: PredictionCase) -> Iterator[list[str]]:
 
 
 def _template(case: PredictionCase) -> dict[str, Any] | None:
-    """The mask on the template's grid, if it is there, and the picture of the registration."""
+    """The mask on the template's grid, if it exists, and the picture of the registration."""
     from stroke_nets.registration.volume import brain  # nilearn takes a second
 
     template = brain()
@@ -236,7 +236,7 @@ def _uncertainty(volumes: Volumes) -> dict[str, Any]:
 
 
 def _flat(content: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested JSON but the warnings, each with the path of its names."""
+    """The values of nested JSON except the warnings, each with its key path."""
     if isinstance(content, dict):
         for key, value in content.items():
             if key != "Warnings":

@@ -1,6 +1,6 @@
-"""What an evaluated run shows: its tables, and one picture for each case.
+"""The evaluation part of a run's report: tables, and one picture per case.
 
-It reads result files and the scans that they name, and computes no figure itself.
+It reads result files and the scans listed in them, and computes no metrics itself.
 """
 
 import csv
@@ -28,7 +28,7 @@ COLUMNS = {
 }
 FILES = ("image", "label", "prediction")
 RESULTS = ("cases.csv", "summary.json")
-# Keys of summary.json that need more than their own name.
+# Keys of summary.json that need a longer label.
 NAMES = {
     "n_cases": "cases",
     "policy": "rule for empty masks",
@@ -41,15 +41,15 @@ NAMES = {
 
 
 def evaluation(run_dir: Path, dataset_dir: Path) -> dict[str, Any]:
-    """What ``evaluation.html`` shows of a run.
+    """The variables of ``evaluation.html`` for a run.
 
     Args:
-        run_dir: holds ``cases.csv``, ``summary.json`` and the predictions.
-        dataset_dir: holds the images and labels.
+        run_dir: folder with ``cases.csv``, ``summary.json`` and the predictions.
+        dataset_dir: folder with the images and labels.
 
     Raises:
         UsageError: ``cases.csv`` or ``summary.json`` is missing.
-        DataError: a result file or scan that cannot be read, or masks on another grid.
+        DataError: a result file or scan cannot be read, or a mask lies on another grid.
     """
     cases, summary = _read_results(run_dir)
     return {
@@ -81,7 +81,7 @@ def _read_results(run_dir: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
 
 
 def _number(value: Any, decimals: int) -> str:
-    """A figure for the page; "n/a" for what is undefined (None, nan or an empty cell)."""
+    """A number as text; "n/a" if it is undefined (None, nan or an empty cell)."""
     number = math.nan if value in (None, "") else float(value)
     return "n/a" if math.isnan(number) else f"{number:.{decimals}f}"
 
@@ -100,7 +100,7 @@ def _metrics(summary: dict[str, Any]) -> list[list[str]]:
 
 
 def _by_volume(summary: dict[str, Any]) -> list[list[str]]:
-    """Rows by lesion volume: patients by their total, lesions by their own."""
+    """Rows by lesion volume: patients by their total volume, lesions by their own."""
     return [
         [row["bin"].replace("_", " "), str(row["n_cases"])]
         + [_number(row[name]["mean"], 3) for name in ("dice", "recall", "precision", "lesion_f1")]
@@ -110,7 +110,7 @@ def _by_volume(summary: dict[str, Any]) -> list[list[str]]:
 
 
 def _facts(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is one number or word: settings, pooled Dice, how often an empty mask decided."""
+    """Single values: settings, pooled Dice, number of cases with an empty mask."""
     above = summary["dice_above_1ml"]
     found = {key: value for key, value in summary.items() if not isinstance(value, dict | list)}
     found["dice_global"] = _number(summary["dice_global"], 3)

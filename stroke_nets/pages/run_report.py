@@ -1,4 +1,4 @@
-"""One page that shows a run: its training, while it goes on and afterwards, and its evaluation."""
+"""The report of a run: its training, during and after, and its evaluation."""
 
 from pathlib import Path
 from typing import Any
@@ -12,21 +12,21 @@ from stroke_nets.pages.run_training import training
 
 
 def write_report(run_dir: Path, dataset_dir: Path | None = None) -> Path:
-    """Write ``run_dir/report.html``, a page that needs no other file.
+    """Write ``run_dir/report.html``, a self-contained page.
 
-    It shows the training if there is a log of one, and the evaluation if there is one.
+    It shows the training if there is a log, and the evaluation if there is one.
 
     Args:
         run_dir: the run folder.
-        dataset_dir: holds the images and labels that were evaluated; by default the folder that
-            the run's ``config.yaml`` names.
+        dataset_dir: folder with the evaluated images and labels; by default the one in the run's
+            ``config.yaml``.
 
     Returns:
         The path of the page.
 
     Raises:
-        UsageError: the run was neither trained nor evaluated, or there is no such data set.
-        DataError: a result file or scan that cannot be read, or masks on another grid.
+        UsageError: the run was neither trained nor evaluated, or the data set does not exist.
+        DataError: a result file or scan cannot be read, or a mask lies on another grid.
     """
     config = _config(run_dir)
     trained, evaluated = training(run_dir, config), None
@@ -40,7 +40,7 @@ def write_report(run_dir: Path, dataset_dir: Path | None = None) -> Path:
 
 
 def _config(run_dir: Path) -> dict[str, Any]:
-    """The configuration that a training wrote; empty if there was none."""
+    """The configuration written by a training; empty if there was none."""
     path = run_dir / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,7 +1,7 @@
-"""What a training shows while it goes on and afterwards: curves, time left, validation cases.
+"""The training part of a run's report: curves, remaining time, validation cases.
 
 It reads the run folder: TensorBoard's log in ``events/``, ``config.yaml``, the pictures in
-``validation/``, and whether a process holds the folder.
+``validation/``, and whether a process has locked the folder.
 """
 
 import math
@@ -21,11 +21,11 @@ LOSS = "train_loss"
 
 
 def training(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``training.html`` shows of a run, or None if there is no log of a finished epoch.
+    """The variables of ``training.html`` for a run; None if no finished epoch was logged.
 
     Args:
         run_dir: the run folder.
-        config: of its ``config.yaml``.
+        config: content of its ``config.yaml``.
     """
     if not any((run_dir / "events").glob("events.out.tfevents.*")):
         return None
@@ -43,7 +43,7 @@ def training(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _scalars(events: Path) -> dict[str, list[Event]]:
-    """TensorBoard's scalars by their tags, each in the order of writing."""
+    """TensorBoard's scalars by tag, each in the order of writing."""
     require_extra("tensorboard", "train", "the curves of a training")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -54,9 +54,9 @@ def _scalars(events: Path) -> dict[str, list[Event]]:
 
 
 def _by_epoch(log: dict[str, list[Event]]) -> dict[int, Event]:
-    """The end of each epoch; of one that was trained again after an interruption, the last.
+    """The last event of each epoch; if an epoch was repeated after an interruption, its last one.
 
-    A training metric other than the loss is written once in each epoch.
+    Training metrics other than the loss are written once per epoch.
     """
     ends = next((log[tag] for tag in sorted(log) if tag.startswith("train_") and tag != LOSS), [])
     return {event.step: event for event in ends}
@@ -84,8 +84,8 @@ def _plots(log: dict[str, list[Event]], epochs: dict[int, Event]) -> list[Plot]:
 def _at_end(losses: list[Event], epoch: int, end: Event) -> float:
     """The mean loss of an epoch.
 
-    The log has the loss of each batch and of each epoch under one tag, numbered by batches and by
-    epochs: the value of epoch k is the one numbered k that was written when the epoch ended.
+    The log contains the losses of batches and epochs under one tag, numbered by batch and by epoch:
+    the value of epoch k is the one numbered k that was written at the end of the epoch.
     """
     near = (event for event in losses if event.step == epoch)
     return float(min(near, key=lambda event: abs(event.wall_time - end.wall_time)).value)
@@ -94,7 +94,7 @@ def _at_end(losses: list[Event], epoch: int, end: Event) -> float:
 def _progress(
     epochs: dict[int, Event], planned: int | None, running: bool
 ) -> list[tuple[str, str]]:
-    """How far the training is, and when it will end."""
+    """The progress of the training and its expected end."""
     done, ends = max(epochs), [epochs[k].wall_time for k in sorted(epochs)]
     steps = [after - before for before, after in pairwise(ends)]
     of = f" of {planned}" if planned else ""
@@ -116,5 +116,5 @@ def _duration(seconds: float) -> str:
 
 
 def _pictures(folder: Path) -> list[tuple[str, bytes]]:
-    """The validation cases that the training drew, by name."""
+    """The pictures of validation cases from the training, by name."""
     return [(path.stem, path.read_bytes()) for path in sorted(folder.glob("*.png"))]

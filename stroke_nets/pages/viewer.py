@@ -1,8 +1,8 @@
-"""The interactive page of a prediction: three planes, their sliders, an overlay.
+"""The interactive page of a prediction: three planes with sliders and an overlay.
 
-A canvas of our own: the page with its script is then 12 kB over the volumes and runs in any browser
-of 2023 or later. NiiVue shows more (3D, meshes), but each report would carry megabytes of script,
-needs WebGL2, which remote desktops often lack, and has no sliders that a screen reader knows.
+The canvas is our own, so the page and its script add 12 kB to the volumes and run in any browser
+of 2023 or later. NiiVue shows more (3D, meshes), but adds megabytes of script to each report, needs
+WebGL2, which remote desktops often lack, and has no sliders accessible to a screen reader.
 nilearn's ``view_img`` has no slice controls and resamples to isotropic voxels.
 """
 
@@ -22,13 +22,13 @@ from stroke_nets.pages.page import write_page
 from stroke_nets.pages.prediction_case import Volumes
 from stroke_nets.pages.prediction_figure import PLANES
 
-LONGEST = 320  # voxels along an axis; a larger scan is thinned, to keep the page small
+LONGEST = 320  # voxels along an axis; larger scans are subsampled to keep the page small
 MOST_LESIONS = 20  # in the list
 
 
 @dataclass(frozen=True)
 class Place:
-    """A lesion of a mask: its voxel nearest to its centre, and its number of voxels."""
+    """A lesion of a mask: its voxel nearest to its centroid, and its number of voxels."""
 
     place: tuple[int, int, int]
     voxels: int
@@ -37,14 +37,14 @@ class Place:
 def write_viewer(
     path: Path, title: str, case: Volumes, worlds: dict[str, Array] | None = None, report: str = ""
 ) -> Path:
-    """Write the page; it needs no other file and asks nothing of a network.
+    """Write the page, which is self-contained and does not access the network.
 
     Args:
-        path: of the page; an older one is replaced.
+        path: path of the page; an existing one is replaced.
         title: plain text.
-        case: what is shown.
-        worlds: by name, what leads from the mm of the grid to coordinates that are shown, (4, 4).
-        report: name of the page to lead back to.
+        case: the volumes to show.
+        worlds: maps from the mm of the grid to displayed coordinates, by name, (4, 4) each.
+        report: name of the page to link back to.
 
     Returns:
         The path.
@@ -90,11 +90,11 @@ def write_viewer(
 
 
 def lesion_places(mask: NDArray[np.bool_], most: int = MOST_LESIONS) -> list[Place]:
-    """Where the lesions are, the largest first.
+    """The positions of the lesions, the largest first.
 
     Args:
-        mask: of shape (X, Y, Z).
-        most: how many lesions at most.
+        mask: mask of shape (X, Y, Z).
+        most: maximum number of lesions.
     """
     lesions = cc3d.connected_components(mask, connectivity=6)
     sizes = np.bincount(lesions.ravel())[1:]
@@ -110,7 +110,7 @@ def lesion_places(mask: NDArray[np.bool_], most: int = MOST_LESIONS) -> list[Pla
 
 
 def _layers(case: Volumes, step: int) -> dict[str, dict[str, Any]]:
-    """The volumes by name: bytes, x fastest, and the value that 255 stands for."""
+    """The volumes by name: bytes, x fastest, and the value represented by 255."""
     thin = (slice(None, None, step),) * 3
     layers = {"scan": {"data": _packed(gray_levels(case.image[thin])), "top": 1.0}}
     for name, mask in (("mask", case.mask), ("truth", case.truth)):
@@ -123,7 +123,7 @@ def _layers(case: Volumes, step: int) -> dict[str, dict[str, Any]]:
 
 
 def _largest(mask: NDArray[np.bool_], step: int) -> Array:
-    """The largest voxel of each block, so that no small lesion is lost by thinning."""
+    """The maximum of each block, so that subsampling loses no small lesion."""
     found: Array = ndimage.maximum_filter(mask.view(np.uint8), step, origin=-(step // 2))
     return found
 

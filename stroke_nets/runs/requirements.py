@@ -1,4 +1,4 @@
-"""Packages that only some commands or bundles need, and the device that was asked for."""
+"""Check for packages that only some commands or bundles need, and for the requested device."""
 
 import importlib.util
 from typing import Any
@@ -20,12 +20,12 @@ def require_without_dependencies(package: str) -> None:
 
 
 def require_extra(package: str, extra: str, use: str) -> None:
-    """Refuse to go on without a package that an extra brings.
+    """Require a package that an extra installs.
 
     Args:
-        package: the name on the package index, which is also what Python imports.
+        package: the name on the package index, which is also the import name.
         extra: one of ``[project.optional-dependencies]`` in pyproject.toml.
-        use: what needs it.
+        use: what needs the package, for the message.
 
     Raises:
         UsageError: it is not installed.

@@ -23,12 +23,12 @@ def start_training(
     Args:
         output_dir: the run folder.
         device: a `torch.device`, or its name.
-        seed: of the whole training.
-        overwrite: replace a training that is there.
+        seed: seed of the whole training.
+        overwrite: replace an existing training.
         resume: continue it, or begin if there is none.
 
     Raises:
-        UsageError: the device or TensorBoard is not there, or the run folder cannot be used.
+        UsageError: the device or TensorBoard is missing, or the run folder cannot be used.
     """
     require_device(device)
     require_extra("tensorboard", "train", "training")
