@@ -1,11 +1,11 @@
-"""Do the backends give one mask? Trained networks, each backend beside eager float32.
+"""Agreement of the masks of all backends with eager float32, for trained networks.
 
     python benchmarks/agreement.py RUN [RUN ...] [--margin 32]
 
-RUN is the folder of a finished training (``config.yaml``, ``checkpoints/last.pt``) whose training
-case is segmented: on the network's grid, cropped to the lesion and a margin. Dice between the masks
-of each backend and eager float32, and to the truth. bfloat16 is computed by PyTorch, emulated where
-the processor lacks it; OpenVINO ignores the wish there. Writes results/agreement.json.
+RUN is the folder of a finished training (``config.yaml``, ``checkpoints/last.pt``). Its training
+case is segmented on the network's grid, cropped to the lesion and a margin. Reports the Dice of
+each backend's mask with that of eager float32 and with the truth. PyTorch computes bfloat16,
+emulated on CPUs without it, where OpenVINO ignores the setting. Writes results/agreement.json.
 """
 
 import argparse
@@ -29,22 +29,22 @@ CHANGE, TRAINED = 0.002, 0.85
 
 
 def dice(one: Tensor, other: Tensor) -> float:
-    """Of two masks."""
+    """Dice of two masks."""
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
 def case(run: Run, margin: int) -> dict[str, Tensor]:
-    """The training case as the network gets it: ``image`` and ``label``, 1 x ..."""
+    """The training case as input of the network: ``image`` and ``label``, 1 x ..."""
     where = {k: run.config[k] for k in ("dataset_dir", "manifest", "fold")}
     data = manifest.datalist(where.pop("dataset_dir"), "train", **where)[0]
     volumes = run.parser.get_parsed_content("train#preprocessing")(data)
-    if "patch_size" in run.config:  # slices keep their plane
+    if "patch_size" in run.config:  # slices are not cropped in plane
         volumes = CropForegroundd(["image", "label"], "label", margin=margin)(volumes)
     return volumes
 
 
 def masks(run: Run, volumes: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of every backend, eager float32 first."""
+    """The masks of all backends, eager float32 first."""
     network = load_network(run.network, run.checkpoint)
     inferer = run.parser.get_parsed_content("inferer")
     image = volumes["image"]
@@ -60,7 +60,7 @@ def masks(run: Run, volumes: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def main() -> None:
-    """Compare and write."""
+    """Compare and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--margin", type=int, default=32)

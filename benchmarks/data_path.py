@@ -1,13 +1,13 @@
-"""The training loop's data: the Default augmentation beside batchgeneratorsv2; the slice cache.
+"""Training data throughput: the Default augmentation against batchgeneratorsv2; the slice cache.
 
     OMP_NUM_THREADS=1 peer/bin/python benchmarks/data_path.py      # environment: nnunet_peer.py
 
-Augmentation: one window around a 128^3 patch, centred on a simulated lesion, made a patch by our
-recipe (bundles/mscsa_default) and by nnU-Net v2's own list of transforms, in
-turns, on one core; patches a second of processor time. Ours interpolates scans by cubic splines, as
-nnU-Net v1 does, nnU-Net v2 linearly. Slices: all stacks of the first epoch, decoded and resampled
-from compressed files, and of the second, from memory-mapped ones; and opening those anew, which
-checks their sums. Writes results/data_path.json.
+Augmentation: a window around a 128^3 patch, centred on a simulated lesion, is augmented with our
+recipe (bundles/mscsa_default) and with nnU-Net v2's own list of transforms, alternately, on one
+core; the result is patches per second of processor time. Ours interpolates scans with cubic splines
+like nnU-Net v1, nnU-Net v2 linearly. Slices: all stacks of the first epoch, decoded and resampled
+from compressed files, and of the second, from memory-mapped ones; and reopening the cache, which
+verifies its checksums. Writes results/data_path.json.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def ours(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
 
 def theirs(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
     """nnU-Net v2's default augmentation of 3D patches, called with a seed and a window."""
-    import nnunet_peer  # noqa: F401  stand-ins for what is not installed
+    import nnunet_peer  # noqa: F401  stubs for packages that are not installed
     from batchgeneratorsv2.helpers.scalar_type import RandomScalar  # noqa: F401
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -60,7 +60,7 @@ def theirs(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
     augment = nnUNetTrainer.get_training_transforms(np.array(patch), turn, None, (0, 1, 2), False)
 
     def run(seed: int, window: dict[str, Any]) -> Any:
-        np.random.seed(seed)  # noqa: NPY002  what it draws from
+        np.random.seed(seed)  # noqa: NPY002  the generator that it uses
         torch.manual_seed(seed)
         image, label = (torch.from_numpy(window[k].copy()) for k in ("image", "label"))
         return augment(image=image, segmentation=label.to(torch.int16))
@@ -69,7 +69,7 @@ def theirs(patch: list[int]) -> Callable[[int, dict[str, Any]], Any]:
 
 
 def augmentation(side: int, patches: int) -> dict[str, Any]:
-    """Processor seconds of each patch, ours and theirs in turns."""
+    """Processor seconds per patch, ours and theirs alternately."""
     patch = [side] * 3
     size = int(np.ceil(side * WINDOW)) // 2 * 2
     volumes = [v.astype(np.float32) for v in simulate_patient(0, 1, Design(plain=True))]
@@ -78,7 +78,7 @@ def augmentation(side: int, patches: int) -> dict[str, Any]:
     window = {"image": cuts[0] / cuts[0].std(), "label": cuts[1]}
     ways = {"ours": ours(patch), "batchgeneratorsv2": theirs(patch)}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for seed in range(-2, patches):  # two that warm up
+    for seed in range(-2, patches):  # the first two are warm-up
         for name, run in ways.items():
             began = time.process_time()
             run(abs(seed), window)
@@ -126,7 +126,7 @@ def slice_cache(cases: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--patches", type=int, default=100)

@@ -1,10 +1,10 @@
-"""How long `stroke-nets evaluate` takes for 655 cases (ATLAS v2.0's) with two processes.
+"""Time of `stroke-nets evaluate` for 655 cases (as in ATLAS v2.0) with two processes.
 
     python benchmarks/evaluate.py
 
-Simulated lesions on the 197 x 233 x 189 grid, with predictions that are shifted by two voxels;
-a few distinct pairs under 655 names, each read, decompressed and compared anew. Where other work
-runs on the machine, the processor's seconds over two cores say what an idle one would take.
+Simulated lesions on the 197 x 233 x 189 grid, with predictions shifted by two voxels; there are a
+few distinct pairs under 655 names, each read, decompressed and compared separately. On a busy
+machine, the processor seconds divided by two cores estimate the time on an idle one.
 Writes results/evaluate.json.
 """
 
@@ -37,13 +37,13 @@ def lesion(rng: np.random.Generator) -> np.ndarray:
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Processor seconds of this process and its finished children."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in both)
 
 
 def main() -> None:
-    """Write the masks, evaluate them, write the seconds."""
+    """Write the masks, evaluate them, and write the times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=655)
     parser.add_argument("--distinct", type=int, default=16)

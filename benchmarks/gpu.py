@@ -1,15 +1,15 @@
-"""Training and prediction on a GPU beside nnU-Net v2, with its own settings, in one process.
+"""Training and prediction on a GPU against nnU-Net v2 with its own settings, in one process.
 
     peer/bin/python benchmarks/gpu.py              # in nnU-Net's environment; see nnunet_peer.py
-    peer/bin/python benchmarks/gpu.py --device cpu --tiny      # tries the program, measures nothing
+    peer/bin/python benchmarks/gpu.py --device cpu --tiny      # tests the program only
 
 U-Net and U-Net + MSCSA, batch 2, 128^3: a training step with deep supervision, ours in bfloat16,
 channels last, compiled, with fused attention (PyTorch's SDPA) and a fused optimiser; nnU-Net's
 network, loss weights and optimiser under its own AMP (float16, grad scaler) and torch.compile.
-Prediction of a 189 x 233 x 197 volume with eight flips, beside nnU-Net's predictor. AGMR-Net: a
-training step beside the eager float32 one. Model FLOPs are counted by PyTorch's FlopCounterMode on
-the eager network; utilisation is against ``--peak-tflops`` (dense bfloat16; H100 SXM: 989).
-Exits with 2 where there is no CUDA. Writes results/gpu.json.
+Prediction of a 189 x 233 x 197 volume with eight flips, against nnU-Net's predictor. AGMR-Net: a
+training step against the eager float32 one. Model FLOPs are counted by PyTorch's FlopCounterMode on
+the eager network; utilisation is relative to ``--peak-tflops`` (dense bfloat16; H100 SXM: 989).
+Exits with code 2 without CUDA. Writes results/gpu.json.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def sgd(network: nn.Module, fused: bool) -> torch.optim.Optimizer:
 
 
 def our_step(network: nn.Module, loss: nn.Module, batch: tuple[Tensor, Tensor]) -> Step:
-    """As the bundles train under ``accelerate.yaml``, but without a scaler, idle in bfloat16."""
+    """The training step of ``accelerate.yaml``, without the scaler, unused in bfloat16."""
     image, label = batch
     run = acceleration.compiled(channels_last(network.to(image.device)), image.device)
     optimizer = sgd(network, fused=True)
@@ -119,7 +119,7 @@ def synchronize(device: torch.device) -> None:
 def in_turn(
     calls: dict[str, Step], repeats: int, device: torch.device, warm_up: int = 3
 ) -> dict[str, float]:
-    """Median seconds of calls that take turns, after each has compiled."""
+    """Median seconds of calls that alternate, after each has compiled."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         for _ in range(warm_up):
@@ -135,7 +135,7 @@ def in_turn(
 
 
 def training_flops(network: nn.Module, image: Tensor) -> int:
-    """Of one step: forward, and twice as much backward."""
+    """FLOPs of one step: the forward pass, and twice as many for the backward pass."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image)
     return 3 * int(counter.get_total_flops())
@@ -191,7 +191,7 @@ def agmr(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and write, or say that there is no GPU."""
+    """Measure and write the results, or report that there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="narrow networks, to try the program")

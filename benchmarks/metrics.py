@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/metrics.py      # about 5 minutes
 
 Cases: the lesions of simulated patients on the 197 x 233 x 189 grid at 1 mm, each with three
-predictions. Ours computes all figures of `case_metrics` (lesion-wise ones too), MONAI the three
-named. Both get the arrays they want, ready-made; they run turn by turn, and the median counts.
-Time is the processor's (`time.process_time`): both use one thread, and other work on the machine,
-which wall-clock time would include, does not count.
+predictions. Ours computes all of `case_metrics` (including lesion-wise metrics), MONAI only the
+three named. Both get arrays in the required form; they alternate, and the median is used.
+Times are processor times (`time.process_time`), as both use one thread, so that other work on the
+machine does not count.
 Writes benchmarks/results/metrics.json; in a comparison a larger ratio is better for us.
 """
 
@@ -36,14 +36,14 @@ SEED, PATIENTS = 0, (1, 4, 5, 6, 9, 10, 13, 17)  # lesions of 2.8 to 76 ml
 REPEATS = 5
 SPACING = (1.0, 1.0, 1.0)
 # torch.quantile rounds the rank among n surface points to float32: an error of n * 6e-8 of the gap
-# to the next distance, which SciPy's float64 does not make.
+# to the next distance, which SciPy avoids with float64.
 RTOL = {"dice": 1e-6, "asd": 1e-6, "hd95": 1e-5}
 GOAL_RATIO, LIMIT_S = 6.0, 0.10
 OUT = Path(__file__).parent / "results" / "metrics.json"
 
 
 def predictions(truth: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What a network may make of a lesion: moved, too small, and moved with false positives."""
+    """Typical predictions of a lesion: shifted, too small, and shifted with false positives."""
     moved = np.roll(truth, (2, -1, 1), axis=(0, 1, 2))
     strays = np.zeros_like(truth)
     for corner in rng.integers(40, 140, (6, 3)):
@@ -66,14 +66,14 @@ def monai_figures(prediction: torch.Tensor, truth: torch.Tensor) -> dict[str, fl
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Processor time of one call."""
+    """Processor time of one call in seconds."""
     start = time.process_time()
     call()
     return time.process_time() - start
 
 
 def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """Medians of both on one case, after one unmeasured call of each that must agree."""
+    """Medians of both on one case, after one untimed call of each, which must agree."""
     tensors = [torch.from_numpy(mask)[None, None].float() for mask in (prediction, truth)]
     ours, peer = case_metrics(prediction, truth, SPACING), monai_figures(*tensors)
     for name, value in peer.items():
@@ -90,7 +90,7 @@ def measure(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def comparison(ours: float, peer: float, goal: float) -> dict[str, float]:
-    """Seconds against seconds."""
+    """Compare two times."""
     return {
         "ours": round(ours, 5),
         "peer": round(peer, 5),

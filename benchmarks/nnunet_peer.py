@@ -1,12 +1,12 @@
-"""nnU-Net v2's predictor in a process of its own for `predict_cpu.py`, in-process for `gpu.py`.
+"""nnU-Net v2's predictor, in a separate process for `predict_cpu.py`, in-process for `gpu.py`.
 
-Its environment (nnU-Net asks for torchvision, which is not needed here and would replace PyTorch):
+Its environment (nnU-Net requires torchvision, which is not needed here and would replace PyTorch):
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 --index-url .../whl/cpu
     peer/bin/pip install --no-deps nnunetv2==2.8.1 dynamic-network-architectures acvl-utils ...
 
-`stroke_nets` must be importable there too (PYTHONPATH). One line in (a number of the request), one
-line of JSON out.
+`stroke_nets` must be importable there too (PYTHONPATH). It reads one line per request (a number)
+and writes one line of JSON.
 """
 
 import importlib.abc
@@ -24,22 +24,22 @@ from typing import Any
 import torch
 
 for folder in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
-    os.environ.setdefault(folder, tempfile.gettempdir())  # silences its question for them
+    os.environ.setdefault(folder, tempfile.gettempdir())  # silences its warning about them
 
 
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Empty modules for what nnU-Net imports and never calls here: transformers and drawings."""
+    """Empty modules for packages that nnU-Net imports but never calls here."""
 
     NAMES = ("torchvision", "timm", "graphviz", "hiddenlayer")
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        """Answer for those packages alone."""
+        """Handle those packages only."""
         if name.partition(".")[0] in self.NAMES:
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
         return None
 
     def create_module(self, spec: Any) -> types.ModuleType:
-        """A module whose every name is a class."""
+        """A module in which every name is a class."""
 
         class Module(types.ModuleType):
             def __getattr__(self, name: str) -> Any:
@@ -50,11 +50,11 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return Module(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Nothing to run."""
+        """Do nothing."""
 
 
 def nnunet_network(widths: list[int], deep_supervision: bool = False) -> torch.nn.Module:
-    """nnU-Net v2's plain U-Net, as its planner sets it up."""
+    """nnU-Net v2's plain U-Net, as its planner configures it."""
     from dynamic_network_architectures.architectures.unet import PlainConvUNet
 
     stages = len(widths)
@@ -80,7 +80,7 @@ def nnunet_network(widths: list[int], deep_supervision: bool = False) -> torch.n
 def predictor(
     network: torch.nn.Module, patch: list[int], device: str, flips: bool
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    """nnU-Net's sliding window over C x D x H x W with its own settings."""
+    """nnU-Net's sliding-window predictor for C x D x H x W, with its own settings."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     with redirect_stdout(sys.stderr):
@@ -99,11 +99,11 @@ def predictor(
 
 
 def serve(job: Path) -> None:
-    """Answer every line of the input by one prediction and its seconds.
+    """Answer every line of the input with one prediction and its time.
 
     ``job`` is written by `predict_cpu.py`: ``ours`` (weights of our U-Net + MSCSA; None: nnU-Net's
-    own network), ``widths``, ``patch``, ``volume``, ``threads``, and ``weights``, a file to write
-    nnU-Net's to.
+    own network), ``widths``, ``patch``, ``volume``, ``threads``, and ``weights``, the output file
+    for nnU-Net's weights.
     """
     from record import peak_mib, timed
 

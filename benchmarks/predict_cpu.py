@@ -1,11 +1,11 @@
-"""Prediction on a CPU: U-Nets beside nnU-Net v2's predictor, AGMR-Net beside eager.
+"""Prediction on a CPU: U-Nets against nnU-Net v2's predictor, AGMR-Net against eager.
 
     python benchmarks/predict_cpu.py --peer-python peer/bin/python     # 189 x 233 x 197, 18 tiles
 
-`nnunet_peer.py` says how the peer's environment is made. Same weights, same volume, same threads,
-no flips on either side; rounds in turn. Compiling is done once and kept on disk, so it is timed
-apart. AGMR-Net: 192 x 192 x 189, beside PyTorch's eager float32 one slice at a time.
-Where the processor has bfloat16 (AMX or AVX-512), it is used, else float32.
+`nnunet_peer.py` describes how to make the peer's environment. Both use the same weights, volume and
+threads without flips, in alternating rounds. Compiled networks are kept on disk, so compiling is
+timed separately. AGMR-Net: 192 x 192 x 189, against PyTorch's eager float32, one slice at a time.
+bfloat16 is used on CPUs that support it (AMX or AVX-512), otherwise float32.
 Writes results/predict_cpu.json.
 """
 
@@ -42,7 +42,7 @@ class Peer:
     """nnU-Net's predictor in its own environment."""
 
     def __init__(self, python: str, job: dict[str, Any], folder: Path) -> None:
-        """Start it and wait until its network is made."""
+        """Start it and wait until its network is built."""
         file = folder / "job.pt"
         torch.save(job, file)
         command = [python, str(HERE / "nnunet_peer.py"), str(file)]
@@ -52,7 +52,7 @@ class Peer:
         self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """The next line that it prints."""
+        """The next line of its output."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -60,7 +60,7 @@ class Peer:
         return dict(json.loads(line))
 
     def __call__(self) -> tuple[float, float]:
-        """Let it predict once: its clock's and its processor's seconds."""
+        """Run one prediction; return its wall-clock and processor seconds."""
         assert self.process.stdin is not None
         self.process.stdin.write("1\n")
         self.process.stdin.flush()
@@ -68,12 +68,12 @@ class Peer:
         return found["clock"], found["cpu"]
 
     def close(self) -> None:
-        """End it."""
+        """Stop the process."""
         self.process.communicate()
 
 
 def brain(shape: list[int]) -> torch.Tensor:
-    """The middle of the template's head (189 x 233 x 197), of unit variance: D x H x W."""
+    """The centre of the template's head (189 x 233 x 197) with unit variance: D x H x W."""
     head = template()
     whole = torch.zeros(head.shape)
     whole[head.box] = torch.from_numpy(head.t1).float()
@@ -106,7 +106,7 @@ def patches(name: str, options: argparse.Namespace, volume: torch.Tensor) -> dic
 
 
 def slices(options: argparse.Namespace, volume: torch.Tensor) -> dict[str, Any]:
-    """AGMR-Net over a whole volume, ours and eager float32 one slice at a time."""
+    """AGMR-Net on a whole volume: ours, and eager float32 one slice at a time."""
     network = AGMRNet(widths=options.agmr_widths).eval()
     began = time.perf_counter()
     size = volume.shape[0]
@@ -129,7 +129,7 @@ def slices(options: argparse.Namespace, volume: torch.Tensor) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--backend", default="auto")

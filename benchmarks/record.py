@@ -1,7 +1,7 @@
-"""What every benchmark's JSON holds: machine, load, versions, command, and comparisons.
+"""The content of every benchmark's JSON: machine, load, versions, command, and comparisons.
 
 A comparison is an object with ``ours``, ``peer``, ``ratio`` and ``goal``; a larger ratio is better
-for us, and the goal is reached where ratio >= goal. ``note`` says what was tried where it is not.
+for us, and the goal is reached if ratio >= goal. Otherwise ``note`` says what was tried.
 """
 
 import json
@@ -24,15 +24,15 @@ PACKAGES = ("torch", "numpy", "monai", "openvino", "nnunetv2", "batchgeneratorsv
 def comparison(
     ours: float, peer: float, goal: float, *, unit: str = "s", less: bool = True, note: str = ""
 ) -> dict[str, Any]:
-    """Ours against a peer or a limit, in one unit.
+    """Compare ours with a peer or a limit, in the same unit.
 
     Args:
-        ours: our figure.
-        peer: the peer's, or the limit.
-        goal: the ratio that is wanted.
-        unit: of both figures.
-        less: whether less is better: seconds, not patches a second.
-        note: what was tried, where the goal is not reached; what was measured, where that differs.
+        ours: our value.
+        peer: the peer's value, or the limit.
+        goal: the target ratio.
+        unit: unit of both values.
+        less: whether less is better: seconds, but not patches per second.
+        note: what was tried if the goal is not reached, or how the measurement differs.
     """
     ratio = peer / ours if less else ours / peer
     row = {"ours": _short(ours), "peer": _short(peer), "ratio": _short(ratio), "goal": goal}
@@ -44,7 +44,7 @@ def _short(figure: float) -> float:
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds by the clock, and processor seconds of all threads, of one call."""
+    """Wall-clock seconds of one call, and processor seconds of all its threads."""
     clock, work = time.perf_counter(), time.process_time()
     call()
     return time.perf_counter() - clock, time.process_time() - work
@@ -53,9 +53,9 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
 def in_turn(
     calls: dict[str, Callable[[], tuple[float, float]]], repeats: int
 ) -> dict[str, dict[str, Any]]:
-    """Medians of calls that return (clock, processor) seconds, one after another in each round.
+    """Medians of calls that return (clock, processor) seconds and alternate in each round.
 
-    Other work on the machine slows both alike then; the processor's seconds do not count it.
+    Other work on the machine then slows them equally; processor seconds do not include it.
     """
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for _ in range(repeats):
@@ -70,8 +70,8 @@ def in_turn(
 
 
 def peak_mib(whose: int = resource.RUSAGE_SELF) -> float:
-    """The most memory that this process, or the largest of its ended children, held, in MiB."""
-    return resource.getrusage(whose).ru_maxrss / 1024  # Linux counts KiB
+    """The peak memory of this process, or of the largest of its finished children, in MiB."""
+    return resource.getrusage(whose).ru_maxrss / 1024  # in KiB on Linux
 
 
 def cpu() -> str:
@@ -81,7 +81,7 @@ def cpu() -> str:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Of Python and of the packages that are installed."""
+    """The versions of Python and of the installed packages."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:

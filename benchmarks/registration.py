@@ -1,15 +1,15 @@
-"""How well, how fast and how safely is a head registered? Writes results/registration.json.
+"""Accuracy, speed and safety of the registration. Writes results/registration.json.
 
-Parts, each of cases that can be stopped and taken up again:
+It has these parts, and can be stopped and resumed between cases:
 
-- ``heads``: real heads (a folder with arc/ and heads/): quality; for the ARC patient the share of
-  the traced lesion outside the carried template brain, by the brain's margin in mm.
-- ``poses``: the ARC patient turned and shifted by its header; ``units``: its values changed. How
-  far is the map from the first one, in mm, mean over the brain?
+- ``heads``: quality on real heads (a folder with arc/ and heads/); for the ARC patient also the
+  fraction of the traced lesion outside the mapped template brain, by the margin in mm.
+- ``poses``: the ARC patient with its header rotated and shifted; ``units``: with its intensities
+  changed. Reports the mean distance to the original map over the brain, in mm.
 - ``simulated``: patients on the template's anatomy with skull and lesion under a known affine map.
-- ``wrong``: cut fields of view, noise, a ball, another contrast: what is said of them?
+- ``wrong``: quality on cropped fields of view, noise, a ball and another contrast.
 - ``cost``: processor seconds and peak memory of ``stroke-nets normalize`` on the ARC patient in a
-  process of its own; with --old, of the build in that folder, in the same run.
+  separate process; with --old, also of the build in that folder, in the same run.
 
 Run: python benchmarks/registration.py --real FOLDER [--old CHECKOUT_OF_83b0283]
 """
@@ -43,7 +43,7 @@ RESULTS = Path(__file__).parent / "results" / "registration.json"
 MARGINS = (0, 1, 2, 3, 4)  # mm
 PATIENTS = (7, 2, 5)  # of seed 2
 TURNS = {
-    "pitch 30": (30, 0, 0),  # 56 degrees: the head lies pitched by 26 in its own header
+    "pitch 30": (30, 0, 0),  # 56 degrees in all: its own header has a pitch of 26
     "upside down": (180, 0, 0),
     "pitch -30": (-30, 0, 0),
     "roll 30": (0, 30, 0),
@@ -60,14 +60,14 @@ def turned(degrees: tuple[float, ...], shift: tuple[float, ...] = (0, 0, 0)) -> 
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean distance of two maps over the template's brain, in mm."""
+    """Mean distance between two maps over the template's brain, in mm."""
     inside = places(dilated(brain(3), 0), brain(3).affine)
     apart = Transform(one).to_scan(inside) - Transform(other).to_scan(inside)
     return round(float(np.linalg.norm(apart, axis=0).mean()), 3)
 
 
 def timed(scan: Volume) -> tuple[Registration, Row]:
-    """Register one scan; what is said of it, and the processor seconds with niimath's."""
+    """Register one scan; return the result, its quality and processor seconds with niimath's."""
     began = worked()
     found = register(scan)
     said = {"problems": found.problems(), "warnings": found.warnings()}
@@ -76,7 +76,7 @@ def timed(scan: Volume) -> tuple[Registration, Row]:
 
 
 def worked() -> float:
-    """Processor seconds of this process and those that it ran."""
+    """Processor seconds of this process and its children."""
     ran = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + ran.ru_utime + ran.ru_stime
 
@@ -87,7 +87,7 @@ def arc(real: Path, kind: str) -> Path:
 
 
 def heads(real: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """The real heads as they are."""
+    """The unchanged real heads."""
     for path in [arc(real, "T1w"), *sorted((real / "heads").glob("*.nii.gz"))]:
 
         def case(path: Path = path) -> Row:
@@ -102,7 +102,7 @@ def heads(real: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
 
 
 def lesion_outside(matrix: np.ndarray, scan: Volume, lesion: np.ndarray) -> dict[str, float]:
-    """The share of a lesion outside the template's brain and a margin, by the margin in mm."""
+    """The fraction of a lesion outside the template's brain plus a margin, by the margin in mm."""
     inside = dilated(brain(), 0)
     away = ndimage.distance_transform_edt(~inside).astype(np.float32)
     near = Volume(np.maximum(10 - away, 0), brain().affine)
@@ -112,7 +112,7 @@ def lesion_outside(matrix: np.ndarray, scan: Volume, lesion: np.ndarray) -> dict
 
 
 def poses(real: Path, first: np.ndarray) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """The ARC patient with other headers."""
+    """The ARC patient with modified headers."""
     maps = {name: turned(degrees) for name, degrees in TURNS.items()}
     maps["60 mm off"] = turned((0, 0, 0), (60, 0, 0))
     maps["300 mm off"] = turned((0, 0, 0), (300, -250, 400))
@@ -127,7 +127,7 @@ def poses(real: Path, first: np.ndarray) -> Iterator[tuple[str, Callable[[], Row
 
 
 def units(real: Path, first: np.ndarray) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """The ARC patient with other values."""
+    """The ARC patient with modified intensities."""
     changes: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "x 0.001": lambda v: v * np.float32(0.001),
         "x 1000": lambda v: v * 1000,
@@ -146,7 +146,7 @@ def units(real: Path, first: np.ndarray) -> Iterator[tuple[str, Callable[[], Row
 
 
 def simulated() -> Iterator[tuple[str, Callable[[], Row]]]:
-    """Patients with a skull, moved by a known map onto a grid of 1 mm."""
+    """Patients with skull, resampled by a known map to a 1 mm grid."""
     for index in PATIENTS:
 
         def case(index: int = index) -> Row:
@@ -165,7 +165,7 @@ def simulated() -> Iterator[tuple[str, Callable[[], Row]]]:
 
 
 def wrong(real: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """What must be refused, or at least warned of."""
+    """Cases that must be refused, or at least cause a warning."""
     rng = np.random.default_rng(0)
 
     def top_cut(share: float) -> Volume:
@@ -208,7 +208,7 @@ def wrong(real: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
 
 
 def cost(real: Path, old: Path | None) -> Iterator[tuple[str, Callable[[], Row]]]:
-    """The command in processes of its own."""
+    """The command in separate processes."""
     for name, folder in {"this build": Path(__file__).parents[1], "old build": old}.items():
         if folder is not None:
             yield name, lambda folder=folder: spent(folder, arc(real, "T1w"))
@@ -234,7 +234,7 @@ def spent(folder: Path, scan: Path) -> Row:
 
 
 def main() -> None:
-    """Run what is not done yet."""
+    """Run the remaining cases."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", type=Path, required=True, help="folder with arc/ and heads/")
     parser.add_argument("--old", type=Path, help="checkout of the build to compare with")

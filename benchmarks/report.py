@@ -1,7 +1,7 @@
 """Write docs/performance.md and its plot from results/*.json.
 
 python benchmarks/report.py           # write
-python benchmarks/report.py --check   # exit 3 if the page is not what the results say
+python benchmarks/report.py --check   # exit 3 if the page does not match the results
 """
 
 import argparse
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 PLOT = PAGE.with_name("performance_scaling.png")
 ORDER = ["predict_cpu", "agreement", "gpu", "data_path", "startup", "metrics", "evaluate"]
-GPU_GOALS = {  # as `gpu.py` names and measures them
+GPU_GOALS = {  # with the names in `gpu.py`
     "training step, U-Net, nnU-Net v2 (AMP, compile)": 1.3,
     "training step, U-Net + MSCSA, nnU-Net v2 (AMP, compile)": 1.3,
     "training step, U-Net + MSCSA, our U-Net": 1 / 1.08,
@@ -44,7 +44,7 @@ def result(name: str) -> dict[str, Any] | None:
 
 
 def section(name: str, found: dict[str, Any] | None) -> str:
-    """One benchmark: what measured it, where, and its table."""
+    """One benchmark: its command, its machine and its table."""
     head = ["| What, beside what | ours | peer | ratio | goal | |", "|---|---|---|---|---|---|"]
     if found is None:
         goals = GPU_GOALS if name == "gpu" else {}
@@ -74,7 +74,7 @@ def section(name: str, found: dict[str, Any] | None) -> str:
 
 
 def scaling(found: dict[str, Any]) -> str:
-    """The table of growth."""
+    """The scaling table."""
     machine = found["machine"]
     rows = ["| | at | clock, s | cpu, s | memory, MiB |", "|---|---|---|---|---|"]
     for kind, points in found["points"].items():
@@ -97,7 +97,7 @@ def page() -> str:
 
 
 def draw(found: dict[str, Any]) -> None:
-    """Time and memory against each thing that grows."""
+    """Plot time and memory against each scaled quantity."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 2.6), layout="constrained")
@@ -115,7 +115,7 @@ def draw(found: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Write or check; 0 done, 3 the page differs."""
+    """Write or check the page; return 0, or 3 if it differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     if parser.parse_args().check:

@@ -1,12 +1,12 @@
-"""How time and memory grow: with slices, voxels, batch, workers and processes.
+"""Scaling of time and memory with slices, voxels, batch size, workers and processes.
 
     python benchmarks/scaling.py
 
-Every point is a process of its own: its seconds by the clock and of the processor, and the memory
-that it took on top of what it held before; for workers and processes the whole memory of the
-largest process, as each holds PyTorch itself. Networks are narrow, for growth is what counts:
-AGMR-Net at a quarter of its widths (`bundles/agmr_net`'s demo), a U-Net of four stages on 64^3
-tiles. Writes results/scaling.json; `report.py` draws it.
+Every point runs in a separate process and records wall-clock and processor seconds and the memory
+allocated on top of what was used before; for workers and processes, the whole memory of the largest
+process, as each loads PyTorch. Networks are narrow, as only the scaling matters: AGMR-Net at a
+quarter of its widths (`bundles/agmr_net`'s demo), a U-Net of four stages on 64^3 tiles. Writes
+results/scaling.json; `report.py` draws it.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PATCHES, STEPS, SLICES = 24, 24, 48
 
 
 def slices(count: int, batch: int = 8) -> Callable[[], object]:
-    """Sweep so many slices of 192 x 192."""
+    """Predict ``count`` slices of 192 x 192."""
     from stroke_nets.inference.backend import compiled
     from stroke_nets.inference.slice_stack import SliceStackInferer
     from stroke_nets.networks.agmr_net import AGMRNet
@@ -47,7 +47,7 @@ def slices(count: int, batch: int = 8) -> Callable[[], object]:
 
 
 def voxels(side: int) -> Callable[[], object]:
-    """Sweep a cube by 64^3 tiles."""
+    """Predict a cube in 64^3 tiles."""
     from stroke_nets.inference.backend import compiled
     from stroke_nets.inference.sliding_patch import PatchInferer
     from stroke_nets.networks.nnunet import PlainUNet
@@ -70,7 +70,7 @@ class Patches(torch.utils.data.Dataset):
         self.augment = ours([64] * 3)
 
     def __len__(self) -> int:
-        """Patches of one epoch."""
+        """Number of patches per epoch."""
         return PATCHES
 
     def __getitem__(self, index: int) -> torch.Tensor:
@@ -79,19 +79,19 @@ class Patches(torch.utils.data.Dataset):
 
 
 def workers(count: int) -> Callable[[], object]:
-    """Load an epoch with so many worker processes beside the loop."""
+    """Load an epoch with ``count`` worker processes."""
     dataset = Patches()
     loader = torch.utils.data.DataLoader(dataset, 2, num_workers=count)
     return lambda: sum(len(batch) for batch in loader)
 
 
 def processes(count: int) -> Callable[[], object]:
-    """Train so many processes in step, STEPS batches in all, gradients averaged by gloo."""
+    """Train with ``count`` synchronised processes, STEPS batches in all, gradients via gloo."""
     return partial(torch.multiprocessing.spawn, training, (count, tempfile.mkdtemp()), nprocs=count)
 
 
 def training(rank: int, count: int, folder: str) -> None:
-    """One process's part of the batches."""
+    """Train on one process's share of the batches."""
     from stroke_nets.networks.nnunet import PlainUNet
 
     torch.set_num_threads(1)
@@ -121,7 +121,7 @@ def point(kind: str, value: int) -> dict[str, float]:
     with torch.no_grad():
         clock, work = timed(call)
     mib = peak_mib() - before
-    if kind in ("workers", "processes"):  # theirs counts as well, once they have ended
+    if kind in ("workers", "processes"):  # include the finished child processes
         times = os.times()
         work += times.children_user + times.children_system
         mib = max(peak_mib(), peak_mib(resource.RUSAGE_CHILDREN))
@@ -129,7 +129,7 @@ def point(kind: str, value: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Run every point in a process of its own."""
+    """Run every point in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=list(POINTS))
     parser.add_argument("--point", nargs=2, metavar=("KIND", "VALUE"), help="what a process does")

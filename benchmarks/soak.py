@@ -1,11 +1,11 @@
-"""A training killed fifty times must end with the weights of an undisturbed one, no file lost.
+"""Soak test: a training killed fifty times must end with the weights of an uninterrupted one.
 
     python benchmarks/soak.py [--kills 50] [--out benchmarks/results/soak.json]
 
-Two bundles, tiny, take half of the kills each: `d_unet` (stacks of slices, two loader workers) and
-`mscsa_default` (patches). Every training is a process of its own, forked after the imports, that
-begins or resumes as ``--resume true`` does and gets SIGKILL at a random moment. After each kill
-every file under a checkpoint's name must be whole, and no epoch that was saved may be gone.
+Two tiny bundles get half of the kills each: `d_unet` (stacks of slices, two loader workers) and
+`mscsa_default` (patches). Every training is a separate process, forked after the imports, that
+begins or resumes as with ``--resume true`` and gets SIGKILL at a random time. After each kill,
+every checkpoint file must be intact, and no saved epoch may be lost.
 """
 
 import argparse
@@ -43,7 +43,7 @@ PARTS = ("network", "optimizer", "lr_scheduler", "trainer", "evaluator")
 
 
 def write_cases(root: Path) -> None:
-    """Four heads of noise with a bright cube each, and their manifest of two folds."""
+    """Write four heads of noise with a bright cube each, and their manifest with two folds."""
     rng = np.random.default_rng(0)
     for subject in range(4):
         image = rng.normal(100, 10, (32, 32, 16)).astype(np.float32)
@@ -56,7 +56,7 @@ def write_cases(root: Path) -> None:
 
 
 def train(bundle: str, data: Path, folder: Path) -> None:
-    """What ``--resume true`` runs, in this process, silently."""
+    """Run silently in this process what ``--resume true`` runs."""
     sys.stdout = sys.stderr = open(os.devnull, "w")
     warnings.simplefilter("ignore")
     logging.disable()
@@ -75,7 +75,7 @@ def train(bundle: str, data: Path, folder: Path) -> None:
 
 
 def run(bundle: str, data: Path, folder: Path, seconds: float | None) -> bool:
-    """Train in a process of its own, killed after so many seconds; whether it was."""
+    """Train in a separate process and kill it after ``seconds``; return whether it was killed."""
     fork = multiprocessing.get_context("fork")
     process = fork.Process(target=train, args=(bundle, data, folder))
     process.start()
@@ -89,7 +89,7 @@ def run(bundle: str, data: Path, folder: Path, seconds: float | None) -> bool:
 
 
 def newest_epoch(folder: Path) -> int:
-    """The newest saved epoch, after reading every checkpoint there; a damaged one raises."""
+    """The newest saved epoch, after reading every checkpoint; a damaged one raises."""
     saved = [checkpoint_file.read(path) for path in checkpoint_file.newest_first(folder)]
     for name in (checkpoint_file.LAST, checkpoint_file.BEST):
         if (folder / name).is_symlink():
@@ -98,7 +98,7 @@ def newest_epoch(folder: Path) -> int:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two states are equal to the last bit."""
+    """Whether two states are bitwise equal."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -109,12 +109,12 @@ def same(one: Any, other: Any) -> bool:
 
 
 def soak(bundle: str, kills: int, work: Path, moments: random.Random) -> dict[str, Any]:
-    """Kill trainings of one bundle until there were enough kills; each must end as undisturbed."""
+    """Kill trainings of one bundle ``kills`` times; each must end like an uninterrupted one."""
     data = work / bundle
     data.mkdir()
     write_cases(data)
     run(bundle, data, data / "undisturbed", None)
-    longest = 10.0  # seconds, shortened when a training ends unharmed
+    longest = 10.0  # seconds, reduced when a training ends before it is killed
     whole = checkpoint_file.read(data / "undisturbed" / "checkpoints" / "last.pt")
     found = {"kills": 0, "kills_inside_a_write": 0, "trainings": 0, "files_lost": 0}
     identical = True
@@ -135,7 +135,7 @@ def soak(bundle: str, kills: int, work: Path, moments: random.Random) -> dict[st
 
 
 def main() -> int:
-    """Kill, compare, write; 0 if nothing was lost and all ends are identical."""
+    """Kill, compare and write; return 0 if nothing was lost and all results are identical."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

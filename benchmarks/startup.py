@@ -1,8 +1,8 @@
-"""How long the command takes to say something: `--help`, and `predict` up to its first tile.
+"""Startup time of the command: `--help`, and `predict` up to its first tile.
 
     python benchmarks/startup.py
 
-Processor seconds count where the machine is busy: starting is the work of one core.
+On a busy machine, use the processor seconds, as startup uses one core.
 Writes results/startup.json.
 """
 
@@ -42,7 +42,7 @@ PatchInferer((128, 128, 128), flips=False)(volume, first)
 
 
 def started(command: list[str]) -> tuple[float, float]:
-    """Seconds by the clock and of the processor that a command takes."""
+    """Wall-clock and processor seconds of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=os.environ)
@@ -53,7 +53,7 @@ def started(command: list[str]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=REPEATS)
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> None:
     }
     comparisons, measured = {}, {}
     for name, (command, limit) in commands.items():
-        started(command)  # files come from the disk once
+        started(command)  # warms the file cache
         clocks, works = zip(*(started(command) for _ in range(options.repeats)), strict=True)
         measured[name] = {"clock_s": clocks, "cpu_s": works}
         for kind, seconds in measured[name].items():

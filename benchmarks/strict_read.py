@@ -1,10 +1,10 @@
-"""What strictness costs: the project's reader beside a plain nibabel load.
+"""The cost of strictness: the project's reader against plain nibabel.
 
     python benchmarks/strict_read.py [--out benchmarks/results/strict_read.json]
 
-Files are the size of an ATLAS scan (197 x 233 x 189): 12-bit integers, and float32 with noise,
-which compresses worst. The two readers take turns, and each round's ratio is kept, so that a busy
-machine slows both alike.
+Files have the size of an ATLAS scan (197 x 233 x 189): 12-bit integers, and float32 with noise,
+which compresses worst. The readers alternate, and the ratio of each round is used, so that a busy
+machine slows both equally.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PAIRS = 100
 
 
 def write_scans(folder: Path) -> list[Path]:
-    """Two scans with a head of noise in air, as ATLAS's fill about a third of their grid."""
+    """Write two scans with a head of noise in air that fills a third of the grid, as in ATLAS."""
     rng = np.random.default_rng(0)
     axes = np.meshgrid(*(np.linspace(-1, 1, n) for n in SHAPE), indexing="ij")
     head = sum(a**2 for a in axes) < 0.75
@@ -43,24 +43,24 @@ def write_scans(folder: Path) -> list[Path]:
 
 
 def plain(path: Path) -> np.ndarray:
-    """The voxels as NiBabel reads them, into memory."""
+    """The voxels read into memory by NiBabel."""
     return np.asanyarray(nib.load(path, mmap=False).dataobj)
 
 
 def strict(path: Path) -> np.ndarray:
-    """The voxels as the project reads them."""
+    """The voxels read by the project's reader."""
     return np.asanyarray(open_scan(path).dataobj)
 
 
 def seconds(read: Callable, path: Path) -> float:
-    """How long one read takes."""
+    """Time of one read in seconds."""
     start = time.perf_counter()
     read(path)
     return time.perf_counter() - start
 
 
 def check_tree(folder: Path, workers: int) -> dict[str, float]:
-    """How long the check of a BIDS tree takes; its scans and masks are links to two files."""
+    """Time of checking a BIDS tree, whose scans and masks are links to two files."""
     root = folder / f"tree{workers}"
     scan, mask = folder / "int16.nii.gz", folder / "lesion.nii.gz"
     lesion = np.zeros(SHAPE, np.uint8)
@@ -73,14 +73,14 @@ def check_tree(folder: Path, workers: int) -> dict[str, float]:
         os.link(mask, anat / f"{subject}_label-lesion_mask.nii.gz")
     start, cpu = time.perf_counter(), time.process_time()
     rows = {finding.row for finding in check(root, workers=workers)}
-    if rows != {"D3"}:  # the same bytes under many subjects
+    if rows != {"D3"}:  # identical files under many subjects
         raise RuntimeError(f"the tree should be found fit but for its copies: {rows}")
     taken = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
     return {"scans": PAIRS} | {name: round(value, 2) for name, value in taken.items()}
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/strict_read.json"))
     out = parser.parse_args().out
@@ -88,7 +88,7 @@ def main() -> None:
     results |= {"load": os.getloadavg()[0], "rounds": ROUNDS, "nibabel": nib.__version__}
     with tempfile.TemporaryDirectory() as folder:
         for path in write_scans(Path(folder)):
-            np.testing.assert_array_equal(plain(path), strict(path))  # and both are warm
+            np.testing.assert_array_equal(plain(path), strict(path))  # also warms the cache
             pairs = [(seconds(plain, path), seconds(strict, path)) for _ in range(ROUNDS)]
             results[path.name] = {
                 "megabytes": round(path.stat().st_size / 1e6, 1),

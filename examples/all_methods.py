@@ -1,9 +1,9 @@
-"""Train and evaluate all eleven methods, narrow and briefly, on simulated patients: one table.
+"""Briefly train and evaluate narrow versions of all eleven methods on simulated patients.
 
     python examples/all_methods.py data/methods
 
-It shows that every row of the AGMR-Net paper's Table 3 runs, in that table's order; after so little
-training its figures say nothing about the methods. Two methods run at a time.
+It shows that every row of the AGMR-Net paper's Table 3 runs, in the order of that table; after so
+little training the results say nothing about the methods. Two methods run in parallel.
 """
 
 import json
@@ -53,7 +53,7 @@ def run(method: str, data: str) -> dict:
 
 
 def row(method: str, summary: dict) -> str:
-    """One line of the table: the method, its figures (mean over cases) and the number of cases."""
+    """One row of the table: the method, its metrics (mean over cases) and the number of cases."""
     name = json.loads((BUNDLES / method / "configs" / "metadata.json").read_text())["name"]
     means = [summary["metrics"][metric]["mean"] for metric in METRICS]
     cells = ["n/a" if mean is None else f"{mean:.3f}" for mean in means]

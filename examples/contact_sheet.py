@@ -1,6 +1,6 @@
-"""Draw docs/simulated_patients.png: simulated patients, and the real ARC patient below them.
+"""Draw docs/simulated_patients.png: simulated patients, with the real ARC patient below.
 
-Run: python examples/contact_sheet.py FOLDER, which holds arc/sub-M2051, soop_masks/ and lesymap/
+Run: python examples/contact_sheet.py FOLDER, with arc/sub-M2051, soop_masks/ and lesymap/ in it
 """
 
 import sys

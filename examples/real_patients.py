@@ -1,12 +1,12 @@
 """A smoke test of two bundles on a few real patients; it says nothing about accuracy.
 
-    python examples/real_patients.py arc DATA OUT         # agmr_net: learn one T1w, segment it
+    python examples/real_patients.py arc DATA OUT         # agmr_net: train on one T1w, segment it
     python examples/real_patients.py arc_mscsa DATA OUT   # mscsa_default: the same
     python examples/real_patients.py arc_unet DATA OUT    # without its attention: nnU-Net's U-Net
-    python examples/real_patients.py isles22 DATA OUT     # agmr_net: leave one of four DWIs out
+    python examples/real_patients.py isles22 DATA OUT     # agmr_net: leave-one-out on four DWIs
 
 DATA holds ``arc/sub-M2051`` (ARC, OpenNeuro ds004884) and ``isles22/sub-strokecase*`` (ISLES 2022).
-More words, such as ``max_epochs=1``, change the training.
+Further arguments, such as ``max_epochs=1``, override training options.
 """
 
 import sys
@@ -19,7 +19,7 @@ from stroke_nets.datasets.manifest import from_folder
 from stroke_nets.runs.bundle_run import read_settings, run_bundle
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-BY_HEART = {  # no dropout, and seven in ten slices drawn hold a lesion
+BY_HEART = {  # no dropout, and seven in ten sampled slices contain a lesion
     "max_epochs": 14,
     "lr_gamma": 0.85,
     "dropout": 0.0,

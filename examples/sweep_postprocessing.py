@@ -2,10 +2,10 @@
 
     python examples/sweep_postprocessing.py mscsa_default CHECKPOINT DATA OUT
 
-Lesions of at most N voxels are dropped if their highest probability is below p. For each pair of
-N and p, the mean Dice and lesion F1 of the held-out cases go into OUT/sweep.csv; the pair with the
-best lesion F1 (the better Dice of equals) is printed as an option of ``stroke-nets infer``. Measure
-that choice on other cases.
+Lesions of at most N voxels are removed if their highest probability is below p. The mean Dice and
+lesion F1 of the held-out cases for each pair of N and p are written to OUT/sweep.csv; the pair with
+the best lesion F1 (then Dice) is printed as an option of ``stroke-nets infer``. Evaluate that
+choice on other cases.
 """
 
 import itertools
@@ -54,7 +54,7 @@ def sweep(cases: Iterable[Case]) -> pd.DataFrame:
 
 
 def held_out(bundle: str, checkpoint: Path, data: Path, fold: int) -> Iterable[Case]:
-    """What a checkpoint finds in the held-out cases of its fold."""
+    """A checkpoint's predictions for the held-out cases of its fold."""
     (weights,) = choose([bundle], [checkpoint])
     method = Method(weights, torch.device("cpu"), register=False)
     for case in datalist(str(data), "heldout", fold=fold):
@@ -64,7 +64,7 @@ def held_out(bundle: str, checkpoint: Path, data: Path, fold: int) -> Iterable[C
 
 
 def main(bundle: str, checkpoint: str, data: str, out: str, fold: str = "0") -> None:
-    """Sweep, write, say what is best."""
+    """Sweep, write the table and print the best pair."""
     table = sweep(held_out(bundle, Path(checkpoint), Path(data), int(fold)))
     Path(out).mkdir(parents=True, exist_ok=True)
     table.to_csv(Path(out) / "sweep.csv", index=False, float_format="%.4f")

@@ -1,13 +1,13 @@
-"""Make the shipped weights again: simulate patients, train the narrow variants, publish them.
+"""Reproduce the shipped weights: simulate patients, train the narrow variants, publish them.
 
     python examples/train_weights.py data OUT MASKS...  # patients and manifests
     python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
-    python examples/train_weights.py publish agmr_net TRIED  # where try_weights.py wrote
-    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # of whole_brain's patients
+    python examples/train_weights.py publish agmr_net TRIED  # output folder of try_weights.py
+    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # for whole_brain
     python examples/train_weights.py train mscsa_default:whole_brain SOURCES [KEY=VALUE...]
 
-``make weights`` does all of it. MASKS are folders of real lesion masks in MNI space. A mask trains,
-validates or is reported on, by a hash of its name: no lesion shape is ever on two sides.
+``make weights`` runs all steps. MASKS are folders of real lesion masks in MNI space. A hash of its
+name assigns a mask to training, validation or reporting, so the splits share no lesion shape.
 """
 
 import datetime
@@ -34,7 +34,7 @@ from stroke_nets.synthesis.t1w import prepare
 from stroke_nets.training.publish import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
+SETS: dict[str, dict[str, Any]] = {  # number of patients, seed, and design
     "masks_t1w": {"subjects": 140, "seed": 1, "masks": "masks"},
     "drawn_t1w": {"subjects": 60, "seed": 2},
     "large_t1w": {"subjects": 40, "seed": 3, "masks": "masks_large"},
@@ -47,17 +47,17 @@ SETS: dict[str, dict[str, Any]] = {  # patients, seed, and how they are made
     },
     "report_t1w": {"subjects": 12, "seed": 5, "masks": "masks_report"},
 }
-MANIFESTS = {  # name -> sets, and which part of them has which split
+MANIFESTS = {  # name -> sets, and the split of each of their parts
     "manifest": (("masks_t1w", "drawn_t1w", "large_t1w"), {"train": "train", "validate": "test"}),
     "random": (("masks_random",), {"train": "train", "validate": "test", "report": "test"}),
     "report": (("masks_t1w", "drawn_t1w", "report_t1w"), {"report": "test"}),
 }
-LARGE_ML = 25.0  # real chronic lesions are large: a share of the patients has such a mask
+LARGE_ML = 25.0  # real chronic lesions are large, so some patients get such a mask
 VARIANTS = {"narrow": "manifest.json", "narrow_random": "random.json"}
 
 
 def part(name: str) -> str:
-    """Whether the lesion of a mask's or patient's name trains, validates or is reported on."""
+    """The part to which the lesion of a mask's or patient's name belongs."""
     tenth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
     return "train" if tenth < 7 else "validate" if tenth < 8 else "report"
 
@@ -70,7 +70,7 @@ def ml(mask: Path) -> float:
 
 
 def make_data(out: Path, folders: list[Path]) -> None:
-    """Link the masks, simulate every set, and write the manifests over all of them."""
+    """Link the masks, simulate every set, and write the manifests over them."""
     for file in sorted(f for masks in folders for f in masks.glob("*.nii*")):
         wanted = {
             "masks": True,
@@ -92,7 +92,7 @@ def make_data(out: Path, folders: list[Path]) -> None:
 
 
 def write_manifest(out: Path, name: str) -> None:
-    """One manifest over several simulated data sets; paths are relative to ``out``."""
+    """Write one manifest over several simulated data sets; paths are relative to ``out``."""
     sets, splits = MANIFESTS[name]
     records = []
     for one in sets:
@@ -141,13 +141,13 @@ def publish_run(bundle: str, variant: str, tried: Path) -> None:
 
 
 def draw_curves(events: Path, file: Path) -> None:
-    """The loss of the batches and the Dice of the epochs, as training wrote them."""
+    """Draw the loss per batch and the Dice per epoch from the training's log."""
     found = EventAccumulator(str(events), size_guidance={"scalars": 0})
     found.Reload()
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     loss, dice = figure.subplots(1, 2)
     batches: dict[int, float] = {}
-    for point in found.Scalars("train_loss"):  # MONAI writes each epoch's under the same tag
+    for point in found.Scalars("train_loss"):  # MONAI also writes epoch losses under this tag
         if point.step > max(batches, default=0):
             batches[point.step] = point.value
     middle = pd.Series(batches).rolling(31, min_periods=1).median()
@@ -163,7 +163,7 @@ def draw_curves(events: Path, file: Path) -> None:
 
 
 def main(what: str, *rest: str) -> None:
-    """Do one step."""
+    """Run one step."""
     if what == "prepare":
         prepare(Path(rest[1]), [Path(folder) for folder in rest[2:]], Path(rest[0]))
         return

@@ -1,12 +1,12 @@
-"""Try the shipped weights: on held-out simulated patients, and on real scans they never saw.
+"""Evaluate the shipped weights on held-out simulated patients and on unseen real scans.
 
     python examples/try_weights.py simulated OUT DATA  # the patients of DATA/report.json
-    python examples/try_weights.py arc OUT DATA        # T1w of arc/sub-M2051, normalised
+    python examples/try_weights.py arc OUT DATA        # T1w of arc/sub-M2051, registered
     python examples/try_weights.py isles OUT DATA      # DWI of isles22/sub-strokecase*
 
-Each writes a table (CSV), a summary (JSON) and pictures (PNG) into OUT. BUNDLE=FILE, again and
-again, names other weights than the shipped. A handful of scans says nothing about clinical
-accuracy.
+Each writes a table (CSV), a summary (JSON) and pictures (PNG) into OUT. Further arguments
+BUNDLE=FILE select weights other than the shipped ones. A handful of scans says nothing about
+clinical accuracy.
 """
 
 import functools
@@ -35,16 +35,16 @@ from stroke_nets.registration.transform import load
 from stroke_nets.registration.volume import read
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-LEFT_RIGHT = {"agmr_net": 2, "mscsa_default": 4}  # of the batch that the network sees
+LEFT_RIGHT = {"agmr_net": 2, "mscsa_default": 4}  # axis of the network's input batch
 SMALL = 1000  # voxels
 Array = np.ndarray
 
 
 class Method:
-    """A bundle with shipped weights: from a scan's file to probabilities on its grid."""
+    """A bundle with weights: maps a scan's file to probabilities on its grid."""
 
     def __init__(self, bundle: str, weights: str, flips: bool = False) -> None:
-        """Take the names of bundle and weights, and whether left and right are also swapped."""
+        """Take the names of bundle and weights, and whether to average left-right flips."""
         parser, folder = ConfigParser(), BUNDLES / bundle
         parser.read_config([folder / "configs" / f for f in ("inference.yaml", "narrow.yaml")])
         parser["checkpoint"] = weights if "/" in weights else str(folder / "models" / weights)
@@ -53,7 +53,7 @@ class Method:
         part("weights")
         self.network = part("network").eval()
         self.preprocessing, self.inferer = part("preprocessing"), part("inferer")
-        self.back = Compose(part("postprocessing").transforms[:2])  # to probabilities, to the scan
+        self.back = Compose(part("postprocessing").transforms[:2])  # to probabilities on the scan
         self.axes = [(), (LEFT_RIGHT[bundle],)] if flips else [()]
 
     def __call__(self, scan: Path) -> Array:
@@ -68,7 +68,7 @@ class Method:
 
 @dataclass
 class Case:
-    """A scan with its truth."""
+    """A scan and its truth."""
 
     name: str
     scan: Path
@@ -77,14 +77,14 @@ class Case:
 
 
 def simulated_cases(data: Path) -> Iterator[Case]:
-    """The held-out patients, whose lesion shapes no training saw."""
+    """The held-out patients, whose lesion shapes were not used in training."""
     for case in datalist(str(data), "all", manifest=str(data / "report.json")):
         truth = np.asanyarray(nib.load(case["label"]).dataobj) > 0
         yield Case(case["record"]["subject"], Path(case["image"]), truth, (1.0, 1.0, 1.0))
 
 
 def arc_case(data: Path, out: Path) -> Case:
-    """The ARC patient on the template's grid, normalised once; its mask comes along."""
+    """The ARC patient and its mask on the template's grid, registered once."""
     anat = data / "arc" / "sub-M2051" / "anat"
     scan = anat / "sub-M2051_T1w.nii.gz"
     files = Files.of(scan, out / "mni")
@@ -105,7 +105,7 @@ def isles_cases(data: Path) -> Iterator[Case]:
 
 
 def measure(case: Case, method: str, probability: Array) -> dict[str, Any]:
-    """One row: the case's figures, and its lesions under 1000 voxels."""
+    """One row: the case's metrics, and its lesions under 1000 voxels."""
     mask = probability > 0.5
     figures = case_metrics(mask, case.truth, case.voxel_mm)
     kept = ("dice", "recall", "precision", "truth_ml", "predicted_ml", "lesion_f1")
@@ -123,10 +123,10 @@ def _small_only(truth: Array) -> Array:
 
 
 class Calibration:
-    """How often a voxel is lesion, by its probability; over all cases."""
+    """Frequency of lesion voxels by predicted probability, over all cases."""
 
     def __init__(self, bins: int = 10) -> None:
-        """Start with nothing seen."""
+        """Start with empty bins."""
         self.edges = np.linspace(0, 1, bins + 1)
         self.voxels, self.lesion, self.sums = (np.zeros(bins) for _ in range(3))
 
@@ -139,9 +139,9 @@ class Calibration:
         self.sums += count(weights=probability.ravel().astype(float))
 
     def summary(self) -> dict[str, Any]:
-        """Mean probability and share of lesion of each bin, and the expected calibration error.
+        """Mean probability and lesion frequency of each bin, and the expected calibration error.
 
-        The error weighs bins by their voxels above 0.01, without the sea of certain background.
+        The error weights bins by their voxels above 0.01, to exclude certain background.
         """
         seen = np.maximum(self.voxels, 1)
         mean, share = self.sums / seen, self.lesion / seen
@@ -161,7 +161,7 @@ Methods = dict[str, Callable[[Path], Array]]
 def together(
     methods: Methods, flips: Methods
 ) -> Iterator[tuple[str, list[Callable[[Path], Array]]]]:
-    """What is compared: each method, each with left and right swapped too, and their means."""
+    """The predictions to compare: each method, with and without left-right flips, and means."""
     for kind, chosen in (("", methods), (" + flip", flips)):
         yield from ((name + kind, [method]) for name, method in chosen.items())
         if len(chosen) > 1:
@@ -169,7 +169,7 @@ def together(
 
 
 def run(cases: Iterator[Case], methods: Methods, flips: Methods, out: Path, name: str) -> None:
-    """Predict every case with everything, write the rows, and draw each case."""
+    """Predict every case with every method, write the rows, and draw each case."""
     rows, calibrations = [], {}
     for case in cases:
         known = {id(m): m(case.scan) for m in [*methods.values(), *flips.values()]}
@@ -190,7 +190,7 @@ def run(cases: Iterator[Case], methods: Methods, flips: Methods, out: Path, name
 
 
 def summarise(table: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """One method: means, volume agreement, Dice by volume, small lesions, calibration."""
+    """Summarise one method: means, volume agreement, Dice by volume, small lesions, calibration."""
     sick = table[table.truth_ml > 0]
     difference = sick.predicted_ml - sick.truth_ml
     bins = sick.truth_ml.map(volume_bin)
@@ -216,7 +216,7 @@ def summarise(table: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
 
 
 def draw_agreement(table: pd.DataFrame, summary: dict[str, Any], file: Path) -> None:
-    """Bland-Altman plot of the volumes, Dice by volume, and calibration."""
+    """Draw a Bland-Altman plot of the volumes, Dice by volume, and calibration."""
     from matplotlib import pyplot
 
     figure, (volumes, dice, curve) = pyplot.subplots(1, 3, figsize=(12, 3.8))
@@ -240,7 +240,7 @@ def draw_agreement(table: pd.DataFrame, summary: dict[str, Any], file: Path) -> 
 
 
 def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
-    """The axial slice with the most lesion, else most false lesion: truth green, masks red."""
+    """Draw the axial slice with the most lesion (or false positives): truth green, masks red."""
     from matplotlib import pyplot
 
     scan = np.squeeze(np.asarray(nib.load(case.scan).dataobj))
@@ -265,7 +265,7 @@ def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
 
 
 def main(what: str, out: str, data: str, *weights: str) -> None:
-    """Try either kind of scan; ``weights`` are BUNDLE=FILE."""
+    """Evaluate on one kind of scan; ``weights`` are BUNDLE=FILE."""
     matplotlib.use("Agg")
     folder, root = Path(out), Path(data)
     folder.mkdir(parents=True, exist_ok=True)

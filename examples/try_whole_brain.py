@@ -1,10 +1,10 @@
-"""Measure weights of the overlay whole_brain on held-out simulated patients.
+"""Evaluate weights of the overlay whole_brain on held-out simulated patients.
 
     python examples/try_whole_brain.py SOURCES OUT [WEIGHTS]
 
-SOURCES is what ``train_weights.py prepare`` wrote. Probability threshold and smallest lesion are
-chosen on the patients of the part "validate", and measured on those of "report": neither their
-anatomies nor their masks were trained on. Writes OUT/simulated.json.
+SOURCES is the output of ``train_weights.py prepare``. The probability threshold and minimum lesion
+size are chosen on the patients of the part "validate" and evaluated on those of "report": neither
+their anatomies nor their masks were used in training. Writes OUT/simulated.json.
 """
 
 import json
@@ -28,7 +28,7 @@ from stroke_nets.transforms.brain_box import SHAPE, with_mirror
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "mscsa_default" / "configs"
 WEIGHTS = CONFIGS.parent / "models" / "whole_brain.safetensors"
-PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # how many, and their seed
+PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
 HABIT = Habit(healthy=0.2)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 MINIMUM_ML = (0.0, 0.1, 0.2, 0.5, 1.0)
@@ -38,7 +38,7 @@ Case = tuple[NDArray[np.float32], Mask]
 
 
 def load(weights: Path) -> tuple[nn.Module, Any]:
-    """The network of the overlay with its weights, and its resampling to the network's grid."""
+    """The overlay's network with its weights, and its resampling to the network's grid."""
     parser = ConfigParser()
     parser.read_config([CONFIGS / "inference.yaml", CONFIGS / "whole_brain.yaml"])
     network = parser.get_parsed_content("network_def")
@@ -64,7 +64,7 @@ def cases(network: nn.Module, grid: Any, sources: Path, part: str) -> Iterator[C
 
 
 def segment(probability: NDArray[np.float32], threshold: float, minimum_ml: float) -> Mask:
-    """Voxels above the threshold, in lesions of the smallest volume or more."""
+    """Voxels above the threshold, in lesions of at least the minimum volume."""
     mask = (probability > threshold).astype(np.uint8)
     return np.asarray(cc3d.dust(mask, threshold=round(minimum_ml / VOXEL_ML), connectivity=26) > 0)
 
@@ -76,20 +76,20 @@ def dice(found: Mask, truth: Mask) -> float:
 
 
 def lesions_without_truth(found: Mask, truth: Mask) -> int:
-    """How many connected lesions of a prediction touch none of the truth."""
+    """The number of predicted lesions that do not overlap the truth."""
     figures = lesion_figures(found, truth, VOXEL_ML, 26)
     return round(figures["lesions_predicted"] * (1 - figures["lesion_precision"]))
 
 
 def choose(measured: list[Case]) -> tuple[float, float]:
-    """Threshold and smallest lesion with the best mean Dice; a healthy brain counts 1 or 0."""
+    """Threshold and minimum volume with the best mean Dice; a healthy brain counts 1 or 0."""
     pairs = [(t, ml) for t in THRESHOLDS for ml in MINIMUM_ML]
     means = [np.mean([dice(segment(p, t, ml), y) for p, y in measured]) for t, ml in pairs]
     return pairs[int(np.argmax(means))]
 
 
 def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[str, Any]:
-    """What the card says of one part."""
+    """The results of one part for the model card."""
     masks = [(segment(p, threshold, minimum_ml), y) for p, y in measured]
     ill = [(found, y) for found, y in masks if y.any()]
     false = [lesions_without_truth(*pair) for pair in masks]
@@ -114,7 +114,7 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
 
 
 def main(sources: Path, out: Path, weights: Path = WEIGHTS) -> None:
-    """Choose on one part, measure on the other, write."""
+    """Choose on one part, evaluate on the other, and write the results."""
     network, grid = load(weights)
     threshold, minimum_ml = choose(list(cases(network, grid, sources, "validate")))
     result = measure(list(cases(network, grid, sources, "report")), threshold, minimum_ml)

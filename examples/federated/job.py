@@ -1,12 +1,12 @@
-"""Train agmr_net at two hospitals that share no scan: FedAvg by NVFlare, simulated on this machine.
+"""Train agmr_net at two hospitals without sharing scans: NVFlare's FedAvg, simulated locally.
 
     make federated
     python examples/federated/job.py SITES OUT [ROUNDS]
 
-SITES holds a folder for each hospital, ``site-1``, ``site-2``, ..., as ``stroke-nets simulate`` or
-``stroke-nets prepare`` makes it. Each round every site trains one epoch from the common weights and
-sends tensors, nothing else; their mean, weighted by the number of slices, is the next common
-network. ``OUT/model.safetensors`` is the last one.
+SITES contains a folder for each hospital, ``site-1``, ``site-2``, ..., made by ``stroke-nets
+simulate`` or ``stroke-nets prepare``. In each round, every site trains one epoch from the global
+weights and sends only tensors; their mean, weighted by the number of slices, is the next global
+model. ``OUT/model.safetensors`` is the last one.
 Source: McMahan et al. 2017 (https://arxiv.org/abs/1602.05629).
 """
 
@@ -24,7 +24,7 @@ NAME = "agmr_net"
 
 
 def main(sites: str, out: str, rounds: str = "2") -> None:
-    """Simulate server and sites, then keep the common network."""
+    """Simulate server and sites, then save the global model."""
     folder, names = Path(out).resolve(), [site.name for site in sorted(Path(sites).glob("site-*"))]
     if len(names) < 2:
         sys.exit(f"{sites}: {len(names)} folders named site-1, site-2, ...; make at least two")

@@ -1,6 +1,6 @@
-"""What runs at one hospital: each round one epoch of the bundle's training, then its weights leave.
+"""The client at one hospital: each round trains one epoch and sends the weights.
 
-Started by NVFlare for each site; scans, names and losses of single cases stay here.
+NVFlare starts it for each site; scans, names and losses of single cases stay local.
 """
 
 import sys
@@ -12,7 +12,7 @@ from workflow import training
 
 
 def main(sites: str, runs: str) -> None:
-    """Answer the server until it is done."""
+    """Serve requests until the server is done."""
     flare.init()
     site = flare.get_site_name()
     while flare.is_running():

@@ -1,4 +1,4 @@
-"""The bundle that is trained, at the widths of its demo."""
+"""The trained bundle, at the widths of its demo."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ FILES = [str(CONFIGS / name) for name in ("train.yaml", "demo.yaml")]
 
 
 def network() -> dict[str, Any]:
-    """The network's class and arguments; the server draws its first weights."""
+    """The network's class and arguments; the server initialises its weights."""
     parser = ConfigParser()
     parser.read_config(FILES)
     arguments = dict(parser.get_parsed_content("network_def", instantiate=False).get_config())
