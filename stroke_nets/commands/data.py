@@ -10,6 +10,7 @@ from stroke_nets.commands.app import (
     Json,
     OldOut,
     Out,
+    Overwrite,
     Panel,
     Quiet,
     app,
@@ -53,6 +54,26 @@ def prepare(
     lines, path = list(done.summary()), out / "manifest.json"
     content = {"manifest": path, "cases": len(done.records), "left_out": done.left_out}
     tell("\n".join([*lines, f"wrote {path}"]), content | {"summary": lines}, as_json, quiet)
+
+
+@app.command("from-dicom", rich_help_panel=PANEL)
+def from_dicom(
+    series: Annotated[Path, typer.Argument(help="Folder of one DICOM series; it is only read.")],
+    out: Annotated[Path, typer.Argument(help="Scan to write, *.nii.gz.")],
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Convert a DICOM series to a scan; a series with missing slices is refused (exit code 3).
+
+    Nothing of the patient but the voxels and their place is in the scan. Needs the extra [dicom].
+
+    Example: stroke-nets from-dicom DICOM/series3 sub-1_T1w.nii.gz
+    """
+    from stroke_nets.scans.dicom import from_dicom as convert
+
+    path = convert(series, out, overwrite)
+    tell(f"wrote {path}", {"scan": path}, as_json, quiet)
 
 
 @app.command(rich_help_panel=PANEL)

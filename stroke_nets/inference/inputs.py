@@ -8,6 +8,7 @@ from pathlib import Path
 from stroke_nets.errors import UsageError
 from stroke_nets.files import paths_below
 from stroke_nets.scans.check import MASK
+from stroke_nets.scans.dicom import is_dicom
 from stroke_nets.scans.reader import ENDINGS, is_nifti
 
 DESCRIPTION = "dataset_description.json"
@@ -66,6 +67,10 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
         bids = (given / DESCRIPTION).is_file() or any(given.glob("sub-*/"))
         found = _scans_below(given, out, bids)
         if not found:
+            if any(map(is_dicom, paths_below(given))):
+                raise UsageError(
+                    f"{given}: DICOM; convert it first: stroke-nets from-dicom SERIES T1w.nii.gz"
+                )
             what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {' or '.join(ENDINGS)}"
             raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
     else:
