@@ -24,7 +24,7 @@ PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "
 LEAST_TORCH = (2, 10)  # CVE-2026-24747
 LEAST_MEMORY = 4e9  # bytes: one 256^3 scan and a full-size network, see docs/predict.md
 LEAST_DISK = 1e9  # bytes
-OPENVINO = "1.5 to 3 times as fast"  # the shipped weights, beside PyTorch: docs/performance.md
+OPENVINO = "1.5 to 3 times as fast"  # as PyTorch, for the shipped weights: docs/performance.md
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ LARGEST = 10_000_000  # bytes of a text file
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that could be executed, or one file that does not match its checksum.
+    """Something that could be executed, or a file that does not match its checksum.
 
     Attributes:
         file: path in the bundle.

@@ -122,7 +122,7 @@ class MDU(nn.Module):
 
 
 class MaxDown(nn.MaxPool2d):
-    """The paper's downsampling of the 2D branch: 2 x 2 max pooling, whatever the channels."""
+    """The paper's downsampling of the 2D branch: 2 x 2 max pooling for any number of channels."""
 
     def __init__(self, channels: int) -> None:
         """Take C like every downsampling; pooling does not use it."""

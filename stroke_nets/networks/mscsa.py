@@ -183,7 +183,7 @@ class Injection(nn.Module):
         self.bias = conv_bn(channels, channels)
 
     def forward(self, stage: Tensor, context: Tensor) -> Tensor:
-        """Fuse a stage (B, C, D, H, W) with its context (B, C, D', H', W'); the stage's shape."""
+        """Fuse a stage (B, C, D, H, W) with its context (B, C, D', H', W'), keeping its shape."""
         return stage * resize(self.gate(context), stage) + resize(self.bias(context), stage)
 
 

@@ -165,7 +165,7 @@ class UNet(nn.Module):
         return levels
 
     def fit(self, image: Tensor) -> Tensor:
-        """Pad (B, C, D, H, W) to what the strides divide; in training refuse what they do not.
+        """Pad (B, C, D, H, W) to a multiple of the strides; in training, refuse other sizes.
 
         Raises:
             ValueError: a training patch that is not divisible, or one voxel at the deepest stage,

@@ -53,7 +53,7 @@ SIDED = ("left", "right")
 
 
 def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | None = None) -> Path:
-    """Write the report of a case, its viewer and its thumbnail beside the sidecar.
+    """Write the report, viewer and thumbnail of a case next to its sidecar.
 
     Args:
         sidecar: ``..._desc-METHOD_mask.json``; the other outputs are in the same folder.

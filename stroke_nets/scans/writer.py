@@ -55,7 +55,7 @@ class HeaderWriter(NibabelWriter):
         self.affine = np.asarray(self.header["affine"], dtype=float)
 
     def write(self, filename: PathLike | str, verbose: bool = False, **obj_kwargs: Any) -> None:
-        """Write the mask to ``filename``, through a temporary file beside it."""
+        """Write the mask to ``filename`` through a temporary file in the same folder."""
         image = self.create_backend_obj(
             self.data_obj, affine=self.affine, dtype=self.output_dtype, **obj_kwargs
         )

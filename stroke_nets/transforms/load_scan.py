@@ -23,7 +23,7 @@ class ScanReader(NibabelReader):
     with them (`stroke_nets.scans.writer.HeaderWriter`).
 
     Args:
-        scan: the scan to return, whatever name is requested.
+        scan: the scan to return, regardless of the requested name.
     """
 
     def __init__(self, scan: Scan) -> None:

@@ -143,7 +143,7 @@ class SharedCFF(nn.Module):
 
 
 class BilinearUp(nn.Upsample):
-    """Table 5's baseline: bilinear doubling of H and W, whatever the channels."""
+    """Table 5's baseline: bilinear doubling of H and W for any number of channels."""
 
     def __init__(self, channels: int) -> None:
         """Take C like every upsampling; interpolation does not use it."""

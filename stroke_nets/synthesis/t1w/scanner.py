@@ -51,7 +51,7 @@ def process(rng: Rng, image: Tensor, outline: Tensor, head: Head, gone: Tensor |
     Args:
         rng: random generator.
         image: (X, Y, Z).
-        outline: lesion outline; what is removed from the image is removed from it, in place.
+        outline: lesion outline; voxels removed from the image are cleared in it, in place.
         head: head of the patient.
         gone: fraction of each voxel's tissue lost to lesions; None without lesions.
     """
