@@ -26,7 +26,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose, Orientationd, ScaleIntensityd
 from record import comparison, write
 
-from stroke_nets.registration import template
+from stroke_nets.registration.volume import brain
 from stroke_nets.synthesis import Design, simulate_patient
 from stroke_nets.training.patches import WINDOW, cut_window
 from stroke_nets.training.slices import SliceDataset
@@ -95,7 +95,7 @@ def slice_cache(cases: int) -> dict[str, Any]:
             files = {k: f"{scratch}/{index}_{k}.nii.gz" for k in ("image", "label")}
             volumes = simulate_patient(0, index, Design(plain=True))
             for file, volume in zip(files.values(), volumes, strict=True):
-                nib.save(nib.Nifti1Image(volume, template().affine), file)
+                nib.save(nib.Nifti1Image(volume, brain().affine), file)
             data.append(files)
         keys = ["image", "label"]
         transform = Compose(

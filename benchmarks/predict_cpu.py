@@ -29,7 +29,7 @@ from stroke_nets.inference.sliding_patch import PatchInferer, tile_starts
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.networks.mscsa import MSCSA
 from stroke_nets.networks.nnunet import PlainUNet
-from stroke_nets.registration import template
+from stroke_nets.registration.volume import brain as template
 from stroke_nets.training.checkpoint import load_weights
 
 HERE = Path(__file__).parent
@@ -73,10 +73,8 @@ class Peer:
 
 
 def brain(shape: list[int]) -> torch.Tensor:
-    """The centre of the template's head (189 x 233 x 197) with unit variance: D x H x W."""
-    head = template()
-    whole = torch.zeros(head.shape)
-    whole[head.box] = torch.from_numpy(head.t1).float()
+    """The centre of the template's brain (189 x 233 x 197) with unit variance: D x H x W."""
+    whole = torch.from_numpy(template().voxels)
     scan = CenterSpatialCrop(shape)(whole.permute(2, 1, 0)[None])[0].as_tensor()
     return ((scan - scan.mean()) / scan.std()).contiguous()
 

@@ -13,7 +13,17 @@ from typing import Any
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 PLOT = PAGE.with_name("performance_scaling.png")
-ORDER = ["predict_cpu", "agreement", "gpu", "data_path", "startup", "metrics", "evaluate"]
+ORDER = [
+    "predict_one",
+    "predict_many",
+    "predict_cpu",
+    "agreement",
+    "gpu",
+    "data_path",
+    "startup",
+    "metrics",
+    "evaluate",
+]
 GPU_GOALS = {  # with the names in `gpu.py`
     "training step, U-Net, nnU-Net v2 (AMP, compile)": 1.3,
     "training step, U-Net + MSCSA, nnU-Net v2 (AMP, compile)": 1.3,

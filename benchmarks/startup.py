@@ -16,12 +16,11 @@ import time
 
 from record import comparison, write
 
-REPEATS, LIMIT_HELP_S, LIMIT_TILE_S = 5, 0.5, 5.0
+REPEATS, LIMIT_HELP_S, LIMIT_TILE_S = 5, 0.5, 3.0
 NOTE = (
     "importing PyTorch and then MONAI, which loads all of its own modules at once, takes most of "
     "it (python -X importtime). Tried and taken: hiding from MONAI what prediction does not use, "
-    "and no garbage collection meanwhile (quick_start.py). Left: Ignite imports PyTorch's sharded "
-    "training for one name"
+    "Ignite among it, and no garbage collection meanwhile (monai_import.py)"
 )
 HELP = [sys.executable, "-m", "stroke_nets", "--help"]
 TILE = """

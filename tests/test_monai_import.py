@@ -10,10 +10,10 @@ from stroke_nets.monai_import import UNUSED, import_monai
 import_monai()
 assert gc.isenabled()
 assert not set(UNUSED) & set(sys.modules), set(UNUSED) & set(sys.modules)
-import stroke_nets.inference
+import stroke_nets.inference.pipeline
 found = ({*UNUSED, "matplotlib.pyplot"} - {"matplotlib"}) & set(sys.modules)
 assert not found, found
-import matplotlib.pyplot, pandas, scipy.signal, sklearn.metrics, tensorboard
+import ignite.engine, matplotlib.pyplot, pandas, scipy.signal, sklearn.metrics, tensorboard
 from monai.transforms import Orientation
 """
 

@@ -81,10 +81,13 @@ def predict(
 
     Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
     """
+    from stroke_nets.inference.progress import Steps
     from stroke_nets.monai_import import import_monai
 
-    import_monai()
-    from stroke_nets.inference.pipeline import predict as segment
+    with Steps(0, quiet or as_json) as steps:
+        steps.step("loading PyTorch and MONAI")
+        import_monai()
+        from stroke_nets.inference.pipeline import predict as segment
 
     summary = segment(
         given,

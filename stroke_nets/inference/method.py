@@ -21,7 +21,7 @@ from stroke_nets.inference.sliding_patch import FLIPS, PatchInferer, tile_starts
 from stroke_nets.inference.weights import Weights
 from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.scans.reader import Scan
-from stroke_nets.training.checkpoint import load_weights
+from stroke_nets.training.weights import load_weights
 
 FAST_STEP = 0.75  # of a patch, instead of 0.5: fewer tiles
 LEFT_RIGHT = [(), (2,)]  # of B x 1 x X x Y x Z: a stack's slices keep their order

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from stroke_nets.bundle_folders import find_bundle, find_overlay
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.training.checkpoint import load_weights
+from stroke_nets.training.weights import load_weights
 
 MASK_CLASSES = {"0": "background", "1": "stroke lesion"}
 

@@ -45,18 +45,3 @@ class TrainingProgress:
         text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         # flushed, so that a log file shows each epoch at once
         print(f"epoch {engine.state.epoch}/{engine.state.max_epochs}  {text}", flush=True)
-
-
-class CaseProgress:
-    """A bar over the cases of an evaluator."""
-
-    def attach(self, engine: Engine) -> None:
-        """Attach to an evaluator."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: self.bar.advance(self.task))
-        engine.add_event_handler(Events.COMPLETED, lambda _: self.bar.stop())
-
-    def _start(self, engine: Engine) -> None:
-        self.bar = new_bar()
-        self.task = self.bar.add_task("predicting", total=engine.state.epoch_length)
-        self.bar.start()

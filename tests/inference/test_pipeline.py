@@ -317,3 +317,11 @@ def test_names_tell_one_method_from_another(tmp_path):
     assert names.present() == []
     there = ScanFile(tmp_path / "x", "", "sub-1_space-MNI152NLin2009aSym")
     assert Names(tmp_path, there, "agmrnet", mni=True).stem == f"{there.stem}_desc-agmrnet"
+
+
+def test_the_command_tells_each_step_from_the_start_where_stderr_is_a_file(tmp_path, processes):
+    scan = tmp_path / "none.nii.gz"
+    done = processes.run("-m", "stroke_nets", "predict", scan, tmp_path / "out")
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith("loading PyTorch and MONAI")
+    assert "no such file" in last
