@@ -27,7 +27,7 @@ WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 WHOLE = {"max_epochs": 1, "batch_size": 1, "train_batches": 1, "val_batches": 1, "val_interval": 1}
 WHOLE |= {"patience": 1, "num_workers": 0, "fold": 0, "seed": 0, "workers": 1}
-"""Options that are whole numbers, and the smallest that each may be."""
+"""Integer options and their minimum values."""
 POSITIVE = ("learning_rate", "lr_gamma", "clip_norm")
 CHOICES = {"space": ("native", "network")}
 

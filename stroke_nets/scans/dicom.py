@@ -1,8 +1,8 @@
-"""A DICOM series as a scan, by dcm2niix (https://github.com/rordenlab/dcm2niix, 1.0.20260724).
+"""Convert a DICOM series with dcm2niix (https://github.com/rordenlab/dcm2niix, 1.0.20260724).
 
-dcm2niix does not fail where a slice is missing or the spacing varies: it writes one volume whose
-slices are misplaced and one that it resampled (``_Eq``), and ends with 0. Both are refused here.
-Words in the header, which hold the time of day, do not travel on; there is no sidecar.
+If a slice is missing or the spacing varies, dcm2niix does not fail: it writes a volume with
+misplaced slices and a resampled one (``_Eq``), and exits with 0. Both are refused here.
+Header texts, which contain the time of day, are removed; no sidecar is written.
 """
 
 import gzip
@@ -19,23 +19,23 @@ from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.reader import open_scan
 
 MAGIC = b"DICM"  # after a preamble of 128 bytes
-WORDS = ("db_name", "descrip", "aux_file", "intent_name")  # fields of a NIfTI header that hold text
+WORDS = ("db_name", "descrip", "aux_file", "intent_name")  # text fields of a NIfTI header
 
 
 def from_dicom(series: Path, out: Path, overwrite: bool = False) -> Path:
-    """Convert the one series of a folder to NIfTI.
+    """Convert the only series in a folder to NIfTI.
 
     Args:
-        series: folder of a single series, at any depth; it is only read.
+        series: folder with a single series, at any depth; it is only read.
         out: file to write, ``*.nii.gz``.
-        overwrite: a file that is there.
+        overwrite: replace an existing file.
 
     Returns:
-        ``out``, as `open_scan` accepts it: one volume, in mm.
+        ``out``, a single volume in mm that `open_scan` accepts.
 
     Raises:
-        UsageError: dcm2niix or the folder is missing, or the file cannot be written there.
-        DataError: no series or several, missing slices, or no scan of a single volume.
+        UsageError: dcm2niix or the folder is missing, or the file cannot be written.
+        DataError: there is no series or several, slices are missing, or it is not a single volume.
     """
     require_extra("dcm2niix", "dicom", f"{series}: DICOM")
     if not series.is_dir():
@@ -55,7 +55,7 @@ def from_dicom(series: Path, out: Path, overwrite: bool = False) -> Path:
 
 
 def _converted(series: Path, folder: Path) -> Path:
-    """The one file that dcm2niix makes of a series."""
+    """The only file that dcm2niix makes from a series."""
     import dcm2niix
 
     options = ["-z", "n", "-b", "n", "-f", "%s_%d", "-o", str(folder)]
@@ -80,7 +80,7 @@ def _converted(series: Path, folder: Path) -> Path:
 
 
 def without_words(content: bytes) -> bytes:
-    """A NIfTI-1 file with its header's texts emptied."""
+    """A NIfTI-1 file without its header texts."""
     cleared = bytearray(content)
     fields: Any = nib.Nifti1Header.template_dtype.fields
     for name in WORDS:
@@ -90,7 +90,7 @@ def without_words(content: bytes) -> bytes:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM files do."""
+    """Whether a file starts like a DICOM file."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -17,7 +17,7 @@ from stroke_nets.errors import UsageError
 from stroke_nets.training.slices import VolumeDataset
 
 WINDOW = (math.cos(math.radians(30)) + math.sin(math.radians(30))) / 0.85
-"""Side of the window around a patch, in patches: holds it turned by 30 degrees and zoomed out."""
+"""Side of the window around a patch, in patches: fits a rotation by 30 degrees and zooming out."""
 
 Volumes = dict[str, np.ndarray]
 
