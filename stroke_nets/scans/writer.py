@@ -28,7 +28,7 @@ def _known(code: Any) -> int:
 
 
 class HeaderWriter(NibabelWriter):
-    """MONAI's NIfTI writer, but with the scan's form codes and units, which MONAI's discards.
+    """MONAI's NIfTI writer with the scan's form codes (MONAI would set them to 1) and units.
 
     Files are written atomically.
     """
