@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIGS := bundles/agmr_net/configs
+FIRST := data/first
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
 SLOW := real or label or zoo or ranks or browser or federated or wheel   # markers of tests with a target of their own
@@ -50,7 +51,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 
 help:
 	@echo "make install    the environment .venv alone"
-	@echo "make demo       train, predict, evaluate and report on simulated patients"
+	@echo "make demo       segment a simulated patient; then train, infer, evaluate and report"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make federated  agmr_net trained by two simulated hospitals that share no scan (NVFlare)"
@@ -85,6 +86,9 @@ help:
 install: .venv/installed
 
 demo: .venv/installed
+	$(BIN)/stroke-nets simulate $(FIRST) --subjects 1 --seed 7
+	$(BIN)/stroke-nets predict $(FIRST) runs/first
+	@echo "the report of this simulated patient: open runs/first/index.html; now a training, a few minutes long"
 	$(BIN)/stroke-nets simulate $(DEMO) --plain --subjects 20 --seed 0
 	$(call BUNDLE,training,train) --overwrite true
 	$(call BUNDLE,inference,inference) --overwrite true
