@@ -13,6 +13,7 @@ from stroke_nets.training.early_stop import EarlyStop
 from stroke_nets.training.finite_loss import FiniteLoss
 from stroke_nets.training.progress import TrainingProgress
 from stroke_nets.training.randomness import SeedEachEpoch
+from stroke_nets.training.restart import RestartOnZeroDice
 from stroke_nets.training.validation_pictures import ValidationPictures
 
 
@@ -34,6 +35,7 @@ class RunHandlers:
         seed: seed of the whole training.
         patience: validations without improvement after which training ends; None: never.
         interval: number of epochs between validations.
+        restart: starts a training again whose Dice stays zero; None: never.
     """
 
     def __init__(
@@ -46,10 +48,13 @@ class RunHandlers:
         seed: int,
         patience: int | None = None,
         interval: int = 1,
+        restart: RestartOnZeroDice | None = None,
     ) -> None:
         """Build the handlers; nothing is written yet."""
         self.run, self.evaluator = run, evaluator
         self.handlers: list[Any] = [SeedEachEpoch(seed, dataset), FiniteLoss()]
+        if restart is not None:
+            self.handlers.append(restart)
         if patience is not None:
             self.handlers.append(EarlyStop(evaluator, patience, interval))
         self.handlers.append(
