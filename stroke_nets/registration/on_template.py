@@ -32,7 +32,7 @@ class OnTemplate:
         found = image.meta.get(META)
         if found is None or np.array_equal(found["matrix"], np.eye(4)):
             return None
-        warnings = [text for text in found["warnings"].split("; ") if text]
+        warnings = found["warnings"].splitlines()
         return cls(np.asarray(found["matrix"], float), found["quality"], warnings)
 
     def to_template(self, points: Array) -> Array:

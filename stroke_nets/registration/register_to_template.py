@@ -30,7 +30,7 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
     ``Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False)``.
 
     The scan's metadata then hold ``registration``: ``matrix`` (4 x 4, template's mm to scan's mm),
-    ``quality`` (name to number) and ``warnings`` (a text, empty if nothing is odd).
+    ``quality`` (name to number) and ``warnings`` (a line each, empty if nothing is odd).
 
     Example, in a bundle's configuration::
 
@@ -155,5 +155,5 @@ def template_grid(spacing: int) -> tuple[Array, tuple[int, ...]]:
 def described(found: Registration) -> dict[str, Any]:
     """A registration as metadata, in what MONAI collates."""
     quality = {} if found.quality is None else found.quality.as_dict()
-    odd = "; ".join([*found.problems(), *found.warnings()])
+    odd = "\n".join([*found.problems(), *found.warnings()])
     return {"matrix": torch.as_tensor(found.matrix), "quality": quality, "warnings": odd}

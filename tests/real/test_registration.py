@@ -63,9 +63,23 @@ def test_neither_unit_nor_header_moves_the_map(patient):
     assert apart(other.matrix, far @ found.matrix) < 0.1
 
 
-def test_a_head_upside_down_is_found(patient):
+def moves(affine):
+    """Headers of the same scan: turned, far away, with the origin at a corner."""
+    yaw = nib.affines.from_matvec(nib.eulerangles.euler2mat(z=np.pi / 6))
+    corner = nib.affines.from_matvec(np.eye(3), -affine[:3, 3])
+    return {
+        "yaw 30": yaw,
+        "60 mm off": nib.affines.from_matvec(np.eye(3), (60, 0, 0)),
+        "corner": corner,
+        "300 mm off": nib.affines.from_matvec(np.eye(3), (300, -250, 400)),
+        "upside down": np.diag([1.0, -1, -1, 1]),
+    }
+
+
+@pytest.mark.parametrize("name", ["yaw 30", "60 mm off", "corner", "300 mm off", "upside down"])
+def test_a_head_in_another_place_is_found(name, patient):
     scan, found = patient
-    turn = np.diag([1.0, -1, -1, 1])
-    other = register(Volume(scan.voxels, turn @ scan.affine))
-    assert other.problems() == []
-    assert apart(other.matrix, turn @ found.matrix) < 1  # it starts elsewhere
+    move = moves(scan.affine)[name]
+    other = register(Volume(scan.voxels, move @ scan.affine))
+    assert other.problems() == []  # each could be refused instead; none need be
+    assert apart(other.matrix, move @ found.matrix) < 1  # niimath starts elsewhere

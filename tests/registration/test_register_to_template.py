@@ -118,3 +118,11 @@ def test_a_scan_keeps_its_resolution_and_its_air():
     assert cubic.min() == 0
     assert around.min() >= 1  # a spline's tail ends there: 0.27 ** 4 of its overshoot is air
     assert around.max() <= 21
+
+
+def test_each_warning_is_one_whole_sentence(monkeypatch):
+    odd = Registration(MATRIX, replace(FAIR, outside=0.05, contrast=1.0))
+    monkeypatch.setattr(register_to_template, "register", lambda scan: odd)
+    image = RegisterToTemplated("image")({"image": ball(digest=None)})["image"]
+    assert OnTemplate.of(image).warnings == odd.warnings()
+    assert len(odd.warnings()) == 2
