@@ -135,7 +135,9 @@ def reproduce(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print every command and run nothing.")
     ] = False,
-    bundles: Annotated[Path, typer.Option(help="Folder of all bundles.")] = Path("bundles"),
+    bundles: Annotated[
+        Path | None, typer.Option(help="Folder of all bundles. Default: this installation's.")
+    ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="Folder of all runs. Default: the scale's own.")
     ] = None,
@@ -168,10 +170,13 @@ def reproduce(
 
     Example: stroke-nets reproduce agmr_table06 --scale demo --out tables
     """
+    from stroke_nets.bundle_folders import bundles_root
     from stroke_nets.papers import reproduce as grid
     from stroke_nets.papers.snakemake import How
 
-    where = grid.places(scale, bundles, runs, dataset or (), trust, self_training)
+    own = bundles or bundles_root()
+    shown = own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
+    where = grid.places(scale, shown, runs, dataset or (), trust, self_training)
     how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
     with hushed(as_json or quiet):
         done = grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)

@@ -87,6 +87,12 @@ def test_every_method_and_recipe_is_in_the_wheel(folder):
     )
 
 
+def test_the_plan_of_a_table_takes_the_installed_methods(folder):
+    plan = run(folder, BIN / "stroke-nets", "reproduce", "agmr_table06", "--dry-run")
+    assert str(BIN.parent) in plan
+    assert "/stroke_nets/bundles/agmr_net" in plan
+
+
 def test_published_weights_are_packed_and_inspected(folder):
     printed = json.loads(run(folder, BIN / "stroke-nets", "pack", "agmr_net", "dist", "--json"))
     assert Path(folder / printed["archive"]).is_file()
