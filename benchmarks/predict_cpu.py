@@ -6,7 +6,7 @@
 threads without flips, in alternating rounds. Compiled networks are kept on disk, so compiling is
 timed separately. AGMR-Net: 192 x 192 x 189, against PyTorch's eager float32, one slice at a time.
 bfloat16 is used on CPUs that support it (AMX or AVX-512), otherwise float32.
-Writes results/predict_cpu.json.
+Writes results/predict_cpu.json, or another name with --result.
 """
 
 import argparse
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--only", nargs="+", default=["unet", "unet_mscsa", "agmr_net"])
+    parser.add_argument("--result", default="predict_cpu", help="name of the JSON file")
     parser.add_argument("--tiny", action="store_true", help="narrow networks, to try the program")
     parser.add_argument("--note", default="", help="what was tried, where a goal is not reached")
     options = parser.parse_args()
@@ -173,7 +174,7 @@ def main() -> None:
         )
     cpu = torch.device("cpu")
     write(
-        "predict_cpu_tiny" if options.tiny else "predict_cpu",
+        "predict_cpu_tiny" if options.tiny else options.result,
         comparisons,
         backend=choose_backend(options.backend, cpu),
         precision="bfloat16" if choose_bfloat16(options.precision, cpu) else "float32",
