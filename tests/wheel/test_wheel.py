@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".wheel-venv" / "bin"
 VALIDATOR = ROOT / ".build-venv" / "bin" / "bids-validator-deno"
 SCAN = "sub-1_ses-1_T1w"
+OPTIONS = ("--quiet", "--backend", "torch")  # the clone has OpenVINO as well
 CLONE = {"PYTHONPATH": str(ROOT)}
 
 
@@ -47,7 +48,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def predicted(folder):
     """The output folder of the installed ``predict``."""
-    run(folder, BIN / "stroke-nets", "predict", f"{SCAN}.nii.gz", "installed", "--quiet")
+    run(folder, BIN / "stroke-nets", "predict", f"{SCAN}.nii.gz", "installed", *OPTIONS)
     return folder / "installed"
 
 
@@ -58,7 +59,7 @@ def test_the_package_is_the_wheels(folder):
 
 def test_the_installed_command_segments_as_the_clone_does(folder, predicted):
     clone = (sys.executable, "-m", "stroke_nets", "predict")
-    run(folder, *clone, f"{SCAN}.nii.gz", "cloned", "--quiet", **CLONE)
+    run(folder, *clone, f"{SCAN}.nii.gz", "cloned", *OPTIONS, **CLONE)
     masks = [path.relative_to(predicted) for path in predicted.rglob("*.nii.gz")]
     assert len(masks) == 4  # mask and probability, and mask and scan in MNI space
     for mask in masks:
