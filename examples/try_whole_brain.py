@@ -30,8 +30,8 @@ CONFIGS = Path(__file__).parents[1] / "bundles" / "mscsa_default" / "configs"
 WEIGHTS = CONFIGS.parent / "models" / "whole_brain.safetensors"
 PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
 HABIT = Habit(healthy=0.2)
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-MINIMUM_ML = (0.0, 0.1, 0.2, 0.5, 1.0)
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+MINIMUM_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
 Mask = NDArray[np.bool_]
 Case = tuple[NDArray[np.float32], Mask]
