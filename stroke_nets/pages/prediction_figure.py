@@ -130,8 +130,8 @@ def maps_png(case: Volumes) -> tuple[bytes, int]:
 
 
 def outline(axes: Axes, mask: NDArray[np.bool_], size_mm: tuple[float, float]) -> None:
-    """Draw the outline of a region (X, Y) on a `panel` of ``size_mm``."""
-    if mask.any():
+    """Draw the outline of a region (X, Y) on a `panel` of ``size_mm``, if it has two dimensions."""
+    if mask.any() and min(mask.shape) > 1:
         x, y = ((np.arange(n) + 0.5) * mm / n for n, mm in zip(mask.shape, size_mm, strict=True))
         shown = mask[::-1].swapaxes(0, 1).astype(float)
         axes.contour(x, y, shown, [0.5], colors=["black"], linewidths=2.2)  # visible on any gray

@@ -16,6 +16,7 @@ from scipy import ndimage
 import stroke_nets
 from stroke_nets.bundle_folders import find_bundle
 from stroke_nets.datasets import manifest
+from stroke_nets.errors import DataError
 from stroke_nets.inference.pseudo_label import pseudo_label
 from stroke_nets.packing.archive import unpack
 from stroke_nets.packing.pack import pack
@@ -124,6 +125,20 @@ def test_pseudo_labels_are_the_masks_of_predict(run, weights, tmp_path):
     mask = predicted(scan, tmp_path, weights, skip_registration=True)  # as its training read scans
     assert 0 < mask.mean() < 1
     np.testing.assert_array_equal(voxels(data / record["label"]), mask)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_single_slice_has_a_mask_or_is_refused(axis, head, weights, tmp_path):
+    path = tmp_path / "in" / "sub-1_T1w.nii.gz"
+    path.parent.mkdir()
+    slices = [slice(None)] * 3
+    slices[axis] = slice(30, 31)
+    nib.save(head.slicer[tuple(slices)], path)
+    mask = predicted(path, tmp_path / "out", weights, skip_registration=True)
+    assert mask.shape == nib.load(path).shape
+    with pytest.raises(DataError, match="the registration is poor"):
+        predicted(path, tmp_path / "other", weights)
+    assert not list((tmp_path / "other").rglob("*.nii.gz"))
 
 
 ORDERS = list(
