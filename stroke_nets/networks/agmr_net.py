@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stroke_nets.networks.blocks.kaiming import kaiming_init
+from stroke_nets.networks.blocks.side_by_side import SideBySide
 from stroke_nets.networks.blocks.volume_to_plane import (
     VolumeToPlane,
     channel_gate,
@@ -81,7 +82,7 @@ class CFF(nn.Module):
         return fused
 
 
-class MDU(nn.Module):
+class MDU(SideBySide):
     """MDU (Sec. 3.3): deconvolutions of several kernel sizes side by side, concatenated."""
 
     def __init__(
@@ -97,28 +98,11 @@ class MDU(nn.Module):
         Raises:
             ValueError: a kernel size is even, or C is not divisible by the number of branches.
         """
-        super().__init__()
-        share, rest = divmod(channels, len(kernel_sizes))
-        if rest or any(size % 2 == 0 for size in kernel_sizes):
-            raise ValueError(
-                f"MDU: {channels} channels over kernel sizes {tuple(kernel_sizes)}: sizes must be "
-                "odd and their number must divide the channels"
-            )
-        self.branches = nn.ModuleList(
-            nn.ConvTranspose2d(channels, share, size, 2, (size - 1) // 2, output_padding=1)
-            for size in kernel_sizes
-        )
-        # Norm, ReLU and dropout act per channel, so applying them once equals once per branch.
-        self.activate = nn.Sequential(
-            nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
+        super().__init__(channels, kernel_sizes, dropout, _deconvolution)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Double (B, C, H, W) to (B, C, 2H, 2W)."""
-        doubled: Tensor = self.activate(
-            torch.cat([branch(features) for branch in self.branches], dim=1)
-        )
-        return doubled
+
+def _deconvolution(channels: int, share: int, size: int) -> nn.Module:
+    return nn.ConvTranspose2d(channels, share, size, 2, (size - 1) // 2, output_padding=1)
 
 
 class MaxDown(nn.MaxPool2d):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from stroke_nets.networks.blocks.side_by_side import SideBySide
+
 # ---- attention: attention()
 
 
@@ -41,7 +43,7 @@ class MultiGrid(nn.Module):
 # ---- upsample: upsample(C)
 
 
-class CheapMDU(nn.Module):
+class CheapMDU(SideBySide):
     """MDU whose large kernels work on few channels, after a 1 x 1 convolution.
 
     Each branch is a 1 x 1 convolution C -> C / n, then its deconvolution, which is depthwise or
@@ -66,28 +68,15 @@ class CheapMDU(nn.Module):
         Raises:
             ValueError: a kernel size is even, or C is not divisible by the number of branches.
         """
-        super().__init__()
-        share, rest = divmod(channels, len(kernel_sizes))
-        if rest or any(size % 2 == 0 for size in kernel_sizes):
-            raise ValueError(
-                f"CheapMDU: {channels} channels over kernel sizes {tuple(kernel_sizes)}: sizes "
-                "must be odd and their number must divide the channels"
-            )
         double = _column_and_row if factorised else _depthwise
-        self.branches = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, share, 1), *double(share, size))
-            for size in kernel_sizes
+        super().__init__(
+            channels,
+            kernel_sizes,
+            dropout,
+            lambda whole, share, size: nn.Sequential(
+                nn.Conv2d(whole, share, 1), *double(share, size)
+            ),
         )
-        self.activate = nn.Sequential(
-            nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Dropout(dropout)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Double (B, C, H, W) to (B, C, 2H, 2W)."""
-        doubled: Tensor = self.activate(
-            torch.cat([branch(features) for branch in self.branches], dim=1)
-        )
-        return doubled
 
 
 def _depthwise(channels: int, size: int) -> list[nn.Module]:
