@@ -47,7 +47,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-ranks test-federated test-wheel test-real test-browser soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser soak docs lint clean
 
 help:
 	@echo "make install    the environment .venv alone"
@@ -59,6 +59,7 @@ help:
 	@echo "make test       the test suite"
 	@echo "make test-label MONAI Label with every bundle, over REST, in an environment of its own"
 	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
+	@echo "make test-plan  the plan of MSCSA's Table 1, tiny, to its end"
 	@echo "make test-ranks every bundle trained in two processes"
 	@echo "make test-federated  two simulated hospitals, one network: the mean of both"
 	@echo "make test-wheel the wheel in an environment of its own: it predicts as the clone does"
@@ -130,6 +131,9 @@ test-label: .venv/installed label-env
 
 test-zoo: .venv/installed
 	$(TESTS) -m zoo tests/bundles tests/packing
+
+test-plan: .venv/installed
+	$(TESTS) -m zoo tests/papers
 
 test-ranks: .venv/installed
 	$(TESTS) -m ranks tests/bundles

@@ -35,6 +35,8 @@ def test_the_plan_of_table_1_runs_to_its_end(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     demo = settings.scale("demo")
     monkeypatch.setitem(demo, "options", demo["options"] | SHORT)
+    monkeypatch.setitem(demo, "patients", 4)
+    monkeypatch.setitem(demo, "unlabelled", 1)
     monkeypatch.setattr("stroke_nets.papers.reproduce.run_grid", run_jobs)
     monkeypatch.setattr(sys, "argv", ["stroke-nets"])
     tables = ["mscsa_table1_entire", "mscsa_table1_small"]
