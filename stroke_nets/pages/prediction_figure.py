@@ -18,13 +18,14 @@ from stroke_nets.pages.prediction_case import Volumes
 PANELS = 12
 COLUMNS = 6
 INCHES = 1.9  # the width of a panel
+TRUTH = "#7fd34e"
 DARK = 0.1  # gray levels below this are background when a picture is cropped to the head
 # plane: its normal axis, and the labels on the left and right of its picture
 PLANES = {"axial": (2, "RL"), "coronal": (1, "RL"), "sagittal": (0, "AP")}
 
 
 def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
-    """PNG of the three planes through a voxel at the same scale, with the mask's outline."""
+    """PNG of the three planes through a voxel at the same scale: outlines of mask and truth."""
     gray = gray_levels(case.image)
     box = _head(gray, case.mask)
     shape = tuple(side.stop - side.start for side in box)
@@ -35,6 +36,8 @@ def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
     for axes, size, (name, (axis, letters)) in zip(row, sizes, PLANES.items(), strict=True):
         at = place[axis] - box[axis].start
         panel(axes, gray[box].take(at, axis), [], size, letters)
+        if case.truth is not None:
+            outline(axes, case.truth[box].take(at, axis), size, TRUTH)
         outline(axes, case.mask[box].take(at, axis), size)
         axes.set_ylim((size[1] - high) / 2, (size[1] + high) / 2)  # same scale
         axes.set_title(f"{name}, slice {place[axis]}", color="white", fontsize=10)
@@ -129,13 +132,15 @@ def maps_png(case: Volumes) -> tuple[bytes, int]:
     return _image(figure), z
 
 
-def outline(axes: Axes, mask: NDArray[np.bool_], size_mm: tuple[float, float]) -> None:
+def outline(
+    axes: Axes, mask: NDArray[np.bool_], size_mm: tuple[float, float], color: str = LESION
+) -> None:
     """Draw the outline of a region (X, Y) on a `panel` of ``size_mm``, if it has two dimensions."""
     if mask.any() and min(mask.shape) > 1:
         x, y = ((np.arange(n) + 0.5) * mm / n for n, mm in zip(mask.shape, size_mm, strict=True))
         shown = mask[::-1].swapaxes(0, 1).astype(float)
         axes.contour(x, y, shown, [0.5], colors=["black"], linewidths=2.2)  # visible on any gray
-        axes.contour(x, y, shown, [0.5], colors=[LESION], linewidths=1.1)
+        axes.contour(x, y, shown, [0.5], colors=[color], linewidths=1.1)
 
 
 def _largest_slice(case: Volumes) -> int:

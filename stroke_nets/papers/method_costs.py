@@ -76,7 +76,7 @@ def cost_of(config: ConfigParser) -> dict[str, Any]:
         "Sample": " x ".join(map(str, shape[1:])),
         "Parameters": sum(p.numel() for p in network.parameters()),
         "GFLOP": round(counter.get_total_flops() / 1e9, 2),
-        "Seconds": round(statistics.median(_seconds(network, sample)), 4),
+        "Seconds": float(f"{statistics.median(_seconds(network, sample)):.3g}"),
     }
 
 

