@@ -24,12 +24,12 @@ def draw(path: Path, brain: Volume, registered: Float32, title: str) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(3, len(SLICES), figsize=(12, 10), facecolor="black")
-    top = np.percentile(registered[brain.voxels > 0], 99.5)
+    low, top = np.percentile(registered[brain.voxels > 0], (0.5, 99.5))  # of any unit and offset
     for axis, row in enumerate(axes):
         for share, panel in zip(SLICES, row, strict=True):
             at = round(share * brain.voxels.shape[axis])
             shown, edges = (volume.take(at, axis)[::-1].T for volume in (registered, brain.voxels))
-            panel.imshow(shown, origin="lower", cmap="gray", vmin=0, vmax=top)
+            panel.imshow(shown, origin="lower", cmap="gray", vmin=low, vmax=top)
             panel.contour(edges, [0.05, 0.45], colors=["red", "orange"], linewidths=0.6)
             panel.axis("off")
             for x, letter in zip((0.04, 0.96), LETTERS[axis], strict=True):

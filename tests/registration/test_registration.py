@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from matplotlib.image import imread
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 from scipy import ndimage
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from stroke_nets.errors import DataError
 from stroke_nets.registration import pose, register, register_to_template, template
 from stroke_nets.registration.canonical import canonical
+from stroke_nets.registration.picture import draw
 from stroke_nets.registration.pipeline import normalize
 from stroke_nets.registration.quality import measure
 from stroke_nets.registration.register_to_template import RegisterToTemplated
@@ -245,3 +247,12 @@ def test_white_matter_that_is_not_bright_is_told(head, weight, told):
     form = canonical(Volume(voxels.astype(np.float32), head.affine))
     said = " ".join(measure(form.volume, form.from_scan(np.eye(4))).warnings())
     assert ("contrast is not T1w" in said) == told
+
+
+def test_the_picture_of_a_scan_with_negative_values_is_drawn_alike(tmp_path):
+    template = brain().thinned(4.0)
+    pictures = []
+    for offset in (0, -1000):
+        draw(tmp_path / f"{offset}.png", template, template.voxels + offset, "a title")
+        pictures.append(imread(tmp_path / f"{offset}.png"))
+    np.testing.assert_allclose(*pictures, atol=2 / 255)  # float32 has fewer digits below -1000
