@@ -5,8 +5,8 @@
 Source: Isensee et al. 2021 and nnunetv2 2.8.1, ``ExperimentPlanner``; the plans are identical
 (`tests/training/test_nnunet_plan.py`). Only the 3D configurations are planned, for 8 GB of GPU
 memory. All sizes and spacings are in the axis order of nnU-Net's reader (z, y, x), then transposed
-so that the axis with the largest spacing comes first, as in nnU-Net. The bundles resample linearly
-instead of with nnU-Net's cubic splines.
+so that the axis with the largest spacing comes first, as in nnU-Net. With the overlay the bundles
+resample as nnU-Net v2 does.
 """
 
 import argparse
@@ -252,6 +252,7 @@ def overlay(planned: Plan) -> dict[str, Any]:
     return {
         "overlay": "planned",
         "spacing": list(stage.spacing),
+        "resampling": "nnunet",
         "patch_size": list(stage.patch_size),
         "batch_size": stage.batch_size,
         "masked_zscore": planned.masked_zscore,

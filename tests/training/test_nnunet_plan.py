@@ -57,6 +57,7 @@ def test_overlay_has_the_plan_where_the_bundles_have_the_network():
     read = yaml.safe_load(yaml.safe_dump(overlay(planned("small_and_few"))))
     stage = planned("small_and_few").fullres
     assert read["patch_size"] == list(stage.patch_size)
+    assert (read["spacing"], read["resampling"]) == (list(stage.spacing), "nnunet")
     assert len(read["supervision"]) == len(read["widths"]) - 1 == 3
     assert read["supervision"][-1] == 0
     with pytest.raises(UsageError, match="other strides for each axis"):
