@@ -13,7 +13,7 @@ import numpy as np
 from nibabel.orientations import inv_ornt_aff
 
 from stroke_nets.errors import DataError
-from stroke_nets.pages.case_figure import Array, read_ras
+from stroke_nets.pages.case_figure import Array, gray_levels, read_ras
 
 NAME = re.compile(r"(?P<stem>.+?)(?:_space-[A-Za-z0-9]+)?_desc-(?P<method>.+)_mask\.json")
 MAPS = {"probseg": "probability", "uncertainty": "uncertainty"}  # suffix: name on the pages
@@ -38,6 +38,11 @@ class Volumes:
     maps: dict[str, Array]
     affine: Array
     truth: Array | None = None
+
+    @cached_property
+    def gray(self) -> Array:
+        """The image as `gray_levels`."""
+        return gray_levels(self.image)
 
     @classmethod
     def ras(cls, image: Array, mask: Array, maps: dict[str, Array], affine: Array) -> "Volumes":

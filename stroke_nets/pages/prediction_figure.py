@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stroke_nets.pages.case_figure import LESION, Array, gray_levels, panel
+from stroke_nets.pages.case_figure import LESION, Array, panel
 from stroke_nets.pages.prediction_case import Volumes
 
 PANELS = 12
 COLUMNS = 6
 INCHES = 1.9  # the width of a panel
+TITLE = 0.25  # inches above it
 TRUTH = "#7fd34e"
 DARK = 0.1  # gray levels below this are background when a picture is cropped to the head
 # plane: its normal axis, and the labels on the left and right of its picture
@@ -26,7 +27,7 @@ PLANES = {"axial": (2, "RL"), "coronal": (1, "RL"), "sagittal": (0, "AP")}
 
 def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
     """PNG of the three planes through a voxel at the same scale: outlines of mask and truth."""
-    gray = gray_levels(case.image)
+    gray = case.gray
     box = _head(gray, case.mask)
     shape = tuple(side.stop - side.start for side in box)
     sizes = [_size_mm(case.affine, shape, axis) for axis, _ in PLANES.values()]
@@ -46,7 +47,7 @@ def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
 
 def thumbnail(case: Volumes) -> bytes:
     """A small JPEG of the axial slice with the largest lesion area."""
-    gray, z = gray_levels(case.image), _largest_slice(case)
+    gray, z = case.gray, _largest_slice(case)
     x, y, _ = _head(gray, case.mask)
     size = _size_mm(case.affine, gray[x, y].shape)
     figure = Figure((1.3, 1.3 * size[1] / size[0]), dpi=100, facecolor="black")
@@ -77,24 +78,21 @@ def chosen_slices(image: Array, mask: Array, count: int = PANELS) -> list[int]:
     return [int(holds[round(place)]) for place in places]
 
 
-def montage_png(image: Array, mask: Array, affine: Array) -> tuple[bytes, list[int]]:
+def montage_png(case: Volumes) -> tuple[bytes, list[int]]:
     """PNG of axial slices with the mask's outline, and their indices.
-
-    Args:
-        image: intensities of shape (X, Y, Z), RAS.
-        mask: bool of the same shape.
-        affine: voxel to mm, (4, 4).
 
     Returns:
         The picture, and indices along z counted from 0 at the feet.
     """
-    slices = chosen_slices(image, mask)
-    gray = gray_levels(image)
+    gray, mask, slices = case.gray, case.mask, chosen_slices(case.image, case.mask)
     x, y, _ = _head(gray, mask)
-    size = _size_mm(affine, gray[x, y].shape)
+    size = _size_mm(case.affine, gray[x, y].shape)
     rows = -(-len(slices) // COLUMNS)
-    figure = _black((COLUMNS * INCHES, rows * (INCHES * size[1] / size[0] + 0.25)))
-    grid = figure.subplots(rows, COLUMNS, squeeze=False)
+    high = rows * (INCHES * size[1] / size[0] + TITLE)
+    figure = Figure((COLUMNS * INCHES, high), dpi=100, facecolor="black")
+    close = {"left": 0, "right": 1, "bottom": 0, "top": 1 - TITLE / high, "wspace": 0.03}
+    between = {"hspace": TITLE / (high / rows - TITLE)}
+    grid = figure.subplots(rows, COLUMNS, squeeze=False, gridspec_kw=close | between)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, z in zip(grid.flat, slices, strict=False):

@@ -190,7 +190,7 @@ def _largest(volumes: Volumes) -> bytes | None:
 
 
 def _slices(volumes: Volumes) -> dict[str, Any]:
-    png, slices = montage_png(volumes.image, volumes.mask, volumes.affine)
+    png, slices = montage_png(volumes)
     of = int(volumes.mask.any(axis=(0, 1)).sum())
     which = f"{len(slices)} of the {of} slices with a lesion" if of else "The mask is empty; slices"
     return {"png": png, "caption": f"{which}: {', '.join(map(str, slices))}."}
@@ -218,7 +218,7 @@ def _template(case: PredictionCase) -> dict[str, Any] | None:
         return None
     check = case.sidecar.with_name(f"{case.name}_to-{TEMPLATE_SPACE}_qc.png")
     return {
-        "png": montage_png(template.voxels, mask, template.affine)[0],
+        "png": montage_png(Volumes(template.voxels, mask, {}, template.affine))[0],
         "space": TEMPLATE_SPACE,
         "registration": check.read_bytes() if check.exists() else None,
         "outside": float((template.voxels[mask] == 0).mean()) if mask.any() else 0.0,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stroke_nets.pages.case_figure import Array, gray_levels
+from stroke_nets.pages.case_figure import Array
 from stroke_nets.pages.page import write_page
 from stroke_nets.pages.prediction_case import Volumes
 from stroke_nets.pages.prediction_figure import PLANES
@@ -112,7 +112,7 @@ def lesion_places(mask: NDArray[np.bool_], most: int = MOST_LESIONS) -> list[Pla
 def _layers(case: Volumes, step: int) -> dict[str, dict[str, Any]]:
     """The volumes by name: bytes, x fastest, and the value represented by 255."""
     thin = (slice(None, None, step),) * 3
-    layers = {"scan": {"data": _packed(gray_levels(case.image[thin])), "top": 1.0}}
+    layers = {"scan": {"data": _packed(case.gray[thin]), "top": 1.0}}
     for name, mask in (("mask", case.mask), ("truth", case.truth)):
         if mask is not None:
             layers[name] = {"data": _packed(_largest(mask, step)[thin]), "top": 1.0}

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from stroke_nets.registration.volume import Float32, Volume
 
@@ -20,10 +20,9 @@ def draw(path: Path, brain: Volume, registered: Float32, title: str) -> None:
         registered: the scan on the template's grid, (X, Y, Z).
         title: above it.
     """
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(3, len(SLICES), figsize=(12, 10), facecolor="black")
+    figure = Figure((12, 10), facecolor="black")
+    close = {"left": 0.01, "right": 0.99, "bottom": 0.01, "top": 0.95, "wspace": 0.02}
+    axes = figure.subplots(3, len(SLICES), gridspec_kw=close | {"hspace": 0.02})
     low, top = np.percentile(registered[brain.voxels > 0], (0.5, 99.5))  # of any unit and offset
     for axis, row in enumerate(axes):
         for share, panel in zip(SLICES, row, strict=True):
@@ -35,6 +34,4 @@ def draw(path: Path, brain: Volume, registered: Float32, title: str) -> None:
             for x, letter in zip((0.04, 0.96), LETTERS[axis], strict=True):
                 panel.text(x, 0.92, letter, transform=panel.transAxes, ha="center", color="white")
     figure.suptitle(title, color="white")
-    figure.tight_layout()
     figure.savefig(path, dpi=75)
-    pyplot.close(figure)

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
+from monai.networks.layers import AffineTransform
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from stroke_nets.errors import DataError
 from stroke_nets.registration.template import nilearn_map
 from stroke_nets.scans.reader import open_scan
+from stroke_nets.transforms import spline
 
 Array = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -88,17 +91,23 @@ def resampled(voxels: Float32, there: Array, shape: tuple[int, ...], order: int 
         shape: of the other grid.
         order: 3 cubic spline, 1 trilinear, 0 nearest.
     """
-    if order > 1:  # in float32: SciPy's own filter keeps a copy in float64
-        voxels = ndimage.spline_filter(voxels, order, np.float32)
+    if order == 1:
+        onto = AffineTransform(
+            spatial_size=tuple(shape), normalized=False, align_corners=True, reverse_indexing=True
+        )
+        moved = onto(torch.from_numpy(voxels)[None, None], torch.from_numpy(there).float())
+        return np.asarray(moved[0, 0].numpy())
+    if order == 3:
+        along = [torch.arange(side, dtype=torch.float32) for side in shape]
+        points = torch.cartesian_prod(*along).T
+        inside = torch.from_numpy(there).float()
+        points = torch.addmm(inside[:3, 3:], inside[:3, :3], points)
+        moved = spline.at(torch.from_numpy(voxels)[None], points, cubic=True)
+        return np.asarray(moved.view(*shape).numpy())
     # "constant" would lose the outermost voxels of a grid that rounding moves by 1e-15
     return np.asarray(
         ndimage.affine_transform(
-            voxels,
-            there,
-            output_shape=tuple(shape),
-            order=order,
-            mode="grid-constant",
-            prefilter=False,
+            voxels, there, output_shape=tuple(shape), order=order, mode="grid-constant"
         )
     )
 

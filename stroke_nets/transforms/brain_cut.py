@@ -11,8 +11,9 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 
 from stroke_nets.registration.on_template import OnTemplate
-from stroke_nets.registration.volume import Float32, brain, resampled
+from stroke_nets.registration.volume import Volume, brain, resampled
 
+GRID_MM = 2  # of the distances, between which is interpolated
 FAR_MM = 1000  # more than any margin, so that 0 outside the template means far away
 
 
@@ -47,16 +48,20 @@ class BrainCutd(MapTransform):
         image = result[self.image]
         if OnTemplate.of(image) is None:
             return result
-        there = np.linalg.inv(brain().affine) @ image.affine.numpy()
-        inside = resampled(_nearness(), there, tuple(image.shape[1:])) >= FAR_MM - self.margin
+        nearness = _nearness()
+        there = np.linalg.inv(nearness.affine) @ image.affine.numpy()
+        near = resampled(nearness.voxels, there, tuple(image.shape[1:]))
+        inside = near >= FAR_MM - self.margin
         for key in self.key_iterator(result):
             result[key] = result[key] * torch.from_numpy(inside).to(result[key].device)
         return result
 
 
 @cache
-def _nearness() -> Float32:
-    """`FAR_MM` minus the distance of each voxel of the template to its brain."""
+def _nearness() -> Volume:
+    """`FAR_MM` minus the distance to the template's brain, mm, on a grid of `GRID_MM`."""
     template = brain()
-    outside = ~ndimage.binary_fill_holes(template.voxels > 0.05)
-    return np.asarray(FAR_MM - ndimage.distance_transform_edt(outside), np.float32)
+    inside = ndimage.binary_fill_holes(template.voxels > 0.05)[::GRID_MM, ::GRID_MM, ::GRID_MM]
+    distance = GRID_MM * ndimage.distance_transform_edt(~inside)
+    affine = template.affine @ np.diag([GRID_MM, GRID_MM, GRID_MM, 1])
+    return Volume(np.asarray(FAR_MM - distance, np.float32), affine)

@@ -19,6 +19,7 @@ from torch import Tensor
 POINTS = 65536  # processed at once on a CPU
 POLE = math.sqrt(3) - 2  # of the prefilter, whose response decays with its powers
 REACH = 14  # voxels: samples further away change a coefficient by less than 0.268^14 = 1e-8
+EDGE = 1e-3  # voxels: points that rounding moves beyond the outermost samples are inside
 HORIZON = 32  # samples after which a power is below float64's resolution: 0.268^32 = 5e-19
 Places = Sequence[NDArray[np.float64]]  # for each axis, the coordinates of its samples in voxels
 
@@ -96,8 +97,9 @@ def _cubic(volume: Tensor, points: Tensor) -> Tensor:
     steps = torch.tensor(lines, dtype=torch.int32, device=volume.device)
     parts = []
     for part in points.split(POINTS if points.device.type == "cpu" else points.shape[1], dim=1):
-        inside = ((part >= 0) & (part <= last)).all(0)
-        within = torch.minimum(part.clamp(min=0), last) - origin
+        within = torch.minimum(part.clamp(min=0), last)
+        inside = ((part - within).abs() < EDGE).all(0)
+        within -= origin
         first = within.floor()
         d_weights, h_weights, w_weights = torch.stack(_weights(within - first), 1)  # 4 x points
         d, h, w = first.int()
