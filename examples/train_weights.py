@@ -2,10 +2,12 @@
 
     python examples/train_weights.py data OUT MASKS...  # patients and manifests
     python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
-    python examples/train_weights.py publish agmr_net TRIED  # output folder of try_weights.py
+    python examples/train_weights.py publish agmr_net TRIED
     python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # for whole_brain
     python examples/train_weights.py train mscsa_default:whole_brain SOURCES [KEY=VALUE...]
+    python examples/train_weights.py publish mscsa_default:whole_brain TRIED
 
+TRIED of the last is the output of ``try_whole_brain.py``, of the others that of ``try_weights.py``.
 ``make weights`` runs all steps. MASKS are folders of real lesion masks in MNI space. A hash of its
 name assigns a mask to training, validation or reporting, so the splits share no lesion shape.
 """
@@ -119,22 +121,31 @@ def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
     subprocess.run(command, check=True)
 
 
-def publish_run(bundle: str, variant: str, tried: Path) -> None:
-    """Publish the best weights of a training, with the Dice that ``try_weights.py`` measured."""
+def publish_run(bundle: str, variant: str, tried: Path, run: Path | None = None) -> None:
+    """Publish the best weights of a training, with the Dice that was measured of them.
+
+    Args:
+        bundle: its name.
+        variant: the overlay of the training.
+        tried: output folder of ``try_weights.py``, or of ``try_whole_brain.py`` for whole_brain.
+        run: folder of the training; by default the bundle's own.
+    """
     parser, folder = ConfigParser(), BUNDLES / bundle
-    run = Path("runs") / bundle / variant / "fold0"
-    parser.read_config([folder / "configs" / name for name in ("train.yaml", "narrow.yaml")])
-    file = MANIFESTS[VARIANTS[variant].removesuffix(".json")]
+    run = run or Path("runs") / bundle / variant / "fold0"
+    is_narrow = variant in VARIANTS
+    overlay = "narrow" if is_narrow else variant
+    parser.read_config([folder / "configs" / f"{name}.yaml" for name in ("train", overlay)])
     files = {"dice_simulated": tried / "simulated.json", "dice_real": tried / "arc.json"}
-    found = {name: f for name, f in files.items() if f.is_file()}
+    found = {name: json.loads(f.read_text()) for name, f in files.items() if f.is_file()}
+    sets = MANIFESTS[VARIANTS[variant].removesuffix(".json")][0] if is_narrow else ()
     entry = publish(
         run / "checkpoints" / "best.pt",
         parser.get_parsed_content("network_def"),
         folder / "models",
         variant,
-        trained_on=f"simulated patients: {' and '.join(file[0])}",
+        trained_on=f"simulated patients: {' and '.join(sets)}" if sets else "simulated patients",
         date=datetime.date.today().isoformat(),
-        **{name: json.loads(f.read_text())[bundle]["dice"] for name, f in found.items()},
+        **{name: content.get(bundle, content)["dice"] for name, content in found.items()},
     )
     draw_curves(run / "events", folder / "docs" / f"training_{variant}.png")
     print(f"published {entry['file']} of {bundle}")
@@ -172,7 +183,8 @@ def main(what: str, *rest: str) -> None:
         return
     bundle, _, variant = rest[0].partition(":")
     steps = {"train": lambda: train(bundle, variant or "narrow", Path(rest[1]), list(rest[2:]))}
-    steps |= {"publish": lambda: publish_run(bundle, variant or "narrow", Path(rest[1]))}
+    folders = [Path(folder) for folder in rest[1:]]
+    steps |= {"publish": lambda: publish_run(bundle, variant or "narrow", *folders)}
     steps[what]()
 
 

@@ -15,9 +15,13 @@ from monai.transforms import GaussianSmooth, InvertibleTransform, MapTransform, 
 from scipy import ndimage
 from torch import Tensor
 
+from stroke_nets.registration.volume import brain as whole_brain
+from stroke_nets.registration.volume import resampled
+
 SHAPE = (80, 96, 80)  # divisible by 16, the strides of five stages
 MM = 2.0
 AFFINE = np.array([[MM, 0, 0, -79], [0, MM, 0, -112], [0, 0, MM, -75], [0, 0, 0, 1]])
+TISSUE = 0.2  # of the template's maximum, as in nilearn's brain mask
 MARGIN = 2  # voxels of fluid and skull kept around the template's brain
 BRIGHT = 0.9  # quantile of the brain that is scaled to 1: white matter
 BRIGHTEST = 1.6  # values above are clipped
@@ -71,12 +75,10 @@ class BrainBoxd(MapTransform, InvertibleTransform):
 @functools.cache
 def brain_mask() -> Tensor:
     """The template's brain with a margin of 4 mm, made symmetric: (X, Y, Z), bool."""
-    from nilearn.datasets import load_mni152_brain_mask  # imported here because it takes seconds
-
-    image = load_mni152_brain_mask(resolution=1)
-    there = np.linalg.inv(image.affine) @ AFFINE
-    whole = np.asarray(image.dataobj, dtype=np.float32)
-    brain = ndimage.affine_transform(whole, there[:3, :3], there[:3, 3], SHAPE, order=1) > 0.5
+    template = whole_brain()
+    there = np.linalg.inv(template.affine) @ AFFINE
+    tissue = (template.voxels >= TISSUE).astype(np.float32)
+    brain = resampled(tissue, there, SHAPE) > 0.5
     brain |= brain[::-1]
     return torch.from_numpy(ndimage.binary_dilation(brain, iterations=MARGIN))
 
