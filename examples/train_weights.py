@@ -146,6 +146,7 @@ def publish_run(bundle: str, variant: str, tried: Path, run: Path | None = None)
         trained_on=f"simulated patients: {' and '.join(sets)}" if sets else "simulated patients",
         date=datetime.date.today().isoformat(),
         **{name: content.get(bundle, content)["dice"] for name, content in found.items()},
+        **{k: v for k, v in found["dice_simulated"].items() if k == "volume_ratio"},
     )
     draw_curves(run / "events", folder / "docs" / f"training_{variant}.png")
     print(f"published {entry['file']} of {bundle}")

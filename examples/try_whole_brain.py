@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 import stroke_nets
 from stroke_nets.evaluation.lesions import lesion_figures
+from stroke_nets.inference.outputs import LEAST_ML, LEVEL
 from stroke_nets.synthesis.t1w import Habit, make_patient, read_sources
 from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML
 from stroke_nets.training.checkpoint import load_weights
@@ -115,6 +116,8 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
     volumes = [(y.sum() * VOXEL_ML, found.sum() * VOXEL_ML) for found, y in ill]
     large = [pair for pair, (truth, _) in zip(ill, volumes, strict=True) if truth >= 10]
     errors = [(found - truth) / truth for truth, found in volumes if truth >= 10]
+    seen = [(y.sum() * VOXEL_ML, found.sum() * VOXEL_ML) for found, y in masks]
+    ratios = [truth / found for truth, found in seen if found >= LEAST_ML]
     return {
         "patients": len(masks),
         "dice": round(float(np.mean([dice(*pair) for pair in ill])), 4),
@@ -129,6 +132,7 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
                 for k in (-1, 1)
             ],
         },
+        "volume_ratio": np.quantile(ratios, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)).round(2).tolist(),
         "volumes_ml": [[round(float(ml), 2) for ml in pair] for pair in volumes],
     }
 

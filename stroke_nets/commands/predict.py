@@ -67,6 +67,10 @@ def predict(
             "inference.yaml says."
         ),
     ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="A mask of the scan to show in the report and the viewer as well."),
+    ] = None,
     overwrite: Overwrite = False,
     trust: Trust = False,
     as_json: Json = False,
@@ -105,6 +109,7 @@ def predict(
         overwrite=overwrite,
         backend=backend,
         precision=precision,
+        truth=truth,
     )
     lines = []
     for case in summary["cases"]:

@@ -48,6 +48,7 @@ from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import HeaderWriter
 
 DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where they pass the limit
+LEAST_ML, LEVEL = 10.0, 0.9  # of intervals of the volume: ours
 MANY = 5  # lesions that a warning names
 NOTICE = "Research use only; not a medical device."
 GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
@@ -140,7 +141,10 @@ class Results:
             shown, files = self._write_volumes(folder, native)
             files["lesions"] = f"{self.names.stem}_lesions.csv"
             (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
-            write_json(folder / self.names.sidecar.name, facts | self._facts(rows, files))
+            facts = facts | self._facts(rows, files)
+            lesions = facts["Lesions"]
+            lesions |= volume_interval(lesions["total_ml"], facts["Weights"])
+            write_json(folder / self.names.sidecar.name, facts)
             current = {path.name for path in folder.iterdir()}
         for path in self.names.present():  # of a prediction that was replaced
             if path.name not in current:
@@ -232,6 +236,22 @@ class Results:
             },
             "Warnings": doubts(self.scan, there) + border_warnings(rows),
         }
+
+
+def volume_interval(total_ml: float, weights: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The interval of the true volume, as measured on held-out patients (`Weights`).
+
+    Args:
+        total_ml: the mask's volume.
+        weights: facts of the weights.
+
+    Returns:
+        Empty for an ensemble, for weights of which nothing was measured, and below 10 ml.
+    """
+    if len(weights) > 1 or "volume_ratio" not in weights[0] or total_ml < LEAST_ML:
+        return {}
+    bounds = [round(ratio * total_ml, 1) for ratio in weights[0]["volume_ratio"]]
+    return {"interval_ml": bounds, "interval_level": LEVEL}
 
 
 def header_codes(scan: Scan) -> dict[str, int]:

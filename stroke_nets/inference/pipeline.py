@@ -39,6 +39,7 @@ class PredictionOptions:
         overwrite: results that are there.
         backend: what runs the network, as the bundles' ``backend``; None: as they say.
         precision: as the bundles' ``precision``; None: as they say.
+        truth: a mask on the grid of the one scan, which the report and the viewer show as well.
     """
 
     fast: bool = False
@@ -48,6 +49,7 @@ class PredictionOptions:
     overwrite: bool = False
     backend: str | None = None
     precision: str | None = None
+    truth: Path | None = None
 
     def __post_init__(self) -> None:
         """Validate the options."""
@@ -55,6 +57,8 @@ class PredictionOptions:
             raise UsageError("--fast and --tta exclude each other; give one")
         if self.space not in ("native", "mni"):
             raise UsageError(f"--space {self.space}: choose native or mni")
+        if self.truth and self.space == "mni":
+            raise UsageError("--truth lies on the scan's grid; leave --space mni out")
 
 
 def predict(
@@ -95,6 +99,8 @@ def predict(
     files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
     scans = find_scans(given, out)
     weights = choose(names, [Path(file) for file in files], overlay, trust)
+    if chosen.truth and len(scans) > 1:
+        raise UsageError(f"--truth {chosen.truth}: there are {len(scans)} scans; give one")
     if chosen.fast and len(weights) > 1:
         raise UsageError("--fast: runs one method; give one, or leave --fast out")
     where = find_device(device)
@@ -173,14 +179,16 @@ class Prediction:
         names = outputs.Names(self.out, file, self.label, self.options.space == "mni")
         self.steps.step("reading")
         scan = Scan(file.path)
-        request = self._request(scan)
+        request, truth = self._request(scan), self.options.truth
+        shown: Path | outputs.Volumes | None = None
         if not is_done(names, request, self.options.overwrite):
             require_memory(scan, registered=not self.options.skip_registration)
             shown = self._predict(file, scan, names, request)
+        if truth or (shown is None and not names.report.exists()):
+            shown = outputs.image_of(names, file)
+        if shown is not None:
             self.steps.step("writing the report")
-            write_prediction_report(names.sidecar, shown)
-        elif not names.report.exists():
-            write_prediction_report(names.sidecar, outputs.image_of(names, file))
+            write_prediction_report(names.sidecar, shown, truth)
 
     def _predict(
         self, file: ScanFile, scan: Scan, names: outputs.Names, request: dict[str, Any]

@@ -201,6 +201,7 @@ class PredictionCase:
         for name, path in paths.items():
             found[name], placed = read_ras(path)
             if found[name].shape != image.shape or not np.allclose(placed, affine, atol=1e-3):
-                raise DataError(f"{path}: its grid is not that of {scan.name}; predict again")
+                mend = "resample it" if name == "truth" else "predict again"
+                raise DataError(f"{path}: its grid is not that of {scan.name}; {mend}")
         mask, true = found.pop("mask") > 0.5, found.pop("truth", None)
         return Volumes(image, mask, found, affine, None if true is None else true > 0.5)

@@ -83,6 +83,7 @@ def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | N
         cohort=_cohort(sidecar),
         sides=SIDES,
         largest=_largest(volumes),
+        has_truth=volumes.truth is not None,
         sentence=sentence(case),
         limits=limits(case.content.get("Weights", [])),
         large=lesion_table(large),

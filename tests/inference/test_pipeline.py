@@ -142,6 +142,36 @@ def test_what_is_there_is_kept_and_nothing_else_put_over_it(done, runs, capsys):
     assert any("sub-patient1 (1 of 1): agmr_net: segmentation" in line for line in told)
 
 
+def test_a_given_truth_is_shown_beside_the_mask(done, tmp_path):
+    scans, out, options, _ = done
+    scan = scans / "patient 2.nii.gz"
+    viewer = out / "sub-patient2" / "anat" / "sub-patient2_desc-agmrnet_viewer.html"
+    assert '"truth":' not in viewer.read_text()
+    image = nib.load(scan)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[20:30, 20:30, 20:30] = 1
+    nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "truth.nii.gz")
+    given = options | {"tta": True, "truth": tmp_path / "truth.nii.gz"}
+    stroke_nets.predict(scan, out, **given)
+    assert '"truth":' in viewer.read_text()
+    nib.save(nib.Nifti1Image(mask[1:], image.affine), tmp_path / "truth.nii.gz")
+    with pytest.raises(DataError, match=r"truth\.nii\.gz: its grid is not that of .* resample it"):
+        stroke_nets.predict(scan, out, **given)
+    with pytest.raises(UsageError, match="there are 3 scans; give one"):
+        stroke_nets.predict(scans, out, **given)
+    with pytest.raises(UsageError, match="leave --space mni out"):
+        stroke_nets.predict(scan, out, space="mni", **given)
+
+
+def test_the_volumes_interval_is_that_of_the_weights():
+    weights = {"volume_ratio": [0.5, 1.2]}
+    found = outputs.volume_interval(20.0, [weights])
+    assert found == {"interval_ml": [10.0, 24.0], "interval_level": 0.9}
+    assert outputs.volume_interval(9.9, [weights]) == {}  # measured from 10 ml on
+    assert outputs.volume_interval(20.0, [weights, weights]) == {}
+    assert outputs.volume_interval(20.0, [{}]) == {}
+
+
 def test_weights_in_another_configuration_are_another_prediction(done, tmp_path):
     scans, out, options, _ = done
     run = shutil.copytree(options["checkpoint"].parents[1], tmp_path / "run")
