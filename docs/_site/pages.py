@@ -48,11 +48,19 @@ def sources() -> dict[str, str]:
     return PAGES | {f"methods/{card.parts[1]}.md": card.as_posix() for card in cards}
 
 
+def pictures() -> dict[str, str]:
+    """Pictures of the model cards, as `sources`."""
+    found = sorted(path.relative_to(ROOT) for path in ROOT.glob("bundles/*/docs/*.[sp][vn]g"))
+    return {f"methods/{file.parts[1]}/{file.name}": file.as_posix() for file in found}
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that do not lie in docs/, then make the navigation of what there is."""
     for page, source in sources().items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
+    for picture, source in pictures().items():
+        files.append(File.generated(config, picture, abs_src_path=str(ROOT / source)))
     for file in [file for file in files if file.src_uri.startswith("rehearsal/")]:
         files.remove(file)  # tiny networks: they show that the pipeline runs, nothing else
     files.append(File.generated(config, "tables.md", content=tables()))
@@ -85,7 +93,7 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
     here = page.file.src_uri
     elsewhere = sources()
     source = elsewhere.get(here, f"docs/{here}")
-    pages = {file: page for page, file in elsewhere.items()}
+    pages = {file: page for page, file in (elsewhere | pictures()).items()}
     known = {file.src_uri for file in files}
 
     def pointed(link: re.Match[str]) -> str:
