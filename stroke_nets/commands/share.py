@@ -71,8 +71,9 @@ def inspect(
 ) -> None:
     """List every expression and class that a bundle would run, without running any.
 
-    outside: not from this package, MONAI or PyTorch. DANGER: could run anything. DAMAGED: differs
-    from what SHA256SUMS or models/weights.json lists. With any of these, the exit code is 3.
+    ok: on the list of what a bundle may do without --trust. outside: a class or file that is not.
+    DANGER: could run anything. DAMAGED: differs from what SHA256SUMS or models/weights.json lists.
+    With any finding, the exit code is 3.
 
     Example: stroke-nets inspect DOWNLOADED_BUNDLE
     """

@@ -37,6 +37,7 @@ PLAIN = (bool, int, float, str, tuple, list)
 # to 0.03 in bfloat16 were seen; a layer that was converted wrongly gives more than 0.5.
 FLOAT32_ERROR, BFLOAT16_ERROR = 0.01, 0.1
 AS_IT_IS = "torch, float32"
+DIGEST = hashlib.sha256().digest_size  # bytes at the head of a compiled network
 KEPT = 16  # compiled networks in the user's cache; older ones are deleted
 
 # OpenVINO's telemetry reports each import and conversion to its makers; None keeps it from being
@@ -62,7 +63,8 @@ def compiled(
         example_shape: of a full batch, B x C x ...; a call may bring fewer or more samples.
         backend: ``torch``, ``compile``, ``openvino`` (CPU only), or ``auto``: OpenVINO on a CPU
             where it is installed and agrees with PyTorch, else torch.
-        cache_dir: folder that keeps what was compiled for the next process; None: nowhere.
+        cache_dir: folder that keeps OpenVINO's networks for the next process, if nobody else can
+            write there; None: nowhere.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware has it.
         example: a batch of that shape, on which ``auto`` compares; None: noise.
 
@@ -80,9 +82,10 @@ def compiled(
     shape, file = tuple(example_shape), None
     if cache_dir is not None:
         Path(cache_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = Path(cache_dir) / f"{fingerprint(network, shape, bfloat16)}.{chosen}"
+        if _is_private(Path(cache_dir)):
+            file = Path(cache_dir) / f"{fingerprint(network, shape, bfloat16)}.{chosen}"
     if chosen == "compile":
-        run = _torch_compile(network, shape, bfloat16, file)
+        run: Run = torch.compile(_eager(network, bfloat16), dynamic=False)
     else:
         batch = torch.randn(shape) if example is None else example
         found = _openvino(network, shape, bfloat16, file, batch if backend == "auto" else None)
@@ -182,21 +185,6 @@ def _eager(network: nn.Module, bfloat16: bool) -> Run:
     return run
 
 
-def _torch_compile(
-    network: nn.Module, shape: tuple[int, ...], bfloat16: bool, file: Path | None
-) -> Run:
-    """PyTorch's compiler, which on a CPU needs a C++ compiler."""
-    run: Run = torch.compile(_eager(network, bfloat16), dynamic=False)
-    if file is not None and file.is_file():
-        torch.compiler.load_cache_artifacts(file.read_bytes())
-        return run
-    run(torch.zeros(shape, device=next(network.parameters()).device))
-    artifacts = torch.compiler.save_cache_artifacts()
-    if file is not None and artifacts is not None:
-        _keep(file, artifacts[0])
-    return run
-
-
 def _openvino(
     network: nn.Module,
     shape: tuple[int, ...],
@@ -270,16 +258,29 @@ def _kept_openvino(core: Any, options: dict[str, Any], file: Path | None) -> Any
     """The compiled model of an earlier process, or None."""
     if file is None or not file.is_file():
         return None
+    content = file.read_bytes()
+    digest, model = content[:DIGEST], content[DIGEST:]
     try:
-        return core.import_model(file.read_bytes(), "CPU", options)
+        if hashlib.sha256(model).digest() != digest:
+            raise RuntimeError("not the SHA-256 that it begins with")
+        return core.import_model(model, "CPU", options)
     except RuntimeError as error:
-        logger.warning("%s: cannot be used (%s); compiling again", file, type(error).__name__)
+        logger.warning("%s: cannot be used (%s); compiling again", file, str(error)[:100])
         return None
 
 
-def _keep(file: Path, content: bytes) -> None:
+def _keep(file: Path, model: bytes) -> None:
     with whole(file) as partial:
-        partial.write_bytes(content)
+        partial.write_bytes(hashlib.sha256(model).digest() + model)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether only this user can write into a folder of compiled code."""
+    facts = folder.stat()
+    private = facts.st_uid == os.getuid() and not facts.st_mode & 0o022
+    if not private:
+        logger.warning("%s: others can write there; compiled networks are not kept", folder)
+    return private
 
 
 def _in_full_batches(run: Run, size: int, batch: Tensor) -> Tensor:

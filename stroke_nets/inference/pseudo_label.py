@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import UsageError
@@ -44,8 +43,7 @@ class TrainedRun:
         self.folder = folder
         if not (folder / "config.yaml").is_file():
             raise UsageError(f"--run {folder}: no config.yaml; give the folder of a training")
-        require_known_code(folder / "config.yaml", trust)
-        self.config = yaml.safe_load((folder / "config.yaml").read_text())
+        self.config = require_known_code(folder / "config.yaml", trust)
         file = folder / "checkpoints" / "last.pt"
         (weights,) = choose([self.config["bundle"]], [file], trust=trust)
         self.method = Method(weights, device, register=False)  # as the training will read them

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stroke_nets.bundle_folders import (
     find_bundle,
     find_overlay,
@@ -19,6 +17,7 @@ from stroke_nets.bundle_folders import (
 from stroke_nets.datasets.manifest import MANIFEST
 from stroke_nets.errors import UsageError
 from stroke_nets.inspection.consent import require_known_code
+from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.scans.reader import sha256
 
 TOLD = (
@@ -124,7 +123,7 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
         raise UsageError(f"--checkpoint {file}: no such file; train first")
     place = file.resolve()  # a link, or a name without its folder, is of the same training
     run = place.parents[1] / "config.yaml" if place.parent.name == "checkpoints" else None
-    config = yaml.safe_load(run.read_text(encoding="utf-8")) if run and run.is_file() else {}
+    config = read_config(run) if run and run.is_file() else {}
     if config.get("bundle", bundle.name) != bundle.name:
         raise UsageError(
             f"--checkpoint {file}: of a training of {config['bundle']}; say "
@@ -132,7 +131,7 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
         )
     name = overlay or config.get("overlay", "default")
     if run and config and not overlay:
-        require_known_code(run, trust, CARRIED)
+        config = require_known_code(run, trust, CARRIED)
     files = _files(bundle, name) if overlay or name in overlays(bundle) else ()
     settings = {k: v for k, v in config.items() if _is_number(v) or k in CARRIED}
     facts = {

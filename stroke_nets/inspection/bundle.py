@@ -3,6 +3,7 @@
 import configparser
 import hashlib
 import json
+import re
 import stat
 import zipfile
 from collections import Counter
@@ -12,29 +13,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import yaml
-
 from stroke_nets.bundle_folders import bundle_names, find_bundle
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inspection.allowed import changed, own_code, walk
 from stroke_nets.inspection.expressions import (
     DANGER,
     OK,
     OUTSIDE,
     imported,
+    judge_change,
+    judge_component,
     judge_expression,
     judge_logging,
-    judge_target,
 )
 from stroke_nets.inspection.pickles import calls
+from stroke_nets.inspection.plain_config import CONFIGS, LARGEST, parse_config
 from stroke_nets.text_table import text_table
 
 SUMS = "SHA256SUMS"
+WEIGHTS = "models/weights.json"
 DAMAGED = "DAMAGED"
-CONFIGS = (".json", ".yaml", ".yml")
 LOGGING = (".conf", ".ini", ".cfg")
 CODE = (".py", ".pyc", ".pyd", ".so", ".dll", ".sh", ".bat", ".exe", ".ipynb")
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".ts", ".pt2", ".npy", ".npz")
-LARGEST = 10_000_000  # bytes of a text file
+MOST_FILES = 10_000
+MOST_GROWTH = 20  # of a compressed archive; pack compresses nothing
+LONGEST = 300  # characters of a text on the screen
+MACRO = re.compile(r"%[\w#:]*")  # of the same file; MONAI takes all others for another file's
+RELATIVE = re.compile(r"[@%](#|::)")
+PLAIN_KEY = re.compile(r"[\w+#:]*")  # a macro or relative reference can become part of code
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Item:
         text: the text found there.
         verdict: ok, outside, DANGER or DAMAGED.
         why: the reason for the verdict.
+        whose: the package that it is from, or "this project" if a bundle of it holds the same.
     """
 
     file: str
@@ -56,6 +64,7 @@ class Item:
     text: str
     verdict: str = OK
     why: str = ""
+    whose: str = ""
 
 
 def inspect_bundle(bundle: str | Path) -> list[Item]:
@@ -77,7 +86,7 @@ def inspect_bundle(bundle: str | Path) -> list[Item]:
     items = list(source.odd)
     for name in source.names:
         items += _inspect_file(source, name)
-    if not any(name.endswith(CONFIGS) for name in source.names):
+    if not any(name.lower().endswith(CONFIGS) for name in source.names):
         raise DataError(f"{bundle}: holds no configuration; give a bundle's folder or zip")
     return items + _compare_sums(source)
 
@@ -90,14 +99,17 @@ def findings(items: Sequence[Item]) -> list[Item]:
 def as_table(items: Sequence[Item]) -> str:
     """The items as a table, the worst first, with identical ones counted."""
     order = [DANGER, DAMAGED, OUTSIDE, OK]
-    counts = Counter((i.verdict, i.kind, i.text, i.why) for i in items)
-    first = {(i.verdict, i.kind, i.text, i.why): f"{i.file} {i.where}".strip() for i in items[::-1]}
-    head = ("verdict", "kind", "times", "what", "[first place]")
+    counts = Counter((i.verdict, i.kind, i.whose, i.text, i.why) for i in items)
+    first = {
+        (i.verdict, i.kind, i.whose, i.text, i.why): f"{i.file} {i.where}".strip()
+        for i in items[::-1]
+    }
+    head = ("verdict", "kind", "whose", "times", "what", "[first place]")
     rows = []
-    for key in sorted(counts, key=lambda key: (order.index(key[0]), key[1], key[2])):
-        verdict, kind, text, why = key
-        what = " ".join(text.split()) + (f"  ({why})" if why else "")
-        rows.append((verdict, kind, str(counts[key]), what, f"[{first[key]}]"))
+    for key in sorted(counts, key=lambda key: (order.index(key[0]), key[1], key[3])):
+        verdict, kind, whose, text, why = key
+        what = shown(text) + (f"  ({why})" if why else "")
+        rows.append((verdict, kind, whose, str(counts[key]), what, f"[{shown(first[key])}]"))
     return text_table(head, rows)
 
 
@@ -106,18 +118,27 @@ def as_json(items: Sequence[Item]) -> list[dict[str, Any]]:
     return [asdict(item) for item in items]
 
 
+def shown(text: str) -> str:
+    """A text of a foreign file for the screen: one line, no control characters, not endless."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+
+
 class _Folder:
-    """The files of a folder."""
+    """The files of a folder, but for links that leave it."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.odd = root, []
-        files = sorted(path for path in root.rglob("*") if path.is_file())
-        for path in files:
+        self.names = []
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root).as_posix()
             if not path.resolve().is_relative_to(root.resolve()):
-                name = path.relative_to(root).as_posix()
                 why = "a link that leaves the bundle"
                 self.odd.append(Item(name, "", "file", name, OUTSIDE, why))
-        self.names = [path.relative_to(root).as_posix() for path in files]
+            elif path.is_dir() and path.is_symlink():
+                self.odd.append(Item(name, "", "file", name, OUTSIDE, "a link to a folder"))
+            elif path.is_file():
+                self.names.append(name)
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
@@ -136,6 +157,11 @@ class _Zip:
                 f"{path}: not a zip ({error}); give a bundle's folder or zip"
             ) from error
         entries = [entry for entry in self.zip.infolist() if not entry.is_dir()]
+        size = sum(entry.file_size for entry in entries)
+        if len(entries) > MOST_FILES or size > max(LARGEST, MOST_GROWTH * path.stat().st_size):
+            raise DataError(
+                f"{path}: announces {len(entries)} files of {size / 1e6:.0f} MB; do not unpack it"
+            )
         tops = {PurePosixPath(entry.filename).parts[:1] for entry in entries}
         self.top = f"{next(iter(tops))[0]}/" if len(tops) == 1 else ""
         self.names = [entry.filename.removeprefix(self.top) for entry in entries]
@@ -143,6 +169,11 @@ class _Zip:
             Item(entry.filename, "", "file", entry.filename, DANGER, "it would leave the bundle")
             for entry in entries
             if not _stays_inside(entry)
+        ]
+        self.odd += [
+            Item(name, "", "file", name, DANGER, "twice in the archive")
+            for name, times in Counter(self.names).items()
+            if times > 1
         ]
 
     @contextmanager
@@ -154,65 +185,89 @@ class _Zip:
 def _stays_inside(entry: zipfile.ZipInfo) -> bool:
     path = PurePosixPath(entry.orig_filename.replace("\\", "/"))
     linked = stat.S_ISLNK(entry.external_attr >> 16)
-    return not (path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or linked)
+    return not (path.is_absolute() or ".." in path.parts or ":" in str(path) or linked)
 
 
 def _inspect_file(source: _Folder | _Zip, name: str) -> Iterator[Item]:
     """What a file could execute, by its extension."""
-    if name.endswith(CODE):
+    kind = name.lower()
+    if kind.endswith(CODE):
         yield Item(name, "", "code", name, OUTSIDE, "code of its own: read it")
-    elif name.endswith(PICKLES):
+    elif kind.endswith(PICKLES):
         with source.open(name) as stream:
             for call in calls(stream):
                 yield Item(name, "", "pickle", call, DANGER, "unpickling would call it")
-    elif name.endswith((*CONFIGS, *LOGGING)):
+    elif kind.endswith((*CONFIGS, *LOGGING)):
         with source.open(name) as stream:
             content = stream.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            yield Item(name, "", "file", name, DANGER, f"larger than {LARGEST} bytes")
-        elif name.endswith(LOGGING):
-            yield from _inspect_logging(name, content)
-        else:
+        if kind.endswith(CONFIGS):
             yield from inspect_config(name, content)
+        elif len(content) > LARGEST:
+            yield Item(name, "", "file", name, DANGER, f"is larger than {LARGEST} bytes")
+        else:
+            yield from _inspect_logging(name, content)
 
 
-def inspect_config(name: str, content: bytes) -> Iterator[Item]:
+def inspect_config(name: str, content: bytes, parts: Sequence[str] = ()) -> Iterator[Item]:
     """Every expression, target and macro of a configuration.
 
     Args:
         name: name of the file.
         content: content of the file.
+        parts: the top-level entries to judge, each as what this project's bundles have there;
+            empty for all.
     """
     try:
-        config = json.loads(content) if name.endswith(".json") else yaml.safe_load(content)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        yield Item(name, "", "file", name, DANGER, f"cannot be read as plain data: {why}")
+        config = parse_config(name, content)
+    except ValueError as error:
+        yield Item(name, "", "file", name, DANGER, str(error))
         return
-    values = list(_walk(config, ""))
+    if parts and isinstance(config, dict):
+        config = {key: value for key, value in config.items() if key in parts}
+    values = list(walk(config))
+    yield from _odd_keys(name, values)
     names: dict[str, str] = {}
     for _, value in values:
-        if value.startswith("$") and "import " in value:
+        if isinstance(value, str) and value.startswith("$"):
             names |= imported(value)
     for where, value in values:
-        if value.startswith("$"):
-            yield Item(name, where, "expression", value, *judge_expression(value, names))
-        elif where.split("#")[-1] == "_target_":
-            yield Item(name, where, "target", value, *judge_target(value))
-        elif value.startswith("%") and any(end in value for end in CONFIGS):
-            path = PurePosixPath(value[1:].split("::")[0])
-            away = path.is_absolute() or ".." in path.parts
-            verdict = (OUTSIDE, "takes in a file from elsewhere") if away else (OK, "")
-            yield Item(name, where, "macro", value, *verdict)
+        if isinstance(value, dict) and "_target_" in value:
+            target = str(value["_target_"])
+            place = f"{where}#_target_".lstrip("#")
+            verdict = judge_component(value, tuple(parts))
+            yield Item(name, place, "target", target, *verdict, _whose(target))
+        elif isinstance(value, str) and value.startswith("$"):
+            verdict = judge_expression(value, names)
+            known = value in own_code().expressions
+            whose = "this project" if known else "the file"
+            yield Item(name, where, "expression", value, *verdict, whose)
+        elif isinstance(value, str) and value.startswith("%"):
+            inside = MACRO.fullmatch(value)
+            verdict = (OK, "") if inside else (DANGER, "takes in another file")
+            yield Item(name, where, "macro", value, *verdict, "the file")
+        for key, change in value.items() if isinstance(value, dict) else ():
+            if changed(key):
+                place = f"{where}#{key}".lstrip("#")
+                yield Item(name, place, "change", str(key), *judge_change(str(key), change))
 
 
-def _walk(node: Any, where: str) -> Iterator[tuple[str, str]]:
-    """Every string of a configuration, with its MONAI id."""
-    if isinstance(node, str):
-        yield where, node.strip() if node.strip().startswith("$") else node
-    elif isinstance(node, dict | list):
-        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-            yield from _walk(value, f"{where}#{key}".lstrip("#"))
+def _odd_keys(name: str, values: Sequence[tuple[str, Any]]) -> Iterator[Item]:
+    """Keys that a macro or a relative reference would make part of an expression or a path."""
+    texts = [value for _, value in values if isinstance(value, str)]
+    if not any(text.startswith("%") or RELATIVE.search(text) for text in texts):
+        return
+    for where, value in values:
+        for key in value if isinstance(value, dict) else ():
+            if not PLAIN_KEY.fullmatch(str(key)):
+                yield Item(name, where, "key", str(key), DANGER, "a name that could be code")
+
+
+def _whose(target: str) -> str:
+    if target in own_code().targets:
+        return "this project"
+    packages = {"torch": "PyTorch", "numpy": "NumPy", "monai": "MONAI"}
+    first = target.split(".")[0] if "." in target else "monai"
+    return packages.get(first, first)
 
 
 def _inspect_logging(name: str, content: bytes) -> Iterator[Item]:
@@ -225,7 +280,7 @@ def _inspect_logging(name: str, content: bytes) -> Iterator[Item]:
         yield Item(name, "", "logging", name, DANGER, f"cannot be read: {why}")
         return
     for section in parser.sections():
-        for field in ("class", "args", "kwargs"):
+        for field in ("class", "args", "kwargs", "defaults"):
             value = parser.get(section, field, fallback="").strip()
             if value:
                 verdict = judge_logging(field, value)
@@ -234,7 +289,11 @@ def _inspect_logging(name: str, content: bytes) -> Iterator[Item]:
 
 def _compare_sums(source: _Folder | _Zip) -> list[Item]:
     """Files that do not match ``SHA256SUMS`` or ``models/weights.json``."""
-    wanted = dict(_listed(source))
+    try:
+        wanted = dict(_listed(source))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        why = f"no list of weights ({type(error).__name__})"
+        return [Item(WEIGHTS, "", "file", WEIGHTS, DAMAGED, why)]
     items = []
     for name, digest in sorted(wanted.items()):
         if name not in source.names:
@@ -251,9 +310,9 @@ def _compare_sums(source: _Folder | _Zip) -> list[Item]:
 
 def _listed(source: _Folder | _Zip) -> Iterator[tuple[str, str]]:
     """Files and their SHA-256, as listed in the bundle."""
-    if "models/weights.json" in source.names:
-        with source.open("models/weights.json") as stream:
-            for entry in json.load(stream):
+    if WEIGHTS in source.names:
+        with source.open(WEIGHTS) as stream:
+            for entry in json.loads(stream.read(LARGEST)):
                 yield f"models/{entry['file']}", entry["sha256"]
     if SUMS in source.names:
         with source.open(SUMS) as stream:

@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from stroke_nets.bundle_folders import bundle_names, bundles_root
+from stroke_nets.bundle_folders import bundles_root
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.inspection.bundle import DAMAGED, findings, inspect_bundle, inspect_config
+from stroke_nets.inspection.bundle import (
+    DAMAGED,
+    findings,
+    inspect_bundle,
+    inspect_config,
+    shown,
+)
+from stroke_nets.inspection.plain_config import LARGEST, read_config
 
 
 def require_consent(bundle: Path, trust: bool) -> None:
@@ -35,12 +43,11 @@ def require_consent(bundle: Path, trust: bool) -> None:
         )
 
 
-def require_known_code(config: Path, trust: bool, parts: Sequence[str] = ()) -> None:
-    """Refuse a run's ``config.yaml`` with code that no bundle of this repository contains.
+def require_known_code(config: Path, trust: bool, parts: Sequence[str] = ()) -> dict[str, Any]:
+    """The ``config.yaml`` of a run, if all its code is allowed or the user trusts it.
 
-    Known code is ours, MONAI's, PyTorch's and what these bundles use from other packages.
-
-    Call it before MONAI parses any part of the file.
+    Allowed is what `stroke_nets.inspection.allowed` lists, and what the bundles of this project
+    hold at the same place. Nothing of the file is executed here.
 
     Args:
         config: the file.
@@ -48,17 +55,16 @@ def require_known_code(config: Path, trust: bool, parts: Sequence[str] = ()) -> 
         parts: the top-level entries that will be parsed; empty for all.
 
     Raises:
-        UsageError: it contains such code, and is not trusted.
+        UsageError: it holds other code, and is not trusted.
+        DataError: it is no plain configuration, or too large, trusted or not.
     """
-    if trust:
-        return
-    found = findings(list(inspect_config(config.name, config.read_bytes())))
-    if parts:
-        found = [item for item in found if item.where.split("#")[0] in parts]
-    own = {item.text for name in bundle_names() for item in inspect_bundle(name)} if found else ()
-    for item in found:
-        if item.text not in own:
-            raise UsageError(
-                f"{config}: {item.where} runs code from elsewhere, {item.text!r}; read it, then "
-                "say --trust"
-            )
+    content = read_config(config)
+    with config.open("rb") as stream:
+        items = list(inspect_config(config.name, stream.read(LARGEST + 1), parts))
+    found = [] if trust else findings(items)
+    if found:
+        raise UsageError(
+            f"{config}: {shown(found[0].where)} runs code from elsewhere, "
+            f"{shown(found[0].text)!r}: {shown(found[0].why)}; read it, then say --trust"
+        )
+    return content

@@ -1,194 +1,260 @@
-"""Classify what MONAI would evaluate: ``$`` expressions, ``_target_`` names, logging arguments.
+"""Judge what MONAI would evaluate: ``$`` expressions, ``_target_`` names, logging arguments.
 
-Everything is parsed, nothing is executed. The verdicts are a reading aid, not a proof: a method of
-an object created elsewhere in a configuration cannot be identified by its name.
+Everything is parsed, nothing is executed, and whatever is not allowed by name and form is refused.
 """
 
 import ast
+import builtins
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stroke_nets.inspection.allowed import (
+    ALLOWED,
+    ATTRIBUTES,
+    BARE,
+    BUILTINS,
+    GLOBALS,
+    PURE,
+    changed,
+    own_code,
+    strings_of,
+)
 
 OK, OUTSIDE, DANGER = "ok", "outside", "DANGER"
 Judgement = tuple[str, str]
 
-TRUSTED = {"stroke_nets", "monai", "torch", "ignite", "numpy", "math"}
-GLOBALS = {"monai": "monai", "torch": "torch", "np": "numpy", "numpy": "numpy"}  # MONAI's own
-HARMLESS = set(
-    "abs all any bool dict enumerate filter float frozenset int isinstance len list map max min "
-    "next print range reversed round set slice sorted str sum tuple zip".split()
+TRUSTED = {"stroke_nets", "monai", "torch", "ignite", "numpy", "pytorchcv"}
+REFERENCE = re.compile(r"@\w*(?:::\w*)*")  # as monai.bundle.reference_resolver
+REFERENCES = "__local_refs"
+COMPONENT = {"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"}
+FORMS = (
+    *(ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Store, ast.Attribute, ast.Call),
+    *(ast.keyword, ast.Subscript, ast.Slice, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Starred),
+    *(ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.BoolOp, ast.And),
+    *(ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.Compare, ast.cmpop, ast.IfExp),
+    *(ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension),
+    *(ast.Lambda, ast.arguments, ast.arg),
 )
-# They access files, processes or the network, or run arbitrary code by name.
-MODULES = set(
-    "builtins code codeop concurrent ctypes cffi ftplib gc http importlib inspect io marshal "
-    "multiprocessing os pathlib pdb pickle pip pkgutil platform posix pty runpy shelve shutil "
-    "signal site smtplib socket sqlite3 ssl subprocess sys tempfile threading tarfile urllib "
-    "webbrowser zipfile requests dill cloudpickle joblib".split()
-)
-BUILTINS = set(
-    "__import__ breakpoint compile delattr eval exec exit getattr globals input locals open quit "
-    "setattr vars".split()
-)
-CALLS = set(
-    "Popen check_call check_output execfile execv import_module load_library optional_import "
-    "popen run_eval spawn system urlopen urlretrieve".split()
-)
-PREFIXES = (  # in packages that are otherwise trusted: they load, fetch or start code
-    "monai.apps",
-    "monai.bundle",
-    "monai.utils.module",
-    "numpy.ctypeslib",
-    "numpy.distutils",
-    "numpy.f2py",
-    "numpy.load",
-    "stroke_nets.cli",
-    "stroke_nets.commands",
-    "stroke_nets.papers.reproduce",
-    "stroke_nets.papers.run_method",
-    "stroke_nets.papers.snakemake",
-    "stroke_nets.runs.bundle_run",
-    "torch.classes",
-    "torch.distributed.run",
-    "torch.hub",
-    "torch.jit",
-    "torch.load",
-    "torch.ops",
-    "torch.package",
-    "torch.utils.cpp_extension",
-)
-REFERENCE = re.compile(r"@\w*(?:(?:#|::)\w*)*")
-REF = "_another_item_of_the_configuration"
+STREAMS = {"class": r"(logging\.)?(StreamHandler|NullHandler|Formatter)", "": r"sys\.std(out|err)"}
+
+
+def as_evaluated(expression: str) -> str:
+    """The text that MONAI gives to Python: ``#`` is ``::``, references are look-ups."""
+    text = expression.removeprefix("$").replace("#", "::")
+    for item in sorted(REFERENCE.findall(text), key=len, reverse=True):
+        text = text.replace(item, f"{REFERENCES}['{item[1:]}']")
+    return text
 
 
 def imported(expression: str) -> dict[str, str]:
-    """The name that an import expression binds and its target; empty for other expressions."""
-    found = {}
-    for node in _parsed(expression):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found[alias.asname or alias.name.split(".")[0]] = (
-                    alias.name if alias.asname else alias.name.split(".")[0]
-                )
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    return found
+    """The name that an allowed import binds and what it stands for; empty for all others."""
+    tree = _parsed(expression.removeprefix("$"), "exec")
+    statements = getattr(tree, "body", [])
+    statement = statements[0] if len(statements) == 1 else None
+    if not isinstance(statement, ast.Import | ast.ImportFrom) or len(statement.names) != 1:
+        return {}
+    alias = statement.names[0]
+    if isinstance(statement, ast.Import):
+        known = GLOBALS.get(alias.asname or alias.name)
+        return {alias.asname or alias.name: alias.name} if known == alias.name else {}
+    target = f"{statement.module}.{alias.name}"
+    plain = not statement.level and alias.asname in (None, alias.name)
+    allowed = plain and judge_name(target)[0] == OK and alias.name not in dir(builtins)
+    return {alias.name: target} if allowed else {}
 
 
 def judge_expression(expression: str, names: Mapping[str, str]) -> Judgement:
-    """Classify a ``$`` expression.
+    """Judge a ``$`` expression.
 
     Args:
         expression: including its ``$``.
-        names: the names bound by the configuration's imports.
+        names: the names bound by the configuration's imports, from `imported`.
 
     Returns:
-        The worst verdict (`OK`, `OUTSIDE` or `DANGER`) and its reason.
+        `OK`, or the worst verdict and its reason.
     """
-    nodes = list(_parsed(expression))
-    if not nodes:
+    if expression in own_code().expressions:
+        return OK, ""
+    statements = getattr(_parsed(expression[1:], "exec"), "body", [])
+    if statements and isinstance(statements[0], ast.Import | ast.ImportFrom):
+        return (OK, "") if imported(expression) else _judge_import(statements[0])
+    tree = _parsed(as_evaluated(expression), "eval")
+    if tree is None:
         return DANGER, "cannot be parsed"
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            return _worst([judge_name(alias.name) for alias in node.names])
-        if isinstance(node, ast.ImportFrom):
-            return _worst([judge_name(f"{node.module}.{alias.name}") for alias in node.names])
-    local = {REF, *(n.arg for n in nodes if isinstance(n, ast.arg))}
-    local |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    known = {**GLOBALS, **names}
-    return _worst(list(_judgements(nodes, local, known)))
+    for node in ast.walk(tree):
+        if not isinstance(node, FORMS) or getattr(node, "is_async", False):
+            return DANGER, f"{type(node).__name__} is no allowed form"
+    bound = set(_bound(tree))
+    shadowed = bound & ({*dir(builtins), *GLOBALS, *names} | {n for n in bound if n[0] == "_"})
+    if shadowed:
+        return DANGER, f"{min(shadowed)} is given another meaning"
+    return next(_refusals(tree, bound, {**GLOBALS, **names}), (OK, ""))
 
 
 def judge_name(dotted: str) -> Judgement:
-    """Classify a dotted name, such as a ``_target_``."""
-    first, *rest = dotted.split(".")
-    parts = [first, *rest]
-    if first in MODULES or set(parts[1:]) & MODULES:
-        return DANGER, f"{dotted} reaches files, processes, the network or other code"
-    if set(parts) & CALLS or (first in BUILTINS and not rest):
-        return DANGER, f"{parts[-1]} can run anything"
-    if any(_is_dunder(part) for part in parts):
-        return DANGER, f"{dotted} goes behind Python's own objects"
-    if any(dotted == p or dotted.startswith((f"{p}.", f"{p}_")) for p in PREFIXES):
-        return DANGER, f"{dotted} loads, fetches or starts code"
+    """Judge a dotted name."""
+    first, last = dotted.split(".")[0], dotted.rpartition(".")[2]
+    if dotted in ALLOWED:
+        return OK, ""
+    if first in sys.stdlib_module_names or first in dir(builtins):
+        return DANGER, f"{dotted} can run anything"
     if first not in TRUSTED:
-        return OUTSIDE, f"{first} is neither this package's nor MONAI's nor PyTorch's"
-    return OK, ""
+        return OUTSIDE, f"{first} is neither this project's nor MONAI's nor PyTorch's"
+    if last[:1].isupper() and not any(part.startswith("_") for part in dotted.split(".")):
+        return OUTSIDE, f"{dotted} is not on the list of what a foreign file may use"
+    return DANGER, f"{dotted} is not on the list of what a foreign file may use"
 
 
 def judge_target(target: str) -> Judgement:
-    """Classify a ``_target_``; one without a dot is MONAI's own component."""
-    if "." in target:
-        return judge_name(target)
-    return (DANGER, f"{target} can run anything") if target in BUILTINS else (OK, "")
+    """Judge a ``_target_``; one without a dot is MONAI's own component."""
+    if target in BARE or target in own_code().targets:
+        return OK, ""
+    if "." not in target:
+        verdict = OUTSIDE if target.isidentifier() and target[0].isupper() else DANGER
+        return verdict, f"{target} is not on the list of what a foreign file may use"
+    return judge_name(target)
+
+
+def judge_component(component: Mapping[Any, Any], parts: tuple[str, ...] = ()) -> Judgement:
+    """Judge a component by its ``_target_``, its special keys and its arguments.
+
+    Those of this project's targets that touch files, or take code by its name, may be given only
+    the strings that this project's bundles give them.
+
+    Args:
+        component: with a ``_target_``.
+        parts: the top-level keys under which this project's bundles must have such a target; empty
+            for any.
+    """
+    target = component["_target_"]
+    if not isinstance(target, str):
+        return DANGER, "the target is made by another component"
+    verdict = judge_target(target)
+    if verdict[0] != OK:
+        return verdict
+    for key in component:
+        if not isinstance(key, str) or (key.startswith("_") and key not in COMPONENT):
+            return DANGER, f"{key} is no argument"
+    mode = component.get("_mode_", "default")
+    if mode not in ("default", "callable"):
+        return DANGER, f"_mode_ is {mode!r}, not default or callable"
+    if target in ALLOWED or target in BARE:
+        return OK, ""
+    own = own_code()
+    if parts and not own.targets[target] & set(parts):
+        return DANGER, f"{target} is no part of {' or '.join(parts)} in this project's bundles"
+    if target.startswith(PURE):
+        return OK, ""
+    for key, value in component.items():
+        new = set(strings_of(value)) - own.strings.get((target, key), set()) - {"default"}
+        new -= own.changes.get(key, set())
+        if new and key not in COMPONENT - {"_mode_"}:  # what it makes could be called with others
+            return DANGER, f"{target} is given {key} {min(new)!r}, as no bundle of this project"
+    return OK, ""
+
+
+def judge_change(key: str, value: Any) -> Judgement:
+    """Judge a key that changes a part of an entry elsewhere, perhaps in another file.
+
+    Args:
+        key: such as ``validate#evaluator#network`` or ``+handlers``.
+        value: what it puts there.
+    """
+    new = set(strings_of(value)) - own_code().changes.get(changed(key), set())
+    return (DANGER, f"puts {min(new)!r} into another entry") if new else (OK, "")
 
 
 def judge_logging(field: str, value: str) -> Judgement:
-    """Classify a logging configuration's ``class``, ``args`` or ``kwargs``.
+    """Judge a logging configuration's ``class``, ``args`` or ``kwargs``, which Python evaluates.
 
-    ``logging.config.fileConfig`` evaluates all three.
+    Allowed are handlers that write to the screen, and formatters.
 
     Args:
         field: name of the field.
         value: text of the field.
     """
-    nodes = list(_parsed(value))
+    tree = _parsed(value, "eval")
+    if tree is None:
+        return DANGER, f"{field} cannot be parsed"
     plain = (ast.Expression, ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Load)
-    streams = {"sys.stdout", "sys.stderr", "sys"}
-    for node in nodes:
-        chain = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
-        own = re.fullmatch(
-            r"(logging\.)?(handlers\.)?[A-Z]\w*|logging(\.handlers)?|handlers", chain
-        )
-        if isinstance(node, plain) or (chain in streams if field != "class" else own):
-            continue
-        return DANGER, f"logging evaluates {field}={value}"
-    return (OK, "") if nodes else (DANGER, f"{field} cannot be parsed")
+    if field == "class":
+        fine = re.fullmatch(STREAMS["class"], value.strip()) is not None
+    else:
+        chains = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+        roots = [n for n in ast.walk(tree) if isinstance(n, ast.Attribute | ast.Name)]
+        fine = all(re.fullmatch(STREAMS[""], chain) for chain in chains)
+        fine &= len(roots) == 2 * sum(isinstance(n, ast.Attribute) for n in roots)
+        fine &= all(isinstance(n, (*plain, ast.Attribute, ast.Name)) for n in ast.walk(tree))
+    return (OK, "") if fine else (DANGER, f"logging evaluates {field}={value}")
 
 
-def _judgements(
-    nodes: list[ast.AST], local: set[str], known: Mapping[str, str]
-) -> Iterator[Judgement]:
-    """A verdict for each name and attribute of an expression."""
-    for node in nodes:
-        if isinstance(node, ast.Attribute):
-            root, rest = _chain(node)
-            if root is not None and root in known and root not in local:
-                yield judge_name(".".join([known[root], *rest]))
-            elif node.attr in CALLS or _is_dunder(node.attr):
-                yield DANGER, f"{node.attr} can run anything"
-        elif isinstance(node, ast.Name) and node.id not in local:
-            if node.id in BUILTINS or _is_dunder(node.id):
-                yield DANGER, f"{node.id} can run anything"
-            elif node.id in known:
-                yield judge_name(known[node.id])
-            elif node.id not in HARMLESS:
-                yield OUTSIDE, f"{node.id} is not known"
+def _judge_import(statement: ast.Import | ast.ImportFrom) -> Judgement:
+    alias = statement.names[0]
+    inside = isinstance(statement, ast.ImportFrom)
+    name = (
+        f"{statement.module}.{alias.name}" if isinstance(statement, ast.ImportFrom) else alias.name
+    )
+    verdict = judge_name(name)
+    if verdict[0] != OK and (inside or name.split(".")[0] not in TRUSTED):
+        return verdict
+    return DANGER, "an import under another name, of a whole package, or of several things"
 
 
-def _chain(node: ast.Attribute) -> tuple[str | None, list[str]]:
-    """``a.b.c`` as ``a`` and ``[b, c]``; None if it starts with a call or similar."""
-    parts: list[str] = []
-    inner: ast.expr = node
-    while isinstance(inner, ast.Attribute):
-        parts.insert(0, inner.attr)
-        inner = inner.value
-    return (inner.id if isinstance(inner, ast.Name) else None), parts
+def _bound(tree: ast.AST) -> Iterator[str]:
+    """The names that an expression gives a meaning to."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield "_"  # only names are bound
 
 
-def _parsed(expression: str) -> Iterator[ast.AST]:
-    """Every node of an expression or import, with references as names; none if it is invalid."""
-    text = REFERENCE.sub(REF, expression.removeprefix("$")).strip()
-    try:
-        tree: ast.AST = ast.parse(text, mode="exec" if "import " in text else "eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+def _refusals(node: ast.AST, bound: set[str], known: Mapping[str, str]) -> Iterator[Judgement]:
+    """A verdict for everything that is not allowed."""
+    chain = _chain(node)
+    if chain and chain[0] in known and chain[0] not in bound:
+        verdict = judge_name(".".join([known[chain[0]], *chain[1:]]))
+        if verdict[0] != OK:
+            yield verdict
         return
-    yield from (n for n in ast.walk(tree) if not isinstance(n, ast.Expression))
+    if isinstance(node, ast.Name):
+        if isinstance(node.ctx, ast.Load) and node.id not in bound | BUILTINS:
+            yield DANGER, f"{node.id} is not on the list of what a foreign file may use"
+        return
+    if isinstance(node, ast.Attribute) and node.attr not in ATTRIBUTES:
+        yield DANGER, f"{node.attr} is not on the list of what a foreign file may use"
+    if isinstance(node, ast.Subscript) and _is_reference(node):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _refusals(child, bound, known)
 
 
-def _is_dunder(name: str) -> bool:
-    return name.startswith("__") and name.endswith("__") and name != "__version__"
+def _is_reference(node: ast.Subscript) -> bool:
+    """Whether it is what MONAI makes of ``@name``."""
+    name, key = node.value, node.slice
+    return (
+        isinstance(name, ast.Name)
+        and name.id == REFERENCES
+        and isinstance(key, ast.Constant)
+        and isinstance(key.value, str)
+    )
 
 
-def _worst(judgements: list[Judgement]) -> Judgement:
-    order = (OK, OUTSIDE, DANGER)
-    return max(judgements, key=lambda judgement: order.index(judgement[0]), default=(OK, ""))
+def _chain(node: ast.AST) -> list[str]:
+    """``a.b.c`` as its names; empty if it starts with anything but a name."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.insert(0, node.attr)
+        node = node.value
+    return [node.id, *parts] if isinstance(node, ast.Name) else []
+
+
+def _parsed(text: str, mode: str) -> ast.AST | None:
+    try:
+        return ast.parse(text.strip(), mode=mode)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None

@@ -3,11 +3,13 @@
 import io
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 
+LARGEST = 50_000_000  # bytes of a checkpoint's pickle, which holds no numbers of tensors
 MOST = 5  # consecutive pickles in PyTorch's old format
 ADMITTED = (  # needed by torch.load(weights_only=True) for weights and nnU-Net's training log
     "collections.OrderedDict",
@@ -25,6 +27,8 @@ STRINGS = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"} | {
     "BINSTRING",
     "SHORT_BINSTRING",
 }
+
+SILENT = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "FRAME", "PROTO"}  # leave the stack as it is
 
 
 def calls(stream: IO[bytes]) -> list[str]:
@@ -49,15 +53,20 @@ def _of_zip(stream: IO[bytes]) -> list[str]:
     found = []
     try:
         with zipfile.ZipFile(stream) as packed:
-            for name in packed.namelist():
-                if name.endswith(".pkl"):
-                    content = io.BytesIO(packed.read(name))
-                    found += [n for n in _globals(content) if not _is_admitted(n)]
-                elif name.endswith(".npy"):
-                    found += _of_array(io.BytesIO(packed.read(name)))
-                elif name.endswith(".py"):
-                    found.append(f"TorchScript code {name}")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            for entry in packed.infolist():
+                with packed.open(entry) as content:
+                    if entry.filename.lower().endswith(".npy"):
+                        found += _of_array(content)
+                    elif entry.filename.lower().endswith(".py"):
+                        found.append(f"TorchScript code {entry.filename}")
+                    elif entry.filename.lower().endswith(".pkl"):
+                        text = content.read(LARGEST + 1)
+                        if len(text) > LARGEST:
+                            found.append(f"more than {LARGEST} bytes in {entry.filename}")
+                        else:
+                            names = _globals(io.BytesIO(text))
+                            found += [name for name in names if not _is_admitted(name)]
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
         return [f"not readable ({error})"]
     return found
 
@@ -80,26 +89,24 @@ def _is_admitted(name: str) -> bool:
 
 
 def _globals(stream: IO[bytes]) -> Iterator[str]:
-    """All globals that the first pickles of a stream reference."""
+    """All globals that the first pickles of a stream reference.
+
+    A name that is not spelt out right before it is taken from the stack is none that weights need.
+    """
     for count in range(MOST):
-        strings: list[str] = []
-        memo: dict[int, str] = {}
+        before: list[str | None] = []  # what the last opcodes pushed, if it is a string
         try:
             for opcode, argument, _ in pickletools.genops(stream):
                 if opcode.name in ("GLOBAL", "INST"):
                     yield str(argument).replace(" ", ".")
                 elif opcode.name == "STACK_GLOBAL":
-                    yield ".".join(strings[-2:]) if len(strings) > 1 else "a name it computes"
-                elif opcode.name in STRINGS:
-                    strings.append(str(argument))
-                elif opcode.name == "MEMOIZE":
-                    memo[len(memo)] = strings[-1] if strings else ""
-                elif opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                    memo[int(argument or 0)] = strings[-1] if strings else ""
-                elif opcode.name in ("GET", "BINGET", "LONG_BINGET"):
-                    strings.append(memo.get(int(argument or 0), ""))
+                    module, name = [None, None, *before][-2:]
+                    known = module is not None and name is not None
+                    yield f"{module}.{name}" if known else "a name it computes"
                 elif opcode.name.startswith("EXT"):
                     yield "a registered extension"
+                if opcode.name not in SILENT:
+                    before.append(str(argument) if opcode.name in STRINGS else None)
         except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
             if count == 0:
                 yield f"not readable ({error})"

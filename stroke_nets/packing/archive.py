@@ -18,6 +18,7 @@ from stroke_nets.errors import DataError, UsageError
 SUMS = "SHA256SUMS"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can store
 CHUNK = 1 << 20
+LARGEST_SUMS = 1_000_000  # bytes; a bundle has some twenty files
 
 
 def sha256(stream: Any) -> str:
@@ -91,13 +92,22 @@ def unpack(archive: Path, out: Path, wanted: str | None = None) -> Path:
 
 def _verify(packed: zipfile.ZipFile, archive: Path) -> str:
     """The name of the only folder in an archive, if everything matches its list."""
-    paths = [_safe(entry, archive) for entry in packed.infolist()]
+    entries = packed.infolist()
+    size = sum(entry.file_size for entry in entries)
+    if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or size > archive.stat().st_size:
+        raise DataError(
+            f"{archive}: its files are compressed or overlap, which 'stroke-nets pack' never does; "
+            "do not use this archive"
+        )
+    paths = [_safe(entry, archive) for entry in entries]
     names = {path.parts[0] for path in paths}
     if len(names) != 1 or len(set(paths)) != len(paths):
         raise DataError(f"{archive}: holds no single folder, or a file twice; download it again")
     (name,) = names
     if PurePosixPath(name, SUMS) not in paths:
         raise DataError(f"{archive}: has no {SUMS}; give what stroke-nets pack wrote")
+    if packed.getinfo(f"{name}/{SUMS}").file_size > LARGEST_SUMS:
+        raise DataError(f"{archive}: its {SUMS} is no list of a bundle's files; download it again")
     lines = packed.read(f"{name}/{SUMS}").decode(errors="replace").splitlines()
     sums = {f"{name}/{path}": digest for digest, _, path in (x.partition("  ") for x in lines)}
     held = {str(path) for path in paths} - {f"{name}/{SUMS}"}

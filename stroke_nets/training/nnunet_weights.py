@@ -55,7 +55,7 @@ def from_nnunet(
     for name, own in ours.items():
         if name not in theirs:
             raise DataError(f"{source}: {name} of the network is missing; {FIX}")
-        shape = tuple(state_dict[theirs[name]].shape)
+        shape = tuple(getattr(state_dict[theirs[name]], "shape", ()))
         if shape != tuple(own.shape):
             raise DataError(
                 f"{source}: {theirs[name]} has shape {shape}, "

@@ -29,17 +29,24 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise UsageError(f"checkpoint {path}: no such file; train first or give --checkpoint")
     saved = checkpoint_file.read(Path(path))
-    if not isinstance(saved, dict):
+    found: Any = saved
+    for key in ("network_weights", "network"):
+        if isinstance(saved, dict) and key in saved:
+            found = saved[key]
+            break
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise DataError(f"checkpoint {path}: holds no weights; give one of a training")
     own = network.state_dict()
     if "network_weights" in saved:
-        weights = from_nnunet(saved["network_weights"], network, str(path))
+        weights = from_nnunet(found, network, str(path))
     else:
-        weights = saved.get("network", saved)
+        weights = found
         _require_same_shapes(path, own, weights)
     for name, value in weights.items():
         if not isinstance(value, Tensor):
             fault = "no tensor"
+        elif value.layout != torch.strided or value.is_quantized or value.is_meta:
+            fault = "a tensor that is sparse, quantized or empty"
         elif value.is_floating_point() != own[name].is_floating_point():
             fault = f"{str(value.dtype).removeprefix('torch.')} numbers"
         elif not torch.isfinite(value).all():

@@ -11,6 +11,8 @@ from monai.transforms import MapTransform
 from scipy import ndimage
 from torch import Tensor
 
+from stroke_nets.errors import DataError
+
 CONNECTIVITY: Literal[6] = 6  # as everywhere
 
 
@@ -44,9 +46,18 @@ class LesionMaskd(MapTransform):
         self.doubtful_voxels, self.doubtful_below = doubtful_voxels, doubtful_below
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace each key's probabilities with the mask, 0 and 1 of the same dtype."""
+        """Replace each key's probabilities with the mask, 0 and 1 of the same dtype.
+
+        Raises:
+            DataError: a probability is not finite.
+        """
         result = dict(data)
         for key in self.key_iterator(result):
+            if not torch.isfinite(torch.as_tensor(result[key])).all():
+                raise DataError(
+                    f"{key}: probabilities are not finite; the weights are damaged, or --precision "
+                    "float32 is needed"
+                )
             result[key] = self._mask(result[key])
         return result
 

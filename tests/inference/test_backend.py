@@ -63,10 +63,12 @@ def test_compiled_networks_agree_and_are_kept(network, batch, tmp_path, compilin
         expected = network(batch)
     # three samples by batches of two; float32 sums in another order
     torch.testing.assert_close(run(batch), expected, rtol=1e-4, atol=1e-5)
+    if compiling == "compile":
+        assert not [*tmp_path.iterdir()]  # PyTorch's artifacts would be unpickled
+        return
     (kept,) = tmp_path.iterdir()
-    assert kept.suffix == f".{compiling}"
+    assert kept.suffix == ".openvino"
     monkeypatch.setattr(backend, "_converted", None)  # not to be compiled again
-    monkeypatch.setattr(torch.compiler, "save_cache_artifacts", None)
     again = compiled(network, SHAPE, compiling, tmp_path, precision="float32")
     torch.testing.assert_close(again(batch), run(batch))
     assert [*tmp_path.iterdir()] == [kept]
@@ -81,6 +83,29 @@ def test_a_damaged_file_is_made_again(network, batch, tmp_path, caplog):
     assert run(batch).shape == (3, 2, 8, 8, 8)
     assert "compiling again" in caplog.text
     assert file.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("place", [0, 40, -1])
+def test_X1_a_compiled_network_with_one_flipped_bit_is_made_again(
+    network, batch, tmp_path, caplog, place
+):
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    expected = compiled(network, SHAPE, "openvino", tmp_path, precision="float32")(batch)
+    (file,) = tmp_path.iterdir()
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    again = compiled(network, SHAPE, "openvino", tmp_path, precision="float32")
+    assert torch.equal(again(batch), expected)
+    assert "compiling again" in caplog.text
+
+
+def test_X1_no_compiled_network_is_taken_from_a_folder_of_others(network, tmp_path, caplog):
+    pytest.importorskip("openvino", reason="the extra stroke-nets[fast] is not installed")
+    tmp_path.chmod(0o777)
+    compiled(network, SHAPE, "openvino", tmp_path, precision="float32")
+    assert not [*tmp_path.iterdir()]
+    assert "others can write there" in caplog.text
 
 
 def test_torch_is_the_network_itself(network, batch):

@@ -9,7 +9,15 @@ from typer.testing import CliRunner
 
 from stroke_nets.cli import app
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.packing.archive import SUMS, file_sha256, unpack, write_archive, write_sums
+from stroke_nets.inspection.bundle import inspect_bundle
+from stroke_nets.packing.archive import (
+    LARGEST_SUMS,
+    SUMS,
+    file_sha256,
+    unpack,
+    write_archive,
+    write_sums,
+)
 
 
 @pytest.fixture
@@ -142,3 +150,20 @@ def test_nothing_is_overwritten(archive, tmp_path):
 def test_a_missing_archive_is_one_line(tmp_path):
     with pytest.raises(UsageError, match=r"none\.zip: no such file"):
         unpack(tmp_path / "none.zip", tmp_path)
+
+
+def test_X1_compressed_files_are_refused_before_they_are_read(archive, tmp_path):
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("bundle/models/zeros.bin", bytes(10_000_000))
+    with pytest.raises(DataError, match=r"bundle\.zip: its files are compressed or overlap"):
+        unpack(archive, tmp_path / "out")
+    with pytest.raises(DataError, match=r"bundle\.zip: announces 4 files of 10 MB"):
+        inspect_bundle(archive)
+
+
+def test_X1_a_list_of_any_size_is_not_read(folder, tmp_path):
+    with (folder / SUMS).open("a") as stream:
+        stream.write("x" * LARGEST_SUMS)
+    write_archive(folder, tmp_path / "bundle.zip")
+    with pytest.raises(DataError, match=r"its SHA256SUMS is no list"):
+        unpack(tmp_path / "bundle.zip", tmp_path / "out")

@@ -194,6 +194,15 @@ def test_T16_weights_that_are_not_finite_are_not_saved(tmp_path):
         (lambda weight: weight * torch.nan, "weight holds NaN or infinite numbers"),
         (lambda weight: weight / 0, "weight holds NaN or infinite numbers"),
         (lambda weight: weight.long(), "weight holds int64 numbers"),
+        (lambda weight: weight.to(torch.complex64), "weight holds complex64 numbers"),
+        (
+            lambda weight: weight.to_sparse(),
+            "weight holds a tensor that is sparse, quantized or empty",
+        ),
+        (
+            lambda weight: weight.to("meta"),
+            "weight holds a tensor that is sparse, quantized or empty",
+        ),
     ],
 )
 def test_weights_of_no_sound_training_are_refused(damage, says, tmp_path):
@@ -203,4 +212,15 @@ def test_weights_of_no_sound_training_are_refused(damage, says, tmp_path):
     torch.save({"network": state}, tmp_path / "last.pt")
     with pytest.raises(DataError, match=rf"last\.pt: {says}; give one") as error:
         load_weights(tmp_path / "last.pt", network)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [3, [1], {"network": [1]}, {"network": 3}, {"network_weights": 3}, {"network": {1: 2}}, "text"],
+)
+def test_a_checkpoint_of_other_content_is_refused_in_one_line(saved, tmp_path):
+    torch.save(saved, tmp_path / "last.pt")
+    with pytest.raises(DataError, match=r"last\.pt: holds no weights; give one") as error:
+        load_weights(tmp_path / "last.pt", torch.nn.Linear(4, 1))
     assert "\n" not in str(error.value)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from stroke_nets.errors import DataError
 from stroke_nets.transforms.lesion_mask import LesionMaskd
 from stroke_nets.transforms.mapping_mask import mapping_mask
 
@@ -43,6 +44,13 @@ def test_voxels_that_are_left(two_lesions, options, left):
     assert mask.sum() == left
     assert set(mask.unique().tolist()) <= {0.0, 1.0}
     assert (mask.dtype, mask.shape) == (two_lesions.dtype, two_lesions.shape)
+
+
+@pytest.mark.parametrize("damage", [torch.nan, torch.inf, -torch.inf])
+def test_probabilities_that_are_not_finite_are_no_empty_mask(two_lesions, damage):
+    two_lesions[0, 5, 5, 5] = damage
+    with pytest.raises(DataError, match="pred: probabilities are not finite"):
+        LesionMaskd("pred")({"pred": two_lesions})
 
 
 def line(*lesions, length=40, rest=0.0, repeat=1):
