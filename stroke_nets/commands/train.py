@@ -267,7 +267,12 @@ def pseudo_label(
 
 @app.command(rich_help_panel=PANEL)
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder of a training or an evaluation.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder of a training or an evaluation, or a folder of predictions."
+        ),
+    ],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -281,10 +286,19 @@ def report(
 ) -> None:
     """Write report.html into a run folder and print the held-out Dice.
 
-    During a training, the report shows how far it is.
+    During a training, the report shows how far it is. In the output folder of 'predict', the cohort
+    page and cohort.csv are written again with the ratings.tsv that was downloaded from the page.
 
     Example: stroke-nets report runs/agmr_net/demo/fold0
+
+    Example: stroke-nets report predictions
     """
+    if (run / "dataset_description.json").is_file():
+        from stroke_nets.pages.cohort import write_index
+
+        page = write_index(run)
+        tell(f"wrote {page}", {"report": page, "cohort": run / "cohort.csv"}, as_json, quiet)
+        return
     if data is not None and not data.is_dir():
         raise UsageError(f"--data {data}: no such folder; give the data root")
     from stroke_nets.pages.run_report import write_report

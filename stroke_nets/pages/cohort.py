@@ -187,7 +187,8 @@ def _cases(out_dir: Path) -> list[tuple[PredictionCase, str]]:
 
 
 def _plot(rows: Sequence[Row]) -> Plot | None:
-    if not rows:
+    """The volumes of two cases or more."""
+    if len(rows) < 2:
         return None
     cases = [
         Volume(

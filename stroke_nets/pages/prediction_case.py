@@ -82,8 +82,9 @@ class PredictionCase:
 
     @property
     def title(self) -> str:
-        """Name and method."""
-        return f"{self.name}, {self.method}"
+        """Name and method, the latter as its bundles are named."""
+        name, method = self.name, self.content.get("Method", self.method)
+        return f"{name}, {method.replace('+', ' and ')}"
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -134,6 +135,11 @@ class PredictionCase:
     def minimum_ml(self) -> float:
         """The minimum size of listed lesions; smaller ones are collapsed."""
         return float(self.content.get("MinimumSizeMl") or SMALL_ML)
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which a voxel is lesion."""
+        return float(self.content.get("Threshold", 0.5))
 
     @property
     def warnings(self) -> list[str]:

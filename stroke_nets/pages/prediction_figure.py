@@ -79,7 +79,7 @@ def chosen_slices(image: Array, mask: Array, count: int = PANELS) -> list[int]:
 
 
 def montage_png(case: Volumes) -> tuple[bytes, list[int]]:
-    """PNG of axial slices with the mask's outline, and their indices.
+    """PNG of axial slices with the outlines of mask and truth, and their indices.
 
     Returns:
         The picture, and indices along z counted from 0 at the feet.
@@ -97,6 +97,8 @@ def montage_png(case: Volumes) -> tuple[bytes, list[int]]:
         axes.set_axis_off()
     for axes, z in zip(grid.flat, slices, strict=False):
         panel(axes, gray[x, y, z], [], size)
+        if case.truth is not None:
+            outline(axes, case.truth[x, y, z], size, TRUTH)
         outline(axes, mask[x, y, z], size)
         axes.set_title(f"slice {z}", fontsize=9, color="white")
     return _image(figure), slices
@@ -112,18 +114,19 @@ def maps_png(case: Volumes) -> tuple[bytes, int]:
         The picture, and the index along z.
     """
     z = _largest_slice(case)
-    size = _size_mm(case.affine, case.image.shape)
+    x, y, _ = _head(case.gray, case.mask)
+    size = _size_mm(case.affine, case.gray[x, y].shape)
     figure = _black((4.4 * len(case.maps), 3.8 * size[1] / size[0]))
     for axes, (name, values) in zip(
         figure.subplots(1, len(case.maps), squeeze=False).flat, case.maps.items(), strict=True
     ):
         top = 1.0 if name == "probability" else float(values.max()) or 1.0
-        shown = values[::-1, :, z].swapaxes(0, 1)
-        panel(axes, np.zeros_like(case.image[..., z], dtype=float), [], size)
+        shown = values[x, y, z][::-1].swapaxes(0, 1)
+        panel(axes, np.zeros_like(case.gray[x, y, z]), [], size)
         drawn = axes.imshow(
             shown, origin="lower", extent=(0, size[0], 0, size[1]), cmap="cividis", vmin=0, vmax=top
         )
-        outline(axes, case.mask[..., z], size)
+        outline(axes, case.mask[x, y, z], size)
         axes.set_title(name, color="white")
         scale = figure.colorbar(drawn, ax=axes, shrink=0.8)
         scale.ax.tick_params(colors="white")

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stroke_nets.files import whole
 from stroke_nets.pages.case_figure import SIDES
 from stroke_nets.pages.page import ml, without_folder, write_page
@@ -17,6 +19,7 @@ from stroke_nets.pages.viewer import lesion_places, write_viewer
 from stroke_nets.registration.quality import (
     FAIR_INFORMATION,
     FAIR_RESEMBLANCE,
+    LEAST_CONTRAST,
     SCALES,
     SOME_UNSEEN,
 )
@@ -43,13 +46,20 @@ CHECKS = {
     "outside": ("Share of the brain outside the field of view", f"{SOME_UNSEEN} or less"),
     "empty": ("Share of the inner brain that is as dark as air", f"{SOME_UNSEEN} or less"),
     "least_scale": ("Smallest scale of the registration", f"{SCALES[0]} or more"),
+    "contrast": (
+        "White matter's brightness over grey matter's",
+        f"{LEAST_CONTRAST} or more in T1w",
+    ),
     "most_scale": ("Largest scale of the registration", f"{SCALES[1]} or less"),
 }
 LOOK = (
     "Look at every mask before you use it: lesions can be missed, and normal tissue can be marked."
 )
+LINES = "The line is the outline of the mask."
+LINES_WITH_TRUTH = "Orange: the outline of the mask; green: that of the given truth."
 OWN_DATA = "the user's own data"
 SIDED = ("left", "right")
+RIM = 0.14  # the 95th percentile of 160 real masks: docs/predict.md, the brain cut
 
 
 def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | None = None) -> Path:
@@ -70,10 +80,10 @@ def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | N
     title = case.title
     volumes = scan if isinstance(scan, Volumes) else case.volumes(scan, truth)
     report, viewer = case.beside("report.html"), case.beside("viewer.html")
-    write_viewer(viewer, f"Viewer: {title}", volumes, case.worlds(), report.name)
+    write_viewer(viewer, f"Viewer: {title}", volumes, case.worlds(), report.name, case.threshold)
     with whole(case.beside("thumbnail.jpg")) as partial:
         partial.write_bytes(thumbnail(volumes))
-    large, small = case.split()
+    (large, small), on_template = case.split(), _template(case)
     return write_page(
         report,
         "prediction.html",
@@ -83,14 +93,15 @@ def write_prediction_report(sidecar: Path, scan: Path | Volumes, truth: Path | N
         cohort=_cohort(sidecar),
         sides=SIDES,
         largest=_largest(volumes),
-        has_truth=volumes.truth is not None,
+        lines=LINES if volumes.truth is None else LINES_WITH_TRUTH,
+        truth=_truth(volumes),
         sentence=sentence(case),
-        limits=limits(case.content.get("Weights", [])),
+        limits=[*without_interval(case), *limits(case.content.get("Weights", []))],
         large=lesion_table(large),
         small=lesion_table(small),
         slices=_slices(volumes),
-        checks=[*_checks(case), *_border(case)],
-        on_template=_template(case),
+        checks=[*_checks(case), *_border(case), *_outside(on_template)],
+        on_template=on_template,
         uncertainty=_uncertainty(volumes),
         provenance=[(name, without_folder(value)) for name, value in _flat(case.content)],
     )
@@ -130,19 +141,26 @@ def limits(weights: Sequence[dict[str, Any]]) -> list[str]:
     """
     found = []
     for one in weights:
-        name = f"{one.get('bundle', 'These weights')}"
         trained = one.get("trained_on", OWN_DATA)
-        found.append(f"{name}: trained on {trained}.")
+        told = [f"Trained on {trained}."]
         if trained == OWN_DATA:
-            found.append(
-                f"{name}: how well these weights do is known only from your own evaluation."
-            )
+            told.append("How well these weights do is known only from your own evaluation.")
         tried = {"simulated patients": "dice_simulated", "the real scans tried": "dice_real"}
         dice = [f"{one[key]:.2f} on {where}" for where, key in tried.items() if key in one]
         if dice:
-            found.append(f"{name}: mean Dice {' and '.join(dice)}; 1 is a perfect mask.")
-        found += [f"{name}: {text}" for text in one.get("limits", [])]
+            told.append(f"Mean Dice {' and '.join(dice)}; 1 is a perfect mask.")
+        name = f"{one.get('bundle', 'These weights')}: " if len(weights) > 1 else ""
+        found += [f"{name}{text}" for text in (*told, *one.get("limits", []))]
     return [*found, LOOK]
+
+
+def without_interval(case: PredictionCase) -> list[str]:
+    """Why the volume has no interval, in a sentence; empty if it has one."""
+    if case.interval_ml or not case.lesions:
+        return []
+    known = [one for one in case.content.get("Weights", []) if "volume_ratio" in one]
+    which = "volumes as small as this" if known else "these weights"
+    return [f"The volume has no interval: none was measured for {which}."]
 
 
 def lesion_table(lesions: Sequence[dict[str, str]]) -> tuple[list[str], list[list[str]]]:
@@ -184,6 +202,17 @@ def _cohort(sidecar: Path) -> str:
     return ""
 
 
+def _truth(volumes: Volumes) -> dict[str, Any] | None:
+    """The volume of the given truth, and its Dice with the mask, which two empty masks lack."""
+    if volumes.truth is None:
+        return None
+    voxel_ml = float(abs(np.linalg.det(volumes.affine[:3, :3]))) / 1000
+    true, found = int(volumes.truth.sum()), int(volumes.mask.sum())
+    both = int((volumes.truth & volumes.mask).sum())
+    dice = 2 * both / (true + found) if true + found else None
+    return {"ml": true * voxel_ml, "dice": dice}
+
+
 def _largest(volumes: Volumes) -> bytes | None:
     """The largest lesion in three planes."""
     lesions = lesion_places(volumes.mask, 1)
@@ -207,6 +236,16 @@ def _checks(case: PredictionCase) -> Iterator[list[str]]:
 def _border(case: PredictionCase) -> Iterator[list[str]]:
     touching = [one for one in case.lesions if one.get("touches_border") == "True"]
     yield ["Lesions that touch the border of the volume", str(len(touching)), "0"]
+
+
+def _outside(on_template: dict[str, Any] | None) -> Iterator[list[str]]:
+    if on_template:
+        share = f"{100 * on_template['outside']:.1f} %"
+        yield [
+            "Share of the mask outside the template's brain",
+            share,
+            f"{100 * RIM:.0f} % or less",
+        ]
 
 
 def _template(case: PredictionCase) -> dict[str, Any] | None:

@@ -35,7 +35,12 @@ class Place:
 
 
 def write_viewer(
-    path: Path, title: str, case: Volumes, worlds: dict[str, Array] | None = None, report: str = ""
+    path: Path,
+    title: str,
+    case: Volumes,
+    worlds: dict[str, Array] | None = None,
+    report: str = "",
+    threshold: float = 0.5,
 ) -> Path:
     """Write the page, which is self-contained and does not access the network.
 
@@ -45,6 +50,7 @@ def write_viewer(
         case: the volumes to show.
         worlds: maps from the mm of the grid to displayed coordinates, by name, (4, 4) each.
         report: name of the page to link back to.
+        threshold: probability that made the mask.
 
     Returns:
         The path.
@@ -65,6 +71,7 @@ def write_viewer(
         "step": step,
         "start": [place // step for place in start],
         "voxel_ml": voxel_ml * step**3,
+        "threshold": round(100 * threshold),
         "mask_ml": float(case.mask.sum()) * voxel_ml,
         "layers": _layers(case, step),
     }

@@ -102,10 +102,10 @@ def pixels(page, plane):
 
 def until(page, condition):
     """Wait in the page; Playwright's own ``wait_for_function`` needs what the policy forbids."""
-    page.evaluate(
-        f"new Promise(done => {{ const look = () => {condition} ? done() :"
-        " requestAnimationFrame(look); look(); })"
-    )
+    assert page.evaluate(
+        f"new Promise(done => {{ let frames = 600; const look = () => {condition} ? done(true) :"
+        " frames-- ? requestAnimationFrame(look) : done(false); look(); })"
+    ), condition
 
 
 def orange(page, plane):
@@ -164,6 +164,25 @@ def test_pages_print_on_a4(page, pages, tmp_path):
         assert page.evaluate("document.documentElement.scrollWidth") <= 688, path
         for table in page.locator("table:visible").all():
             assert table.bounding_box()["width"] <= 688, path
+
+
+def test_printed_viewer_is_three_planes_and_the_place(viewer):
+    viewer.set_viewport_size({"width": 688, "height": 980})
+    viewer.emulate_media(media="print")
+    assert viewer.locator("input:visible, select:visible, button:visible").count() == 0
+    assert viewer.locator("#here").is_visible()
+    boxes = [canvas.bounding_box() for canvas in viewer.locator("canvas").all()]
+    ends = [box["y"] + box["height"] for box in boxes]
+    np.testing.assert_allclose(ends, ends[0], atol=1)  # in a row
+
+
+def test_limits_of_the_weights_are_seen_without_scrolling(page, out):
+    page.set_viewport_size({"width": 1366, "height": 768})
+    page.goto((out / "sub-1/anat/sub-1_desc-unet_report.html").as_uri())
+    limits = page.get_by_role("region", name="Before you use this mask").bounding_box()
+    assert limits["y"] + limits["height"] <= 768
+    picture = page.locator("img").first.bounding_box()
+    assert picture["x"] + picture["width"] <= limits["x"]
 
 
 def test_viewer_shows_the_mask_in_its_place(viewer):
@@ -233,7 +252,7 @@ def test_lesion_button_goes_there(viewer):
     viewer.get_by_role("button", name="Lesion 2").press("Enter")
     assert viewer.locator("#axial-slice").input_value() in ("12", "13")
     here = viewer.locator("#here").inner_text().split("\n")
-    assert here[0].startswith("MNI x ")
+    assert here[0].startswith("MNI ")
     assert here[1:] == ["inside the mask", "probability 0.90", "uncertainty 0.10"]
     label = viewer.get_by_role("img", name="axial slice").get_attribute("aria-label")
     assert "; ".join(here) in label
@@ -249,7 +268,7 @@ def test_click(viewer):
 
 
 def test_wheel_moves_slices_of_the_plane_with_focus_only(viewer):
-    viewer.set_viewport_size({"width": 1366, "height": 400})
+    viewer.set_viewport_size({"width": 1366, "height": 300})
     slider = viewer.locator("#axial-slice")
     before = slider.input_value()
     viewer.locator("#axial").hover()
@@ -269,7 +288,7 @@ def test_threshold_changes_the_mask_and_says_its_volume(viewer):
     """The probability is 0.9 in the mask of 158 voxels of 4.5 mm3, which has no other value."""
     threshold = viewer.get_by_label("Threshold")
     said = viewer.locator("#threshold-value")
-    assert said.inner_text() == "as predicted: 0.7 ml"
+    assert said.inner_text() == "0.50, as predicted: 0.7 ml"
     drawn = orange(viewer, "axial")
     threshold.fill("80")
     assert said.inner_text() == "0.80: 0.7 ml"
@@ -280,10 +299,10 @@ def test_threshold_changes_the_mask_and_says_its_volume(viewer):
 
 
 def test_truth_is_an_outline_that_can_be_hidden(viewer):
-    blue = (pixels(viewer, "axial")[..., :3] == (90, 180, 255)).all(axis=-1)
-    assert blue.sum() == 2 * 5 + 2 * 4  # the edge of 5 x 6 voxels
+    green = (pixels(viewer, "axial")[..., :3] == (127, 211, 78)).all(axis=-1)
+    assert green.sum() == 2 * 5 + 2 * 4  # the edge of 5 x 6 voxels
     viewer.get_by_label("Truth").uncheck()
-    assert orange(viewer, "axial").sum() == blue.sum()
+    assert orange(viewer, "axial").sum() == green.sum()
 
 
 def test_cohort_is_sorted_by_a_click(page, out):

@@ -4,7 +4,9 @@ import csv
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from stroke_nets.cli import app
 from stroke_nets.errors import DataError
 from stroke_nets.pages.cohort import read_ratings, stand_out, write_index
 from stroke_nets.pages.prediction_case import PredictionCase
@@ -67,6 +69,24 @@ def test_ratings_beside_the_page_are_shown_and_kept_in_the_csv(out):
     assert not page.all("b")
     with (out / "cohort.csv").open(newline="") as file:
         assert [row["rating"] for row in csv.DictReader(file)] == ["bad", ""]
+
+
+def test_report_reads_the_ratings_of_a_folder_of_predictions(out):
+    (out / "ratings.tsv").write_text("case\tmethod\trating\tnotes\nsub-1\tunet\tbad\tmotion\n")
+    result = CliRunner().invoke(app, ["report", str(out), "--json"])
+    assert json.loads(result.stdout)["cohort"] == str(out / "cohort.csv")
+    with (out / "cohort.csv").open(newline="") as file:
+        rated = {row["case"]: (row["rating"], row["notes"]) for row in csv.DictReader(file)}
+    assert rated == {"sub-1": ("bad", "motion"), "sub-2": ("", "")}
+
+
+def test_one_case_has_no_plot(tmp_path):
+    _, cases = predictions.write_folder(tmp_path)
+    sidecars = list(cases.values())
+    PredictionCase(sidecars[0]).beside("report.html").touch()
+    assert "<svg" not in write_index(tmp_path / "out").read_text()
+    PredictionCase(sidecars[1]).beside("report.html").touch()
+    assert "<svg" in write_index(tmp_path / "out").read_text()
 
 
 @pytest.mark.parametrize(

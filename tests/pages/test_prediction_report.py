@@ -14,7 +14,12 @@ from stroke_nets.errors import DataError
 from stroke_nets.pages.cohort import write_index
 from stroke_nets.pages.prediction_case import PredictionCase
 from stroke_nets.pages.prediction_figure import chosen_slices, planes_png
-from stroke_nets.pages.prediction_report import limits, sentence, write_prediction_report
+from stroke_nets.pages.prediction_report import (
+    limits,
+    sentence,
+    without_interval,
+    write_prediction_report,
+)
 from stroke_nets.pages.viewer import lesion_places, write_viewer
 from stroke_nets.registration.transform import Transform
 from stroke_nets.registration.transform import save as save_transform
@@ -102,7 +107,7 @@ def test_report_of_an_empty_mask_says_so(out):
     assert '<strong class="total">0.00 ml</strong> of lesion' in text
     assert "The mask is empty: no lesion was found." in text
     assert "; none was found." in text
-    assert "Not measured" in text
+    assert "Uncertainty was not measured" in text
     assert "<strong>Warning:</strong>" not in text
     assert "not there on the template's grid" in text
 
@@ -233,7 +238,7 @@ def test_minimum_size_of_the_prediction_decides_what_is_folded(tmp_path):
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ({"trained_on": "simulated patients", "dice_real": 0.5}, "mean Dice 0.50 on the real"),
+        ({"trained_on": "simulated patients", "dice_real": 0.5}, "Mean Dice 0.50 on the real"),
         (
             {"trained_on": "simulated patients", "limits": ["misses small ones"]},
             "misses small ones",
@@ -242,9 +247,38 @@ def test_minimum_size_of_the_prediction_decides_what_is_folded(tmp_path):
     ],
 )
 def test_limits_of_the_weights_are_said_in_words(weights, words):
-    found = limits([{"bundle": "unet"} | weights])
-    assert any(words in line and line.startswith("unet: ") for line in found)
-    assert "Look at every mask" in found[-1]
+    alone = limits([{"bundle": "unet"} | weights])
+    assert any(words in line for line in alone)
+    assert "Look at every mask" in alone[-1]
+    of_two = limits([{"bundle": "unet"} | weights, {"bundle": "segnet"}])
+    assert any(words in line and line.startswith("unet: ") for line in of_two)
+    assert sum(line.startswith("segnet: ") for line in of_two) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"Weights": [{"bundle": "unet"}]}, ["measured for these weights."]),
+        ({"Weights": [{"volume_ratio": [0.5, 2]}]}, ["measured for volumes as small as this."]),
+        ({"Lesions": {"interval_ml": [0.5, 0.9]}}, []),
+    ],
+)
+def test_a_volume_without_interval_says_why(tmp_path, content, words):
+    _, sidecar = sidecar_of(tmp_path, content)
+    found = without_interval(PredictionCase(sidecar))
+    assert len(found) == len(words)
+    assert all(line.endswith(end) for line, end in zip(found, words, strict=True))
+
+
+def test_report_says_how_the_mask_agrees_with_a_given_truth(tmp_path):
+    """The mask is moved by one of its five voxels along x, and has 150 and 8 of 4.5 mm3."""
+    scan, sidecar = sidecar_of(tmp_path, {})
+    truth = predictions.volumes([((5, 10), (8, 14), (6, 11))])[1]
+    predictions.save(tmp_path / "truth.nii.gz", truth)
+    text = write_prediction_report(sidecar, scan, tmp_path / "truth.nii.gz").read_text()
+    assert "The given truth has 0.67 ml; Dice 0.779." in text  # 2 * 120 / (158 + 150)
+    assert "green: that of the given truth" in text
+    assert "given truth" not in write_prediction_report(sidecar, scan).read_text()
 
 
 def test_scanner_and_template_coordinates_have_names(tmp_path):

@@ -8,7 +8,7 @@ const stride = [1, size[0], size[0] * size[1]];
 // Radiological: in each plane the first axis runs from right to left of the picture.
 const planes = { axial: [2, 0, 1], coronal: [1, 0, 2], sagittal: [0, 1, 2] };
 const orange = [255, 127, 14];
-const blue = [90, 180, 255];
+const green = [127, 211, 78];
 const at = given.start.slice();
 const layers = {};
 let shown = null; // the mask at the chosen threshold
@@ -58,7 +58,7 @@ function draw(name) {
       let part = map ? opacity * map[i] / 255 : 0;
       if (mask && mask[i]) part = isEdge(mask, i, plane, column, row) ? 1 : opacity;
       let colour = orange;
-      if (truth && truth[i] && isEdge(truth, i, plane, column, row)) [part, colour] = [1, blue];
+      if (truth && truth[i] && isEdge(truth, i, plane, column, row)) [part, colour] = [1, green];
       for (let k = 0; k < 3; k++) picture.data[pixel + k] = gray + part * (colour[k] - gray);
       picture.data[pixel + 3] = 255;
     }
@@ -80,16 +80,18 @@ function cross(context, x, y, wide, high) {
 
 /** The mask as predicted, or where the probability reaches another threshold. */
 function applyThreshold() {
-  const chosen = Number(element("threshold")?.value ?? 0) / 100;
-  if (!chosen) {
+  const percent = Number(element("threshold")?.value ?? given.threshold);
+  const chosen = percent / 100;
+  const asPredicted = percent === given.threshold;
+  if (asPredicted) {
     shown = layers.mask;
   } else {
     const least = 255 * chosen / given.layers.probability.top;
     shown = layers.probability.map((value) => (value >= least ? 255 : 0));
   }
   const found = shown.reduce((sum, value) => sum + (value ? 1 : 0), 0);
-  const ml = chosen ? found * given.voxel_ml : given.mask_ml;
-  const text = chosen ? chosen.toFixed(2) : "as predicted";
+  const ml = asPredicted ? given.mask_ml : found * given.voxel_ml;
+  const text = chosen.toFixed(2) + (asPredicted ? ", as predicted" : "");
   if (element("threshold")) {
     element("threshold-value").textContent = `${text}: ${ml.toFixed(1)} ml`;
     element("threshold").setAttribute("aria-valuetext", `${text}, ${ml.toFixed(1)} ml`);
@@ -100,7 +102,7 @@ function describe() {
   const i = at.reduce((sum, index, axis) => sum + index * stride[axis], 0);
   const worlds = Object.keys(given.worlds).map((world) => {
     const [x, y, z] = place(world, at).map((value) => value.toFixed(1));
-    return `${world} x ${x}, y ${y}, z ${z} mm`;
+    return `${world} ${x}, ${y}, ${z} mm`;
   });
   const values = Object.entries(given.layers)
     .filter(([name]) => !["scan", "mask", "truth"].includes(name))
