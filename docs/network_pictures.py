@@ -2,21 +2,21 @@
 
     python docs/network_pictures.py
 
-A part is drawn where it runs: to the right in the order of calls, downwards with the resolution.
-A line leads from each part to those that use its result; the papers' own modules are orange. The
+Parts stand below each other in the order of calls, further to the right the lower their resolution:
+a U-Net lies on its side. An arrow leads from each part to those that use its result, and beside the
+boxes where others would cover it; the papers' own modules are orange. The
 network runs on PyTorch's meta device, which computes shapes only.
 """
 
 import math
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import matplotlib
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -28,8 +28,10 @@ MOST = 30  # parts in a picture
 LAYER = 4  # modules in a convolution with its normalization and activation
 LARGE = 0.45  # of the parameters: such a part is taken apart
 PLAIN, SPECIAL = "#dbe4f0", "#ffd9a0"
-STEP = 0.55  # columns between parts of different resolution
-WIDTH, HEIGHT = 1.02, 0.66  # of a box, in inches
+WIDTH, HEIGHT, ROW = 4.7, 0.24, 0.33  # of a box and from one to the next, in inches
+INDENT, LANE, MARGIN = 0.36, 0.11, 0.08  # inches
+SIZE = 9  # points
+LINE = "#5b6875"
 
 
 class Traced(Tensor):
@@ -157,7 +159,7 @@ def _repeats(module: nn.Module) -> bool:
 
 
 def draw(parts: list[Part], sides: tuple[int, ...], title: str) -> Figure:
-    """Draw parts where they run.
+    """Draw parts below each other as they run, further to the right the lower their resolution.
 
     Args:
         parts: in the order in which they run.
@@ -165,26 +167,49 @@ def draw(parts: list[Part], sides: tuple[int, ...], title: str) -> Figure:
         title: above the picture.
     """
     depths = [_depth(part, sides) for part in parts]
-    columns = [0.0]
-    for before, depth in pairwise(depths):
-        columns.append(columns[-1] + (1.0 if before == depth else STEP))
-    size = ((columns[-1] + 1) * (WIDTH + 0.14), (max(depths) + 2) * (HEIGHT + 0.3))
-    figure = Figure(size, dpi=80)
+    rows = {part.name: row for row, part in enumerate(parts)}
+    links = [(rows[s], row) for row, part in enumerate(parts) for s in part.sources & rows.keys()]
+    links = sorted(links, key=lambda link: (link[1] - link[0], link))
+    far = [link for link in links if _is_hidden(depths, *link)]
+    lanes = _lanes(far)
+    across = INDENT * max(depths) + WIDTH + LANE * (max(lanes, default=0) + 3)
+    high = ROW * (len(parts) + 1)
+    figure = Figure((across + 2 * MARGIN, high), dpi=80, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-0.5, columns[-1] + 0.5), ylim=(-max(depths) - 0.5, 1.5))
+    axes.set(xlim=(-MARGIN, across + MARGIN), ylim=(ROW * (len(parts) - 0.4), -1.4 * ROW))
     axes.axis("off")
-    axes.text(-0.43, 1.25, title, fontsize=9, va="center")
-    names = [part.name for part in parts]
-    places = dict(zip(names, zip(columns, (-d for d in depths), strict=True), strict=True))
-    for part in parts:
-        for source in part.sources & places.keys():
-            _line(axes, places[source], places[part.name])
-    for part in parts:
-        _box(axes, part, places[part.name])
+    axes.text(0, -0.9 * ROW, title, fontsize=SIZE, va="center")
+    for start, end in links:
+        if (start, end) not in far:
+            x = INDENT * max(depths[start], depths[end]) + INDENT / 2
+            _line(axes, [(x, ROW * start + HEIGHT / 2), (x, ROW * end - HEIGHT / 2)])
+    right = INDENT * max(depths) + WIDTH
+    for (start, end), lane in zip(far, lanes, strict=True):
+        x = right + LANE * (lane + 2)
+        way = [(INDENT * depths[start] + WIDTH, ROW * start + HEIGHT / 4)]
+        way += [(x, way[0][1]), (x, ROW * end - HEIGHT / 4)]
+        _line(axes, [*way, (INDENT * depths[end] + WIDTH, way[-1][1])])
+    for row, (part, depth) in enumerate(zip(parts, depths, strict=True)):
+        _box(axes, part, INDENT * depth, ROW * row)
     return figure
 
 
-def _depth(part: Part, sides: tuple[int, ...]) -> float:
+def _is_hidden(depths: list[int], start: int, end: int) -> bool:
+    """Whether a part between two others covers the line from one down to the other."""
+    return any(depth <= max(depths[start], depths[end]) for depth in depths[start + 1 : end])
+
+
+def _lanes(links: list[tuple[int, int]]) -> list[int]:
+    """Numbers of vertical lanes, such that no two links in a lane overlap."""
+    lanes: list[int] = []
+    for start, end in links:
+        before = zip(links, lanes, strict=False)
+        taken = {lane for (first, last), lane in before if first <= end and start <= last}
+        lanes.append(min(set(range(len(links))) - taken))
+    return lanes
+
+
+def _depth(part: Part, sides: tuple[int, ...]) -> int:
     """How often the resolution of a part's result was halved."""
     space = part.shape[1:]
     if len(space) != len(sides) or 1 in space:
@@ -192,31 +217,19 @@ def _depth(part: Part, sides: tuple[int, ...]) -> float:
     return round(max(0.0, math.log2(max(sides) / max(space))))
 
 
-def _line(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    level = start[1] == end[1]
-    bend = -0.12 if level and end[0] - start[0] > 1.5 else 0.0
-    side = 0.43 if level else 0.0  # lines between levels end behind the boxes
-    line = FancyArrowPatch(
-        (start[0] + side, start[1]),
-        (end[0] - side, end[1]),
-        arrowstyle="-",
-        connectionstyle=f"arc3,rad={bend}",
-        color="#7a8794",
-        linewidth=0.8,
-        shrinkA=0,
-        shrinkB=0,
-        zorder=0,
-    )
-    axes.add_patch(line)
+def _line(axes: Axes, way: list[tuple[float, float]]) -> None:
+    """Draw a line behind the boxes, with an arrow at its end."""
+    axes.plot(*zip(*way, strict=True), color=LINE, linewidth=1, zorder=0)
+    arrow = {"arrowstyle": "-|>", "color": LINE, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", way[-1], way[-2], arrowprops=arrow, zorder=0)
 
 
-def _box(axes: Axes, part: Part, place: tuple[float, float]) -> None:
-    x, y = place
+def _box(axes: Axes, part: Part, left: float, middle: float) -> None:
     box = FancyBboxPatch(
-        (x - 0.42, y - 0.34),
-        0.84,
-        0.68,
-        boxstyle="round,pad=0,rounding_size=0.06",
+        (left, middle - HEIGHT / 2),
+        WIDTH,
+        HEIGHT,
+        boxstyle="round,pad=0,rounding_size=0.04",
         facecolor=SPECIAL if _is_ours(part.module) else PLAIN,
         edgecolor="#445",
         linewidth=0.6,
@@ -224,12 +237,12 @@ def _box(axes: Axes, part: Part, place: tuple[float, float]) -> None:
     axes.add_patch(box)
     shape = " x ".join(map(str, part.shape[1:])) if part.shape[1:] else ""
     texts = (
-        (0.2, _short(part.name), 6.2),
-        (0.0, _kind(part.module), 6.2),
-        (-0.2, f"{part.shape[0]} | {shape}", 6),
+        (0.06, _short(part.name), "left"),
+        (0.36 * WIDTH, _kind(part.module), "left"),
+        (WIDTH - 0.06, f"{part.shape[0]} | {shape}", "right"),
     )
-    for up, text, size in texts:
-        axes.text(x, y + up, text, fontsize=size, ha="center", va="center", clip_on=True)
+    for x, text, side in texts:
+        axes.text(left + x, middle, text, fontsize=SIZE, ha=side, va="center", clip_on=True)
 
 
 def _kind(module: nn.Module) -> str:

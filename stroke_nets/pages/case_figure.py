@@ -123,7 +123,8 @@ def draw_png(case: AxialSlice) -> bytes:
     """Draw four panels (image, truth, prediction, difference) with a legend as PNG."""
     truth, predicted = case.truth, case.prediction
     width, height = (n * mm for n, mm in zip(case.image.shape, case.spacing, strict=True))
-    figure = Figure(figsize=(14, 3.5 * height / width + 0.7), dpi=100, layout="constrained")
+    size = (14, 3.5 * height / width + 0.7)
+    figure = Figure(size, dpi=100, layout="constrained", facecolor="black")
     gray = gray_levels(case.image)
     panels: dict[str, tuple[Array, list[tuple[Array, str]]]] = {
         "Image": (gray, []),
@@ -133,8 +134,9 @@ def draw_png(case: AxialSlice) -> bytes:
     }
     for axes, (title, (back, masks)) in zip(figure.subplots(1, 4), panels.items(), strict=True):
         panel(axes, back, masks, (width, height))
-        axes.set_title(title)
-    figure.legend(handles=difference_legend(), loc="outside lower right", ncols=3, frameon=False)
+        axes.set_title(title, color="white")
+    where: dict[str, Any] = {"loc": "outside lower right", "ncols": 3, "frameon": False}
+    figure.legend(handles=difference_legend(edge="white"), labelcolor="white", **where)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -147,9 +149,12 @@ def difference(case: AxialSlice) -> list[tuple[Array, str]]:
     return list(zip(regions, DIFFERENCE.values(), strict=True))
 
 
-def difference_legend() -> list[Patch]:
-    """The legend of a difference map."""
-    return [Patch(facecolor=colour, label=label) for label, colour in DIFFERENCE.items()]
+def difference_legend(edge: str = "none") -> list[Patch]:
+    """The legend of a difference map, with edges of a colour."""
+    return [
+        Patch(facecolor=colour, edgecolor=edge, label=label)
+        for label, colour in DIFFERENCE.items()
+    ]
 
 
 def gray_levels(image: Array) -> Array:

@@ -52,7 +52,10 @@ def evaluation(run_dir: Path, dataset_dir: Path) -> dict[str, Any]:
         DataError: a result file or scan cannot be read, or a mask lies on another grid.
     """
     cases, summary = _read_results(run_dir)
+    dice, interval = summary["metrics"]["dice"]["mean"], summary["metrics"]["dice"]["ci95"]
     return {
+        "dice": _number(dice, 3),
+        "interval": " to ".join(_number(end, 3) for end in interval or ()),
         "facts": _facts(summary),
         "metrics": _metrics(summary),
         "by_volume": _by_volume(summary),

@@ -34,7 +34,7 @@ def write_report(run_dir: Path, dataset_dir: Path | None = None) -> Path:
         evaluated = evaluation(run_dir, _data(dataset_dir, config))
     elif trained is None:
         raise UsageError(f"{run_dir}: no finished epoch and no evaluation there; train first")
-    title = f"{'Evaluation' if evaluated else 'Training'} of {run_dir.resolve().name}"
+    title = f"{'Evaluation' if evaluated else 'Training'} of {_name(run_dir, config)}"
     page = run_dir / "report.html"
     return write_page(page, "run.html", title, training=trained, evaluation=evaluated)
 
@@ -47,6 +47,13 @@ def _config(run_dir: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"{path}: cannot be read ({error}); restore it or train again") from error
     return config if isinstance(config, dict) else {}
+
+
+def _name(run_dir: Path, config: dict[str, Any]) -> str:
+    """Method, overlay and fold; of an evaluation without a training, the folder's name."""
+    if "bundle" not in config:
+        return run_dir.resolve().name
+    return f"{config['bundle']}, {config.get('overlay', 'default')}, fold {config.get('fold', 0)}"
 
 
 def _data(dataset_dir: Path | None, config: dict[str, Any]) -> Path:

@@ -117,6 +117,7 @@ def test_tables_show_figures_and_say_what_is_undefined(page):
     text = page.read_text()
     dice = summarize([case_metrics(b, a, (1, 1, 3)) for a, b in MASKS.values()])["metrics"]["dice"]
     assert f"<td>{dice['mean']:.3f} ± {dice['std']:.3f}</td>" in text
+    assert f'<strong class="total">{dice["mean"]:.3f}</strong> mean Dice of 4 cases' in text
     assert "<td>0.750</td>" in text
     row = re.search(r"sub-2</a>.*?</tr>", text, re.S)[0]
     assert re.findall(r"<td>([^<]*)</td>", row)[:6] == ["ses-1", *["0.000"] * 3, "n/a", "n/a"]

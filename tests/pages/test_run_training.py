@@ -71,6 +71,12 @@ def test_validation_cases_are_shown_by_name(run):
     assert [image["alt"].partition(":")[0] for image in images] == ["sub-1"]
 
 
+def test_title_is_the_method_its_overlay_and_fold(run):
+    config = run / "config.yaml"
+    config.write_text(config.read_text() + "bundle: unet\noverlay: demo\nfold: 2\n")
+    assert "<h1>Training of unet, demo, fold 2</h1>" in write_report(run).read_text()
+
+
 def test_neither_trained_nor_evaluated(tmp_path):
     with pytest.raises(UsageError, match="no finished epoch and no evaluation there; train first"):
         write_report(tmp_path)
