@@ -62,6 +62,7 @@ def for_training(config: dict[str, Any]) -> dict[str, Any]:
             "_target_": "stroke_nets.monai_label.trained_weights.TrainedWeights",
             "network": "@network",
             "folder": "$@bundle_root + '/models'",
+            "evaluator": "@validate#evaluator",
         }
     )
     return config

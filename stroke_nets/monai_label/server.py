@@ -3,6 +3,8 @@
 import ipaddress
 import json
 import os
+import re
+import secrets
 import shutil
 import socket
 import sys
@@ -16,10 +18,12 @@ from stroke_nets.bundle_folders import find_bundle, published_weights, with_weig
 from stroke_nets.errors import UsageError
 
 ENVIRONMENT = Path(".label-venv")  # what `make label-env` makes
+WORK = "work"  # the server's working folder, which stays empty: names cannot mean its files
 SAMPLE_APP = Path("monailabel", "sample-apps", "monaibundle")
-NO_AUTHENTICATION = (
-    "warning: MONAI Label has no authentication: whoever reaches {host}:{port} can read the "
-    "studies, change labels and start trainings"
+TOKEN = "STROKE_NETS_LABEL_TOKEN"  # environment variable
+UNENCRYPTED = (
+    "warning: requests to {host}:{port} are not encrypted: whoever listens on the way gets the "
+    "token, and with it the studies and masks; an SSH tunnel is safer"
 )
 
 
@@ -80,7 +84,7 @@ def require_address(host: str, port: int, public: bool) -> None:
         own = False
     if not own and not public:
         raise UsageError(
-            f"--host {host}: reachable from other machines, and MONAI Label has no authentication; "
+            f"--host {host}: reachable from other machines, and requests are not encrypted; "
             "keep 127.0.0.1 and use an SSH tunnel, or add --public"
         )
     try:
@@ -112,6 +116,22 @@ def require_images(studies: str) -> None:
         )
 
 
+def require_apart(studies: str, app: Path) -> None:
+    """Refuse an app folder that a client could write into, or a scan in it.
+
+    Raises:
+        UsageError: one of the two folders lies in the other.
+    """
+    if studies.startswith(("http://", "https://")):
+        return
+    ours, theirs = app.resolve(), Path(studies).resolve()
+    if ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
+        raise UsageError(
+            f"--app {app}: lies in --studies {studies}, or the other way round; the server runs "
+            "the code of the app folder and clients write into the studies: give another --app"
+        )
+
+
 def make_app(server: Server, python: Path) -> list[str]:
     """Make the app folder: MONAI Label's sample app, this package and the bundles.
 
@@ -130,6 +150,7 @@ def make_app(server: Server, python: Path) -> list[str]:
         raise UsageError("--bundles: none comes with weights; name one and give --weights")
     for name in (*names, *server.weights):
         find_bundle(name)
+    _close(server.app)
     models = server.app / "model"
     there = [name for name in names if (models / name).is_dir()]
     if there and (server.weights or server.overlay or server.random_weights):
@@ -139,7 +160,17 @@ def make_app(server: Server, python: Path) -> list[str]:
         )
     _copy_bundles(server, [name for name in names if name not in there], models)
     _copy_code(server.app, python.parents[1])
+    _close(server.app)  # its mode was the sample app's
     return names
+
+
+def _close(app: Path) -> None:
+    """Keep others out of the app folder: it holds decoded scans, and code that the server runs."""
+    try:
+        (app / WORK).mkdir(parents=True, exist_ok=True)
+        app.chmod(0o700)
+    except OSError as error:
+        raise UsageError(f"--app {app}: {error.strerror}; give another") from error
 
 
 def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
@@ -185,7 +216,7 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def environment(server: Server) -> dict[str, str]:
+def environment(server: Server, token: str) -> dict[str, str]:
     """MONAI Label's settings, as environment variables."""
     hosts = (in_url(server.host), "localhost", "127.0.0.1")
     return {
@@ -193,7 +224,9 @@ def environment(server: Server) -> dict[str, str]:
         "STROKE_NETS_LABEL_HOSTS": "*" if server.public else ",".join(hosts),
         "MONAI_LABEL_DATASTORE_FILE_EXT": json.dumps(["*.nii.gz", "*.nii"]),
         "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": json.dumps({"Modality": "MR"}),  # theirs is CT
-        "MONAI_LABEL_SESSION_PATH": str(server.app.absolute() / "sessions"),
+        "MONAI_LABEL_SESSIONS": "false",  # scans of clients, of any name
+        "PYTHONSAFEPATH": "1",
+        TOKEN: token,
         "MONAI_LABEL_TRACKING_ENABLED": "false",
     }
 
@@ -201,7 +234,9 @@ def environment(server: Server) -> dict[str, str]:
 def arguments(server: Server, names: Sequence[str]) -> list[str]:
     """MONAI Label's arguments."""
     found = ["-m", "monailabel.main", "start_server", "--app", str(server.app.absolute())]
-    found += ["--studies", server.studies, "--host", server.host, "--port", str(server.port)]
+    remote = server.studies.startswith(("http://", "https://"))
+    studies = server.studies if remote else str(Path(server.studies).absolute())
+    found += ["--studies", studies, "--host", server.host, "--port", str(server.port)]
     found += ["--uvicorn_app", "stroke_nets.monai_label.application:app"]
     for key, value in {"models": ",".join(names), "zoo_source": "local", "sam2": "false"}.items():
         found += ["--conf", key, value]
@@ -217,13 +252,19 @@ def serve(server: Server) -> None:
     python = find_python(server.python)
     require_address(server.host, server.port, server.public)
     require_images(server.studies)
+    require_apart(server.studies, server.app)
     names = make_app(server, python)
-    url = f"http://{in_url(server.host)}:{server.port}"
+    token = os.environ.get(TOKEN) or secrets.token_urlsafe(16)
+    if not re.fullmatch(r"[\w-]{16,}", token, re.ASCII):
+        raise UsageError(f"{TOKEN}: give at least 16 letters, digits, - and _")
+    url = f"http://{in_url(server.host)}:{server.port}/{token}"
     print(f"bundles in {server.app}: {', '.join(names)}")
-    print(f"3D Slicer, MONAI Label module: {url}\nOHIF, for a DICOMweb server: {url}/ohif/")
-    print("starting; it is ready when it says so; Ctrl-C ends it", flush=True)
+    print(f"3D Slicer, MONAI Label module: {url}")
+    if server.studies.startswith(("http://", "https://")):
+        print(f"OHIF: {url}/ohif/")
+    print("the address is secret; it is ready when it says so; Ctrl-C ends it", flush=True)
     if server.public:
-        print(NO_AUTHENTICATION.format(host=server.host, port=server.port), file=sys.stderr)
-    os.execve(
-        python, [str(python), *arguments(server, names)], dict(os.environ) | environment(server)
-    )
+        print(UNENCRYPTED.format(host=server.host, port=server.port), file=sys.stderr)
+    words, variables = arguments(server, names), dict(os.environ) | environment(server, token)
+    os.chdir(server.app / WORK)
+    os.execve(python, [str(python), *words], variables)

@@ -38,6 +38,7 @@ BRIEF = {
 PATCHES = BRIEF | {"widths": [4, 8, 8], "patch_size": [16, 32, 32], "flips": False}
 PATCHES |= {"heads": 2, "res_heads": 2, "blocks": [1, 1, 1], "supervision": [2, 1]}
 PATCHES |= {"train_batches": 2, "val_batches": 2, "spacing": [4.0, 4.0, 4.0]}  # resampled
+TOKEN = "a-secret-of-the-tests"
 PATIENCE = 1200  # seconds until a start or a training counts as hung; seconds are usual
 
 pytestmark = [
@@ -90,7 +91,7 @@ def server(studies, tmp_path_factory):
     command = [sys.executable, "-m", "stroke_nets", "label", "--studies", str(studies)]
     command += ["--bundles", ",".join(BUNDLES), "--random-weights", "--overlay", "tiny"]
     command += ["--app", str(folder / "app"), "--port", str(port), "--python", str(PYTHON)]
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}/{TOKEN}"
     with running(command, folder) as log:
         wait_for(url + "/info/", log)
         yield url, folder / "app"
@@ -101,6 +102,7 @@ def running(command, folder):
     """A process that finds no network, ended by its id."""
     nowhere = "http://127.0.0.1:9"
     environment = os.environ | {"http_proxy": nowhere, "https_proxy": nowhere}
+    environment |= {"STROKE_NETS_LABEL_TOKEN": TOKEN}
     environment |= {"STROKE_NETS_BUNDLES": str(folder / "bundles"), "no_proxy": "127.0.0.1"}
     log = folder / "server.log"
     with log.open("w") as out:
@@ -126,7 +128,7 @@ def wait_for(url, log):
 
 def ask(url, body=None, method=None, **headers):
     """The answer, of which the body is kept in `content`; JSON goes out as a POST."""
-    if body is not None:
+    if body is not None and not isinstance(body, bytes):
         body, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -162,13 +164,139 @@ def test_mask_lies_on_the_scans_own_grid(bundle, server, studies, tmp_path, reco
 
 
 def test_pages_of_other_sites_are_refused(server):
-    own = ask(server[0] + "/info/", Origin=server[0])
+    own = ask(server[0] + "/info/", Origin=server[0].removesuffix(f"/{TOKEN}"))
     assert "access-control-allow-origin" not in own.headers
     for headers, code in (({"Origin": "http://other.org"}, 403), ({"Host": "other.org"}, 400)):
         with pytest.raises(HTTPError) as refused:
             ask(server[0] + "/info/", **headers)
         refused.value.close()  # it holds the connection
         assert refused.value.code == code
+
+
+def refused(url, body=None, method=None, **headers):
+    """Status and text of an answer that is an error."""
+    with pytest.raises(HTTPError) as error:
+        ask(url, body, method, **headers)
+    with error.value:
+        return error.value.code, error.value.read().decode()
+
+
+def form(**files):
+    """A form with files, each a name and content or a text: its bytes and headers."""
+    lines = []
+    for key, value in files.items():
+        name, content = value if isinstance(value, tuple) else (None, value.encode())
+        ending = f'; filename="{name}"' if name else ""
+        lines.append(f'--limit\r\nContent-Disposition: form-data; name="{key}"{ending}'.encode())
+        lines.append(b"\r\n\r\n" + content + b"\r\n")
+    kind = {"Content-Type": "multipart/form-data; boundary=limit"}
+    return b"".join([*lines, b"--limit--\r\n"]), kind
+
+
+def put(url, **files):
+    body, headers = form(**files)
+    return refused(url, body, "PUT", **headers)
+
+
+def contents(folder):
+    return {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_label_server_asks_for_the_token(server):
+    bare = server[0].removesuffix(f"/{TOKEN}")
+    for url, headers in [
+        (f"{bare}/info/", {}),
+        (f"{bare}/{TOKEN[:-1]}/info/", {}),
+        (f"{bare}/x{TOKEN}/info/", {}),
+        (f"{bare}/info/?token={TOKEN}", {}),
+        (f"{bare}/info/", {"Authorization": "Bearer no"}),
+        (f"{bare}/info/", {"Cookie": "stroke_nets_label=no"}),
+    ]:
+        code, text = refused(url, **headers)
+        assert (code, "stroke-nets label" in text) == (401, True)
+    assert ask(f"{bare}/info/", Authorization=f"Bearer {TOKEN}").status == 200
+    assert ask(f"{bare}/info/", Cookie=f"stroke_nets_label={TOKEN}").status == 200
+    assert TOKEN not in (server[1] / "logs" / "app.log").read_text()
+
+
+def test_label_server_writes_only_scans_and_masks_into_the_studies(server, studies, tmp_path):
+    url, app = server
+    scan = (studies / "sub-1_T1w.nii.gz").read_bytes()
+    before = contents(studies), contents(app / "stroke_nets"), set(os.listdir(app))
+    for query, name in [
+        ("?image=new", "new.py"),
+        ("?image=../app/stroke_nets/new", "new.nii.gz"),
+        (f"?image={app}/stroke_nets/new", "new.nii.gz"),
+        ("?image=sub-1_T1w", "new.nii.gz"),
+        ("", "../../app/main.py"),
+        ("?image=a&image=b", "new.nii.gz"),
+    ]:
+        assert put(f"{url}/datastore/image{query}", file=(name, scan))[0] in (400, 409)
+        assert put(f"{url}/datastore/{query}", file=(name, scan))[0] in (400, 409)
+    label = f"{url}/datastore/label?image=sub-1_T1w"
+    assert put(label, label=("mask.py", scan))[0] == 400
+    assert put(f"{label}&tag=../../app", label=("mask.nii.gz", scan))[0] == 400
+    assert put(f"{url}/session/", files=("new.py", scan))[0] == 404
+    assert put(f"{url}/model/unet", file=("model.pt", scan))[0] == 404
+    assert refused(f"{url}/datastore/image?id=sub-1_T1w", method="DELETE")[0] == 404
+    assert refused(f"{url}/docs")[0] == refused(url + "/")[0] == 404
+    after = contents(studies), contents(app / "stroke_nets"), set(os.listdir(app))
+    assert before == after
+
+
+def test_label_server_segments_only_scans_of_the_studies(server, studies, tmp_path):
+    outside = shutil.copy(studies / "sub-1_T1w.nii.gz", tmp_path)
+    url = f"{server[0]}/infer/unet"
+    code, text = refused(f"{url}?image={outside}&output=image", method="POST")
+    assert (code, "no scan of that name here" in text) == (404, True)
+    assert refused(f"{url}?image=../a&output=image", method="POST")[0] == 404
+    for params in ({"image": outside}, {"model_filename": "../a.pt"}, {"result_extension": ".py"}):
+        body, headers = form(params=json.dumps(params))
+        assert refused(f"{url}?image=sub-1_T1w", body, "POST", **headers)[0] == 400
+    body, headers = form(file=("a.nii.gz", Path(outside).read_bytes()))
+    assert refused(f"{url}?image=sub-1_T1w", body, "POST", **headers)[0] == 400
+
+
+def test_label_server_says_what_is_wrong(server, studies, tmp_path):
+    (studies / "damaged.nii.gz").write_bytes(b"no scan")
+    code, text = refused(f"{server[0]}/infer/unet?image=damaged&output=image", method="POST")
+    (studies / "damaged.nii.gz").unlink()
+    assert code in (404, 422)
+    assert "damaged" in text
+    code, text = refused(f"{server[0]}/infer/nothing?image=sub-1_T1w&output=image", method="POST")
+    assert (code, "There is no model 'nothing'" in text) == (400, True)
+
+
+def test_label_server_refuses_masks_of_another_grid(server, studies, tmp_path):
+    final = studies / "labels" / "final" / "sub-2_T1w.nii.gz"
+    before = final.read_bytes()
+    mask = nib.load(final)
+    label = f"{server[0]}/datastore/label?image=sub-2_T1w"
+    others = {
+        "shape": mask.slicer[:-1],
+        "place": nib.Nifti1Image(
+            np.asarray(mask.dataobj), nib.affines.from_matvec(np.eye(3), [0, 0, 40]) @ mask.affine
+        ),
+    }
+    for name, other in others.items():
+        nib.save(other, tmp_path / f"{name}.nii.gz")
+        content = (tmp_path / f"{name}.nii.gz").read_bytes()
+        code, text = put(label, label=(f"/tmp/{name}.nii.gz", content))
+        assert (code, f"{name}.nii.gz" in text) == (422, True), text
+    assert put(label, label=("mask.nii.gz", b"no mask"))[0] == 422
+    assert final.read_bytes() == before
+    body, headers = form(label=("/tmp/mask.nii.gz", before), params="{}")
+    assert ask(label, body, "PUT", **headers).status == 200
+    assert final.read_bytes() == before
+
+
+def test_a_scan_that_is_sent_is_served(server, studies, tmp_path):
+    scan = (studies / "sub-2_T1w.nii.gz").read_bytes()
+    body, headers = form(file=("/tmp/slicer/new.nii.gz", scan), params="{}")
+    assert ask(f"{server[0]}/datastore/?image=sent", body, "PUT", **headers).status == 200
+    assert (studies / "sent.nii.gz").read_bytes() == scan
+    assert infer(server[0], "unet", "sent", tmp_path / "mask.nii.gz").shape
+    (studies / "sent.nii.gz").unlink()
 
 
 @pytest.mark.parametrize("bundle", [n for n in BUNDLES if n not in TRAINED])
@@ -195,6 +323,9 @@ def test_training_replaces_the_weights(bundle, server, record_outcome):
         wait_for_the_training(url)
     else:
         ask(f"{url}/train/{bundle}?run_sync=true", request)
+    progress = next(iter(info(url)["train_stats"].values()))  # which Slicer shows
+    assert (progress["epoch"], progress["total_epochs"]) == (1, 1)
+    assert progress["total_time"]
     models = app / "model" / bundle / "models"
     trained, first = (
         torch.load(models / name, weights_only=True) for name in ("model.pt", "published.pt")

@@ -33,6 +33,8 @@ def label(environment, simulated, tmp_path, monkeypatch):
     """Run the command; returns what it would become: program, arguments and environment."""
     became = []
     monkeypatch.setattr(os, "execve", lambda *what: became.append(what))
+    monkeypatch.setattr(os, "chdir", lambda folder: None)
+    monkeypatch.setenv("STROKE_NETS_LABEL_TOKEN", TOKEN)
     studies = tmp_path / "studies"
     studies.mkdir()
     shutil.copy(next(simulated.rglob("*_T1w.nii.gz")), studies)
@@ -54,6 +56,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+TOKEN = "a-secret-of-the-tests"
 RANDOM = (("--random-weights", None), ("--overlay", "demo"))
 
 
@@ -68,8 +71,29 @@ def test_server_is_started_with_safe_settings(label, tmp_path, capsys):
     assert json.loads(environment["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"]) == {"Modality": "MR"}
     folder = tmp_path / "app"
     assert environment["PYTHONPATH"] == str(folder)
-    assert {"main.py", "stroke_nets", "torchvision", "model"} == set(os.listdir(folder))
-    assert "http://127.0.0.1:8765\n" in capsys.readouterr().out
+    assert {"main.py", "stroke_nets", "torchvision", "model", "work"} == set(os.listdir(folder))
+    assert f"http://127.0.0.1:8765/{TOKEN}\n" in capsys.readouterr().out
+    assert environment["STROKE_NETS_LABEL_TOKEN"] == TOKEN
+    assert TOKEN not in words
+    assert environment["MONAI_LABEL_SESSIONS"] == "false"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_token_is_made_where_none_is_given(label, monkeypatch):
+    monkeypatch.delenv("STROKE_NETS_LABEL_TOKEN")
+    label(("--bundles", "unet"), *RANDOM)
+    first, second = (label(("--bundles", "unet"))[2]["STROKE_NETS_LABEL_TOKEN"] for _ in range(2))
+    assert first != second
+    assert len(first) > 20
+    monkeypatch.setenv("STROKE_NETS_LABEL_TOKEN", "short")
+    with pytest.raises(UsageError, match="STROKE_NETS_LABEL_TOKEN: give at least 16"):
+        label(("--bundles", "unet"))
+
+
+@pytest.mark.parametrize("app", ["studies", "studies/app", "."])
+def test_an_app_folder_that_clients_can_write_into_is_refused(label, tmp_path, app):
+    with pytest.raises(UsageError, match="clients write into the studies"):
+        label(("--bundles", "unet"), ("--app", tmp_path / app), *RANDOM)
 
 
 def test_bundle_copy_stands_alone_and_holds_the_weights(label, tmp_path):
@@ -173,8 +197,8 @@ def test_weights_of_another_network_are_refused(label, tmp_path):
         ([("--weights", "unet=none.pt")], r"checkpoint none\.pt: no such file"),
         ([("--bundles", "unet"), ("--overlay", "dmo"), RANDOM[0]], r"did you mean demo\?"),
         ([("--bundles", "unet"), ("--studies", "none")], "--studies none: no such folder"),
-        ([("--host", "0.0.0.0")], "MONAI Label has no authentication"),
-        ([("--host", "example.org")], "MONAI Label has no authentication"),
+        ([("--host", "0.0.0.0")], "requests are not encrypted"),
+        ([("--host", "example.org")], "requests are not encrypted"),
         ([("--python", "none/bin/python")], "run 'make label-env'"),
     ],
 )
@@ -213,4 +237,4 @@ def test_studies_without_scans_are_refused(label, simulated, tmp_path):
 
 def test_public_address_is_warned_of(label, capsys):
     label(("--bundles", "unet"), ("--host", "0.0.0.0"), ("--public", None), *RANDOM)
-    assert "MONAI Label has no authentication" in capsys.readouterr().err
+    assert "are not encrypted" in capsys.readouterr().err
