@@ -58,7 +58,7 @@ def prepare(
 
 @app.command("from-dicom", rich_help_panel=PANEL)
 def from_dicom(
-    series: Annotated[Path, typer.Argument(help="Folder of one DICOM series; it is only read.")],
+    series: Annotated[Path, typer.Argument(help="Folder or zip of DICOM; it is only read.")],
     out: Annotated[Path, typer.Argument(help="Scan to write, *.nii.gz.")],
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -66,7 +66,8 @@ def from_dicom(
 ) -> None:
     """Convert a DICOM series to a scan; a series with missing slices is refused (exit code 3).
 
-    Nothing of the patient but the voxels and their place is in the scan. Needs the extra [dicom].
+    Of several series the T1w is taken, by its description. Nothing of the patient but the voxels
+    and their place is in the scan. Needs the extra [dicom].
 
     Example: stroke-nets from-dicom DICOM/series3 sub-1_T1w.nii.gz
     """

@@ -17,7 +17,11 @@ Precision = Literal["auto", "float32", "bfloat16"]
 @app.command(rich_help_panel=PANEL)
 def predict(
     given: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="A scan, a folder of scans or a BIDS tree.")
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A scan, a folder of scans, a BIDS tree, or DICOM.",
+        ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder to write, as BIDS derivatives.")],
     method: Annotated[
@@ -71,6 +75,10 @@ def predict(
         Path | None,
         typer.Option(help="A mask of the scan to show in the report and the viewer as well."),
     ] = None,
+    sr: Annotated[
+        bool,
+        typer.Option("--sr", help="Also write a DICOM report (TID 1500) with the volumes."),
+    ] = False,
     overwrite: Overwrite = False,
     trust: Trust = False,
     as_json: Json = False,
@@ -110,6 +118,7 @@ def predict(
         backend=backend,
         precision=precision,
         truth=truth,
+        sr=sr,
     )
     lines = []
     for case in summary["cases"]:

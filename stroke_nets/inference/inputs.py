@@ -8,7 +8,7 @@ from pathlib import Path
 from stroke_nets.errors import UsageError
 from stroke_nets.files import paths_below
 from stroke_nets.scans.check import MASK
-from stroke_nets.scans.dicom import is_dicom
+from stroke_nets.scans.dicom_series import is_series
 from stroke_nets.scans.reader import ENDINGS, is_nifti
 
 DESCRIPTION = "dataset_description.json"
@@ -19,7 +19,7 @@ class ScanFile:
     """One scan to predict, by its file's name.
 
     Attributes:
-        path: the file.
+        path: the file; or a folder of DICOM.
         source: its path below what was given, for the sidecar.
         stem: what the names of its outputs begin with: ``sub-X[_ses-Y]...``, without ``_T1w``.
     """
@@ -46,7 +46,7 @@ class ScanFile:
 
 
 def find_scans(given: Path, out: Path) -> list[ScanFile]:
-    """The scans of a file, a folder or a BIDS tree.
+    """The scans of a file, a folder, a BIDS tree, or a folder or zip archive of one DICOM study.
 
     In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders) these are the
     ``*_T1w`` files outside of ``derivatives``; in another folder, every NIfTI file that is not
@@ -66,11 +66,9 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
     if given.is_dir():
         bids = (given / DESCRIPTION).is_file() or any(given.glob("sub-*/"))
         found = _scans_below(given, out, bids)
+        if not found and is_series(given):
+            found = [given]
         if not found:
-            if any(map(is_dicom, paths_below(given))):
-                raise UsageError(
-                    f"{given}: DICOM; convert it first: stroke-nets from-dicom SERIES T1w.nii.gz"
-                )
             what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {' or '.join(ENDINGS)}"
             raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
     else:
@@ -108,7 +106,7 @@ def spaceless(stem: str) -> str:
 
 def bare(name: str) -> str:
     """A NIfTI file's name without its ending."""
-    return name.removesuffix(next((e for e in ENDINGS if name.endswith(e)), ""))
+    return name.removesuffix(next((e for e in (*ENDINGS, ".zip") if name.endswith(e)), ""))
 
 
 def _stems(names: list[tuple[str, str]]) -> list[str]:

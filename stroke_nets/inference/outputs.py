@@ -6,6 +6,8 @@ In ``OUT/sub-X[/ses-Y]/anat``, with the stem of the scan's name and the method's
     <stem>_desc-<method>_probseg.nii.gz       probability of lesion, in steps of 0.001
     <stem>_desc-<method>_uncertainty.nii.gz   standard deviation over flips or methods, if there are
     <stem>_desc-<method>_lesions.csv          one line for each lesion: `lesions.COLUMNS`
+    <stem>_desc-<method>_seg.dcm              DICOM Segmentation, if the scan is DICOM
+    <stem>_desc-<method>_sr.dcm               TID 1500 report, if it was asked for besides
     <stem>_desc-<method>_mask.json            the sidecar, written last: all the others are there
 
 on the scan's own grid; then, from these files, the pages ``<stem>_desc-<method>_report.html`` and
@@ -44,6 +46,7 @@ from stroke_nets.registration.picture import draw
 from stroke_nets.registration.pipeline import MNI152, SPACE, Files
 from stroke_nets.registration.transform import Transform, save
 from stroke_nets.registration.volume import Array, Float32, brain
+from stroke_nets.scans.dicom import write_report, write_segmentation
 from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import HeaderWriter
 
@@ -55,7 +58,7 @@ GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
 NOT_IN_BIDS = (  # https://github.com/bids-standard/bids-validator: .bidsignore
     *("/index.html", "/cohort.csv", "/ratings.tsv", "/summary.json"),
     *("*_report.html", "*_viewer.html", "*_thumbnail.jpg", "*_lesions.csv"),
-    *("*_uncertainty.nii.gz", "*_transform.json", "*_qc.png"),
+    *("*_uncertainty.nii.gz", "*_transform.json", "*_qc.png", "*.dcm"),
 )
 CODES = ("sform_code", "qform_code", "xyzt_units")
 MNI_CODES = {"sform_code": MNI152, "qform_code": MNI152, "xyzt_units": 2}
@@ -110,12 +113,14 @@ class Results:
         scan: as it was opened.
         found: on the scan's grid.
         method: whose threshold and minimum size make the mask.
+        report: write a DICOM report as well, if the scan is DICOM.
     """
 
     names: Names
     scan: Scan
     found: Found
     method: Method
+    report: bool = False
 
     @property
     def in_mni(self) -> bool:
@@ -143,6 +148,7 @@ class Results:
             (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
             facts = facts | self._facts(rows, files)
             lesions = facts["Lesions"]
+            files |= self._write_dicom(folder, native["mask"], facts["Method"], lesions)
             lesions |= volume_interval(lesions["total_ml"], facts["Weights"])
             write_json(folder / self.names.sidecar.name, facts)
             current = {path.name for path in folder.iterdir()}
@@ -184,6 +190,20 @@ class Results:
             write_volume(folder / files[name], voxels, affine, codes)
         maps = {title: shown[name] for name, title in MAPS.items() if name in shown}
         return Volumes.ras(image, shown["mask"], maps, affine), files
+
+    def _write_dicom(
+        self, folder: Path, mask: Array, method: str, lesions: dict[str, Any]
+    ) -> dict[str, str]:
+        """Write the native mask, and the report on it, beside a DICOM scan; the files' names."""
+        if self.scan.series is None:
+            return {}
+        files = {"seg": f"{self.names.stem}_seg.dcm"}
+        affine = self.scan.grid.affine
+        made = write_segmentation(folder / files["seg"], self.scan.series, mask, affine, method)
+        if self.report:
+            files["sr"] = f"{self.names.stem}_sr.dcm"
+            write_report(folder / files["sr"], self.scan.series, made, lesions)
+        return files
 
     def _on_template(self, registration: OnTemplate, native: dict[str, Any]) -> dict[str, Any]:
         """The mask, and those of ``native`` that are maps, on the template's grid."""

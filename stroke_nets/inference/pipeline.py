@@ -22,6 +22,7 @@ from stroke_nets.inference.weights import choose
 from stroke_nets.pages.cohort import write_index
 from stroke_nets.pages.prediction_report import write_prediction_report
 from stroke_nets.runs.exit_codes import find_error
+from stroke_nets.scans.dicom_series import is_series
 from stroke_nets.scans.reader import Scan
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class PredictionOptions:
         backend: what runs the network, as the bundles' ``backend``; None: as they say.
         precision: as the bundles' ``precision``; None: as they say.
         truth: a mask on the grid of the one scan, which the report and the viewer show as well.
+        sr: write a DICOM report of the volumes beside the Segmentation of a DICOM scan.
     """
 
     fast: bool = False
@@ -50,6 +52,7 @@ class PredictionOptions:
     backend: str | None = None
     precision: str | None = None
     truth: Path | None = None
+    sr: bool = False
 
     def __post_init__(self) -> None:
         """Validate the options."""
@@ -76,7 +79,7 @@ def predict(
     """Segment the stroke lesions of T1w scans.
 
     Args:
-        given: a scan, a folder of scans or a BIDS tree.
+        given: a scan, a folder of scans, a BIDS tree, or a folder or zip archive of DICOM.
         out: folder to write, see `stroke_nets.inference.outputs`.
         method: names of bundles; several make an ensemble. By default, of those with published
             weights, the best on the one real scan tried.
@@ -101,6 +104,8 @@ def predict(
     weights = choose(names, [Path(file) for file in files], overlay, trust)
     if chosen.truth and len(scans) > 1:
         raise UsageError(f"--truth {chosen.truth}: there are {len(scans)} scans; give one")
+    if chosen.sr and not is_series(scans[0].path):
+        raise UsageError(f"--sr: {given} is no DICOM, of which alone it reports; leave it out")
     if chosen.fast and len(weights) > 1:
         raise UsageError("--fast: runs one method; give one, or leave --fast out")
     where = find_device(device)
@@ -209,7 +214,8 @@ class Prediction:
             "Versions": {"torch": torch.__version__, "monai": monai.__version__},
             "Seconds": round(time.perf_counter() - begin, 1),
         }
-        return outputs.Results(names, scan, found, self.methods[0]).write(facts)
+        results = outputs.Results(names, scan, found, self.methods[0], self.options.sr)
+        return results.write(facts)
 
     def _request(self, scan: Scan) -> dict[str, Any]:
         """What makes two predictions the same."""
@@ -223,6 +229,7 @@ class Prediction:
             "skip_registration": self.options.skip_registration,
             "backend": [one.backend for one in self.methods],
             "version": stroke_nets.__version__,
+            "sr": self.options.sr,
         }
 
 

@@ -1,97 +1,195 @@
-"""Convert a DICOM series with dcm2niix (https://github.com/rordenlab/dcm2niix, 1.0.20260724).
+"""DICOM in, DICOM out: a series becomes a scan, and its mask a Segmentation and a report.
 
-If a slice is missing or the spacing varies, dcm2niix does not fail: it writes a volume with
-misplaced slices and a resampled one (``_Eq``), and exits with 0. Both are refused here.
-Header texts, which contain the time of day, are removed; no sidecar is written.
+The Segmentation (DICOM PS3.3, A.51) is BINARY and uncompressed and has a frame for each slice of
+the series, empty ones included: SimpleITK and dcm2niix misplace the slices of any other silently.
+The report follows template TID 1500 (PS3.16). Both carry the patient and study of the series.
+Made by highdicom (https://highdicom.readthedocs.io, 0.28).
 """
 
 import gzip
-import subprocess
-import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
+import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+from numpy.typing import NDArray
 
-from stroke_nets.errors import DataError, UsageError
+import stroke_nets
+from stroke_nets.errors import UsageError
 from stroke_nets.files import whole
-from stroke_nets.runs.requirements import require_extra
+from stroke_nets.scans.dicom_series import RAS, Series, without_warnings
 from stroke_nets.scans.reader import open_scan
 
-MAGIC = b"DICM"  # after a preamble of 128 bytes
-WORDS = ("db_name", "descrip", "aux_file", "intent_name")  # text fields of a NIfTI header
+NAME = "stroke-nets"
+SEGMENT = "Stroke lesion"
+SEG_NUMBER, SR_NUMBER = 9001, 9002  # ours: series numbers beyond those of a scanner
+RED = (53.2, 80.1, 67.2)  # CIELab of pure red
 
 
 def from_dicom(series: Path, out: Path, overwrite: bool = False) -> Path:
-    """Convert the only series in a folder to NIfTI.
+    """Convert a DICOM series to NIfTI.
 
     Args:
-        series: folder with a single series, at any depth; it is only read.
+        series: folder, at any depth, or zip archive; of several series the T1w is taken, see
+            `dicom_series.choose`. It is only read.
         out: file to write, ``*.nii.gz``.
         overwrite: replace an existing file.
 
     Returns:
-        ``out``, a single volume in mm that `open_scan` accepts.
+        ``out``, a single volume in mm.
 
     Raises:
         UsageError: dcm2niix or the folder is missing, or the file cannot be written.
         DataError: there is no series or several, slices are missing, or it is not a single volume.
     """
-    require_extra("dcm2niix", "dicom", f"{series}: DICOM")
-    if not series.is_dir():
+    if not series.exists():
         raise UsageError(f"{series}: no such folder; give the folder of one DICOM series")
     if not out.name.endswith(".nii.gz"):
         raise UsageError(f"{out}: the scan to write must end in .nii.gz; rename it")
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists already; give another name, or --overwrite")
-    with tempfile.TemporaryDirectory() as folder:
-        scan = _converted(series, Path(folder))
-        open_scan(str(scan))
-        content = without_words(scan.read_bytes())
+    content = open_scan(series).to_bytes()
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole(out) as partial:
         partial.write_bytes(gzip.compress(content, mtime=0))
     return out
 
 
-def _converted(series: Path, folder: Path) -> Path:
-    """The only file that dcm2niix makes from a series."""
-    import dcm2niix
+@without_warnings()
+def write_segmentation(
+    path: Path, series: Series, mask: NDArray[Any], affine: NDArray[Any], method: str
+) -> Any:
+    """Write a mask as DICOM Segmentation.
 
-    options = ["-z", "n", "-b", "n", "-f", "%s_%d", "-o", str(folder)]
-    command = [dcm2niix.bin, *options, str(series)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    names = sorted(path.name for path in folder.glob("*.nii"))
-    if any("_Eq" in name for name in names):
-        raise DataError(
-            f"{series}: slices are missing or unevenly spaced, so that voxels would be misplaced; "
-            "export the series again"
-        )
-    if done.returncode or not names:
-        said = (done.stdout + done.stderr).strip().splitlines()
-        raise DataError(
-            f"{series}: dcm2niix ended with {done.returncode} and {len(names)} scans "
-            f"({said[-1] if said else 'no word'}); give the folder of one DICOM series"
-        )
-    if len(names) > 1:
-        found = ", ".join(name.removesuffix(".nii") for name in names)
-        raise DataError(f"{series}: {len(names)} scans ({found}); give the folder of one series")
-    return folder / names[0]
+    Args:
+        path: file to write, ``*.dcm``.
+        series: the scan's.
+        mask: X x Y x Z, bool, on the scan's grid.
+        affine: the mask's, to RAS mm.
+        method: what made it, for the series' description.
+
+    Returns:
+        The data set that was written.
+    """
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    seg = hd.seg
+    segment = seg.SegmentDescription(
+        segment_number=1,
+        segment_label=SEGMENT,
+        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+        segmented_property_type=codes.SCT.Lesion,
+        algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=f"{NAME} {method}"[:64],
+            family=codes.DCM.ArtificialIntelligence,
+            version=stroke_nets.__version__,
+        ),
+        anatomic_regions=[codes.SCT.Brain],
+        tracking_uid=hd.UID(),
+        tracking_id=SEGMENT,
+        display_color=hd.color.CIELabColor(*RED),
+    )
+    written = seg.Segmentation(
+        source_images=list(series.headers),
+        pixel_array=_frames(series, mask, affine),
+        segmentation_type=seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid=hd.UID(),
+        series_number=SEG_NUMBER,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        omit_empty_frames=False,
+        content_label="LESION",
+        series_description=f"{SEGMENT}, {NAME} {method}: research use only"[:64],
+        **_maker("Segmentation"),
+    )
+    written.save_as(path)
+    return written
 
 
-def without_words(content: bytes) -> bytes:
-    """A NIfTI-1 file without its header texts."""
-    cleared = bytearray(content)
-    fields: Any = nib.Nifti1Header.template_dtype.fields
-    for name in WORDS:
-        kind, offset = fields[name][:2]
-        cleared[offset : offset + kind.itemsize] = bytes(kind.itemsize)
-    return bytes(cleared)
+@without_warnings()
+def write_report(path: Path, series: Series, segmentation: Any, lesions: Mapping[str, Any]) -> None:
+    """Write a TID 1500 report with the volumes of a Segmentation.
+
+    Args:
+        path: file to write, ``*.dcm``.
+        series: the scan's.
+        segmentation: of `write_segmentation`.
+        lesions: ``count``, ``total_ml`` and ``largest_ml``.
+    """
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+    from pydicom.sr.coding import Code
+
+    sr = hd.sr
+    ml = Code("mL", "UCUM", "milliliter")
+    found = [
+        sr.Measurement(codes.SCT.Volume, lesions["total_ml"], ml, derivation=codes.SCT.Total),
+        sr.Measurement(codes.SCT.Volume, lesions["largest_ml"], ml, derivation=codes.SCT.Maximum),
+        sr.Measurement(
+            Code("246205007", "SCT", "Quantity"),
+            lesions["count"],
+            Code("{lesions}", "UCUM", "lesions"),
+        ),
+    ]
+    described = segmentation.SegmentSequence[0]
+    group = sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(described.TrackingUID, described.TrackingID),
+        referenced_segment=sr.ReferencedSegment(  # from_segmentation fails for a single segment
+            segmentation.SOPClassUID,
+            segmentation.SOPInstanceUID,
+            segment_number=1,
+            source_series=sr.SourceSeriesForSegmentation(series.headers[0].SeriesInstanceUID),
+        ),
+        finding_type=codes.SCT.Lesion,
+        finding_sites=[sr.FindingSite(codes.SCT.Brain)],
+        measurements=found,
+    )
+    device = sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=hd.UID(), name=NAME, manufacturer_name=NAME, model_name=NAME
+        ),
+    )
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=device),
+        procedure_reported=Code("816077007", "SCT", "Magnetic resonance imaging of brain"),
+        imaging_measurements=[group],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    made = _maker("Report")
+    sr.EnhancedSR(
+        evidence=[*series.headers, segmentation],
+        content=report[0],
+        series_instance_uid=hd.UID(),
+        series_number=SR_NUMBER,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer=made["manufacturer"],
+        is_complete=True,
+        series_description=f"{SEGMENT} volumes, {NAME}: research use only",
+    ).save_as(path)
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file starts like a DICOM file."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == MAGIC
+def _maker(model: str) -> dict[str, str]:
+    """The equipment that a made object names."""
+    return {
+        "manufacturer": NAME,
+        "manufacturer_model_name": f"{NAME} {model}",
+        "software_versions": stroke_nets.__version__,
+        "device_serial_number": "none",
+    }
+
+
+def _frames(series: Series, mask: NDArray[Any], affine: NDArray[Any]) -> NDArray[np.uint8]:
+    """The mask as the series' frames, in the order of its files: S x rows x columns."""
+    turn = ornt_transform(io_orientation(affine), io_orientation(series.grid.affine))
+    turned = apply_orientation(mask, turn)
+    inverse = np.linalg.inv(series.grid.affine) @ RAS
+    places = nib.affines.apply_affine(inverse, series.planes[:, 0])
+    slices = np.rint(places[:, 2]).astype(int)
+    return np.ascontiguousarray(turned.transpose(2, 1, 0)[slices], np.uint8)

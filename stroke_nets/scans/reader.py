@@ -22,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from stroke_nets.scans.dicom_series import Series, is_series, read_series
 from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.geometry import Grid, place, select_volume
 
@@ -50,13 +51,14 @@ class Scan:
     ``image``, and the bytes are then released.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file.
+        path: a ``.nii`` or ``.nii.gz`` file; or a folder or zip archive of DICOM.
         volume: which volume of a 4D file to take.
         orientation: axis codes, such as ``RAS``, for a file that does not specify an orientation.
 
     Attributes:
         announced: the shape given in the header; nothing of that size is allocated yet.
-        digest: SHA-256 of the stored bytes, in hex.
+        digest: SHA-256 of the stored bytes, in hex; of DICOM, of the volume made of them.
+        series: the DICOM series that it was read from, if it was.
 
     Raises:
         Refusal: the file is missing or has no usable header.
@@ -67,7 +69,12 @@ class Scan:
     ) -> None:
         """Read the bytes."""
         self.path, self.volume, self.orientation = Path(path), volume, orientation
-        self._stored = _stored(self.path)
+        self.series: Series | None = None
+        self._told: list[Finding] = []
+        if not is_nifti(self.path) and is_series(self.path):
+            self._stored, self.series, self._told = read_series(self.path)
+        else:
+            self._stored = _stored(self.path)
         self.digest = hashlib.sha256(self._stored.data).hexdigest()
         self._header = _header(self.path, _head(self.path, self._stored))
         self.announced, self._dtype, self._offset = _layout(self.path, self._header)
@@ -115,7 +122,7 @@ class Scan:
         affine, more = place(str(path), header, voxels.shape, self.orientation)
         kind = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
         self._stored = stored[:0]
-        return kind(voxels, affine, header), notices + more
+        return kind(voxels, affine, header), self._told + notices + more
 
 
 def read_scan(path: Path | str, *, sha256: str | None = None, **options: Any) -> Scan:

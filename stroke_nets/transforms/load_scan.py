@@ -1,40 +1,34 @@
 """Load scans with the project's strict reader."""
 
-from collections.abc import Hashable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Hashable, Mapping
 from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor, NibabelReader
-from monai.transforms import LoadImage, MapTransform, Orientation
-from monai.utils import ensure_tuple
+from monai.transforms import EnsureChannelFirst, MapTransform, Orientation
+from monai.transforms.io.array import switch_endianness
+from monai.utils import ImageMetaKey as MetaKeys
 
 from stroke_nets.scans.check import Rules, require_same_grid
 from stroke_nets.scans.reader import Scan, logged, read_scan
 from stroke_nets.scans.voxels import require_image, require_mask
 
 
-class ScanReader(NibabelReader):
-    """MONAI's NIfTI reader for a scan that is already open.
+def load(scan: Scan) -> MetaTensor:
+    """A scan as MONAI's ``LoadImage`` returns it, 1 x X x Y x Z, float32.
 
     The metadata contain the header's sform and qform codes and units, so that a mask can be written
-    with them (`stroke_nets.scans.writer.HeaderWriter`).
-
-    Args:
-        scan: the scan to return, regardless of the requested name.
+    with them (`stroke_nets.scans.writer.HeaderWriter`). ``LoadImage`` itself makes all of MONAI's
+    readers, one of which warns if pydicom is installed without nvImageCodec (MONAI 1.6.1).
     """
-
-    def __init__(self, scan: Scan) -> None:
-        """Store the scan."""
-        super().__init__()
-        self.scan = scan
-
-    def read(self, data: Sequence[PathLike | str] | PathLike | str, **kwargs: Any) -> Any:
-        """The scan's image."""
-        self.filenames = ensure_tuple(data)
-        return self.scan.image
+    reader = NibabelReader()
+    reader.filenames = (str(scan.path),)  # otherwise set by its method that opens the file
+    voxels, meta = reader.get_data(scan.image)
+    meta = switch_endianness(meta, "<") | {MetaKeys.FILENAME_OR_OBJ: str(scan.path)}
+    volume = MetaTensor.ensure_torch_and_prune_meta(voxels.astype(np.float32, copy=False), meta)
+    return cast(MetaTensor, EnsureChannelFirst()(volume))
 
 
 def as_nifti(volume: MetaTensor) -> nib.Nifti1Image:
@@ -65,7 +59,6 @@ class LoadScand(MapTransform):
     ) -> None:
         """Store the keys and rules."""
         super().__init__(keys, allow_missing_keys)
-        self.load = LoadImage(image_only=True, ensure_channel_first=True)
         self.rules = Rules.of(reading or {})
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -79,7 +72,7 @@ class LoadScand(MapTransform):
         scan = None
         for key in self.key_iterator(result):
             opened = self._open(data[key], sums.get(key))
-            volume = self.load(opened.path, reader=ScanReader(opened))
+            volume = load(opened)
             volume = self._fit(key, str(opened.path), volume)
             volume.meta["sha256"] = opened.digest
             if scan is None:

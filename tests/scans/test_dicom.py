@@ -1,115 +1,190 @@
 """A DICOM series that the test writes becomes a scan in its place, or is refused."""
 
 import gzip
-import struct
+import shutil
+import subprocess
 
+import dcm2niix
+import highdicom
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.inference.inputs import find_scans
-from stroke_nets.scans.dicom import WORDS, from_dicom, is_dicom
+from stroke_nets.scans.dicom import from_dicom, write_report, write_segmentation
+from stroke_nets.scans.dicom_series import RAS, WORDS, is_dicom
+from stroke_nets.scans.reader import Scan, read_scan
+from tests.scans.dicom_files import LPS, PERSONAL, VOXELS, write_enhanced, write_series
 
-MR, EXPLICIT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.2.1"  # storage, transfer syntax
-SHAPE = (20, 24, 12)  # columns, rows, slices
-SPACING = (1.2, 1.5, 2.0)  # mm
-ROTATION = np.linalg.qr(np.array([[1, 0.2, 0.1], [-0.2, 1, 0.1], [0.1, -0.1, 1]]))[0]
-ROTATION = ROTATION * np.sign(np.diag(ROTATION))
-ORIGIN = np.array([-10.0, 5.0, 20.0])  # of the first voxel, in LPS
-VOXELS = np.random.default_rng(0).integers(1, 900, SHAPE, dtype=np.uint16)
+CORNERS = np.array([(0, 0, 0), (20, 0, 0), (0, 23, 0), (0, 0, 11), (7, 5, 3)])
+MASK = np.zeros(VOXELS.shape, bool)
+MASK[3:7, 4:9, 3:6] = MASK[12, 3, 8] = MASK[0, 0, 0] = MASK[2, 20, 11] = True
 
 
-def element(group, number, kind, value):
-    """A data element, explicit VR, little endian (DICOM PS3.5, 7.1.2); lists of numbers as text."""
-    if kind == "US":
-        value = struct.pack("<H", value)
-    elif not isinstance(value, bytes):
-        parts = value if isinstance(value, list) else [value]
-        value = "\\".join(f"{one:.9g}" if isinstance(one, float) else str(one) for one in parts)
-        value = value.encode()
-    value += (b"\0" if kind in ("UI", "OW") else b" ") * (len(value) % 2)
-    long = kind in ("OB", "OW")
-    size = struct.pack("<HI", 0, len(value)) if long else struct.pack("<H", len(value))
-    return struct.pack("<HH", group, number) + kind.encode() + size + value
+def world(lps, index):
+    return nib.affines.apply_affine(RAS @ lps, index)
 
 
-def write_series(folder, number=1, left_out=()):
-    """A tilted classic MR series, a file for each slice."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for z in set(range(SHAPE[2])) - set(left_out):
-        place = [*(ORIGIN + ROTATION[:, 2] * SPACING[2] * z)]
-        uid = f"1.2.3.{number}.{z + 1}"
-        head = [(2, 1, "OB", b"\0\1"), (2, 2, "UI", MR), (2, 3, "UI", uid), (2, 16, "UI", EXPLICIT)]
-        meta = b"".join(element(*one) for one in head)
-        size = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta))
-        data = [
-            *((8, 0x16, "UI", MR), (8, 0x18, "UI", uid)),
-            *((8, 0x20, "DA", "20200102"), (8, 0x22, "DA", "20200102"), (8, 0x32, "TM", "101112")),
-            *((8, 0x60, "CS", "MR"), (8, 0x70, "LO", "SIEMENS"), (8, 0x103E, "LO", "t1_mprage")),
-            *((0x10, 0x10, "PN", "Doe^Jane"), (0x10, 0x20, "LO", "4711")),
-            *((0x18, 0x23, "CS", "3D"), (0x18, 0x50, "DS", SPACING[2])),
-            *((0x18, 0x80, "DS", 2000), (0x18, 0x81, "DS", 3), (0x18, 0x1030, "LO", "t1_mprage")),
-            *((0x20, 0x0D, "UI", "1.2.3"), (0x20, 0x0E, "UI", f"1.2.3.{number}")),
-            *((0x20, 0x11, "IS", number), (0x20, 0x13, "IS", z + 1), (0x20, 0x32, "DS", place)),
-            (0x20, 0x37, "DS", [*ROTATION[:, 0], *ROTATION[:, 1]]),
-            *((0x20, 0x52, "UI", "1.2.4"), (0x20, 0x4000, "LT", "Jane Doe")),
-            *((0x28, 2, "US", 1), (0x28, 4, "CS", "MONOCHROME2")),
-            *((0x28, 0x10, "US", SHAPE[1]), (0x28, 0x11, "US", SHAPE[0])),
-            (0x28, 0x30, "DS", [SPACING[1], SPACING[0]]),
-            *((0x28, 0x100, "US", 16), (0x28, 0x101, "US", 12), (0x28, 0x102, "US", 11)),
-            *((0x28, 0x103, "US", 0), (0x7FE0, 0x10, "OW", VOXELS[:, :, z].T.tobytes())),
-        ]
-        content = bytes(128) + b"DICM" + size + meta + b"".join(element(*one) for one in data)
-        (folder / f"{number}_{z}.dcm").write_bytes(content)
+def voxels_at(image, places):
+    """The values at places in mm, which must be centres of voxels to 1e-3 mm."""
+    index = np.rint(nib.affines.apply_affine(np.linalg.inv(image.affine), places)).astype(int)
+    np.testing.assert_allclose(nib.affines.apply_affine(image.affine, index), places, atol=1e-3)
+    return np.asanyarray(image.dataobj)[tuple(index.T)]
 
 
-def test_a_series_becomes_a_scan_in_its_place_without_words(tmp_path):
-    write_series(tmp_path / "series")
+@pytest.mark.parametrize("write", [write_series, write_enhanced])
+def test_a_series_becomes_a_scan_in_its_place_without_words(tmp_path, write):
+    write(tmp_path / "series")
     out = from_dicom(tmp_path / "series", tmp_path / "new" / "sub-1_T1w.nii.gz")
     scan = nib.load(out)
-    lps = np.eye(4)
-    lps[:3, :3], lps[:3, 3] = ROTATION * SPACING, ORIGIN
-    corners = np.array([(0, 0, 0, 1), (19, 0, 0, 1), (0, 23, 0, 1), (0, 0, 11, 1), (7, 5, 3, 1)])
-    found = np.asanyarray(scan.dataobj)
-    world = corners @ (np.diag([-1, -1, 1, 1]) @ lps).T
-    index = np.rint(world @ np.linalg.inv(scan.affine).T).astype(int)
-    np.testing.assert_allclose(index @ scan.affine.T, world, atol=1e-3)
-    assert [found[*one[:3]] for one in index] == [VOXELS[*one[:3]] for one in corners]
+    values = voxels_at(scan, world(LPS, CORNERS))
+    assert values.tolist() == [VOXELS[tuple(index)] for index in CORNERS]
     assert not any(scan.header[word].item() for word in WORDS)
-    assert b"Doe" not in gzip.decompress(out.read_bytes())
+    content = gzip.decompress(out.read_bytes())
+    assert not any(word.encode() in content for word in PERSONAL)
     assert sorted(path.name for path in out.parent.iterdir()) == [out.name]
 
 
-def test_a_missing_slice_is_refused(tmp_path):
-    write_series(tmp_path / "series", left_out=(5,))
-    with pytest.raises(DataError, match="slices are missing or unevenly spaced"):
+def test_a_zip_archive_is_read_as_its_folder(tmp_path):
+    write_series(tmp_path / "series" / "deeper")
+    archive = shutil.make_archive(tmp_path / "study", "zip", tmp_path / "series")
+    assert Scan(archive).digest == Scan(tmp_path / "series").digest
+
+
+def test_F22_a_broken_archive_is_refused(tmp_path):
+    for name, content in (("a.zip", b"PK\3\4 no archive"), ("b.zip", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match="not a whole zip archive"):
+            Scan(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("faulty", "what"),
+    [
+        ({"left_out": (5,)}, "missing or unevenly spaced.*2 mm apart, but 2 to 4 mm"),
+        ({"places": [*range(6), 6.3, *range(7, 12)]}, "missing or unevenly spaced"),
+        ({"places": [*range(6), *range(6)]}, "several images lie in one place"),
+        ({"left_out": range(1, 12)}, "a single slice"),
+    ],
+)
+def test_F23_slices_that_are_no_regular_volume_are_refused(tmp_path, faulty, what):
+    write_series(tmp_path / "series", **faulty)
+    with pytest.raises(DataError, match=what):
         from_dicom(tmp_path / "series", tmp_path / "x.nii.gz")
     assert not (tmp_path / "x.nii.gz").exists()
 
 
-def test_two_series_are_named(tmp_path):
+def test_F22_of_several_series_the_t1w_is_taken_and_said(tmp_path):
+    for number, (description, count) in enumerate(
+        [("localizer", 3), ("t2_tse", 12), ("t1_se_tra", 6), ("T1 MPRAGE", 12), ("t1_flair", 12)]
+    ):
+        write_series(tmp_path, number, left_out=range(count, 12), description=description)
+    scan = read_scan(tmp_path)
+    assert scan.series.number == "3"
+    assert scan.grid.shape[2] == 12
+    assert [str(one) for one in scan.notices if one.row == "F22"] == [
+        f"{tmp_path}: series 3 of 5 series is used: T1w by its description; give the folder of "
+        "another series if that is wrong"
+    ]
+
+
+def test_F22_series_that_none_is_chosen_of_are_named(tmp_path):
     for number in (1, 2):
-        write_series(tmp_path / "series", number)
-    with pytest.raises(DataError, match=r"2 scans \(1_t1_mprage, 2_t1_mprage\)"):
-        from_dicom(tmp_path / "series", tmp_path / "x.nii.gz")
+        write_series(tmp_path / "equal", number)
+        write_series(tmp_path / "neither", number, description="t2_flair")
+    for folder, what in (
+        ("equal", r"2 of its 2 series may be the T1w: 1 \(12 slices\), 2 \(12 slices\)"),
+        ("neither", r"none of its 2 series may be the T1w: 1 \(12 slices\), 2 \(12 slices\)"),
+    ):
+        with pytest.raises(DataError, match=what):
+            from_dicom(tmp_path / folder, tmp_path / "x.nii.gz")
 
 
 def test_what_cannot_be_converted_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "there.nii.gz").touch()
     for series, out, error, message in (
-        ("empty", "x.nii.gz", DataError, "give the folder of one DICOM series"),
+        ("empty", "x.nii.gz", DataError, "a folder, not a file"),
         ("none", "x.nii.gz", UsageError, "no such folder"),
         ("empty", "x.nii", UsageError, r"must end in \.nii\.gz"),
         ("empty", "there.nii.gz", UsageError, "--overwrite"),
     ):
         with pytest.raises(error, match=message):
             from_dicom(tmp_path / series, tmp_path / out)
+    assert not is_dicom(tmp_path / "empty")
 
 
-def test_predict_names_the_way_to_convert_dicom(tmp_path):
-    write_series(tmp_path / "series")
-    assert not is_dicom(tmp_path / "series")
-    with pytest.raises(UsageError, match="DICOM; convert it first: stroke-nets from-dicom"):
-        find_scans(tmp_path / "series", tmp_path / "out")
+def written(folder, write, voxels):
+    """A scan, its mask (``voxels`` of the DICOM's own grid) and the Segmentation of it."""
+    write(folder / "series")
+    scan = read_scan(folder / "series")
+    turn = nib.orientations.ornt_transform(
+        nib.io_orientation(RAS @ LPS), nib.io_orientation(scan.grid.affine)
+    )
+    mask = nib.orientations.apply_orientation(voxels, turn)
+    made = write_segmentation(
+        folder / "seg.dcm", scan.series, mask, scan.grid.affine, "mscsa_default"
+    )
+    return scan, mask, made
+
+
+@pytest.mark.parametrize("voxels", [MASK, np.zeros_like(MASK)], ids=["lesion", "empty"])
+@pytest.mark.parametrize("write", [write_series, write_enhanced])
+def test_a_segmentation_equals_the_mask_voxel_for_voxel(tmp_path, write, voxels):
+    scan, mask, _ = written(tmp_path, write, voxels)
+    read = highdicom.seg.segread(tmp_path / "seg.dcm")
+    volume = read.get_volume(segment_numbers=[1])
+    image = nib.Nifti1Image(volume.array[..., 0], RAS @ volume.affine)
+    places = nib.affines.apply_affine(scan.grid.affine, np.argwhere(np.ones_like(mask)))
+    np.testing.assert_array_equal(voxels_at(image, places), mask.ravel())
+    assert read.NumberOfFrames == mask.shape[2]
+    sources = {one.SOPInstanceUID for one in scan.series.headers}
+    named = read.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {one.ReferencedSOPInstanceUID for one in named} == sources
+    assert (read.PatientID, read.StudyInstanceUID) == (
+        "4711",
+        scan.series.headers[0].StudyInstanceUID,
+    )
+
+
+def by_simpleitk(path):
+    image = sitk.ReadImage(str(path))
+    direction = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine = RAS @ nib.affines.from_matvec(direction, image.GetOrigin())
+    return nib.Nifti1Image(sitk.GetArrayFromImage(image).T, affine)
+
+
+def by_dcm2niix(path):
+    (path.parent / "alone").mkdir()
+    shutil.copy(path, path.parent / "alone")
+    command = [dcm2niix.bin, "-b", "n", "-f", "seg", "-o", str(path.parent)]
+    subprocess.run([*command, str(path.parent / "alone")], check=True, capture_output=True)
+    return nib.load(path.parent / "seg.nii")
+
+
+@pytest.mark.parametrize("read", [by_simpleitk, by_dcm2niix])
+def test_other_readers_place_the_segmentation_as_the_mask(tmp_path, read):
+    scan, mask, _ = written(tmp_path, write_series, MASK)
+    places = nib.affines.apply_affine(scan.grid.affine, np.argwhere(np.ones_like(mask)))
+    found = voxels_at(read(tmp_path / "seg.dcm"), places)
+    np.testing.assert_array_equal(found > 0, mask.ravel())
+
+
+def test_a_report_holds_the_volumes_and_refers_to_the_segmentation(tmp_path):
+    scan, _, made = written(tmp_path, write_series, MASK)
+    lesions = {"count": 4, "total_ml": 0.2268, "largest_ml": 0.216}
+    write_report(tmp_path / "sr.dcm", scan.series, made, lesions)
+    report = highdicom.sr.srread(tmp_path / "sr.dcm")
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    assert [(one.name.meaning, one.value, one.unit.value) for one in group.get_measurements()] == [
+        ("Volume", 0.2268, "mL"),
+        ("Volume", 0.216, "mL"),
+        ("Quantity", 4, "{lesions}"),
+    ]
+    assert group.referenced_segment.referenced_sop_instance_uid == made.SOPInstanceUID
+    evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = {one.SeriesInstanceUID for one in evidence}
+    assert named == {scan.series.headers[0].SeriesInstanceUID, made.SeriesInstanceUID}
+    assert pydicom.dcmread(tmp_path / "sr.dcm").PatientID == "4711"

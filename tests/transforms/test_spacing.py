@@ -2,10 +2,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.transforms import LoadImage
 
 from stroke_nets.datasets.manifest import datalist
 from stroke_nets.errors import UsageError
+from stroke_nets.transforms.load_scan import LoadScand
 from stroke_nets.transforms.nnunet_spacing import NNUNetSpacingd
 from stroke_nets.transforms.spacing import OwnSpacingd, spacing_by
 
@@ -14,7 +14,7 @@ def test_a_path_beside_the_image_is_left_alone_and_the_inverse_is_monais(tmp_pat
     path = str(tmp_path / "scan.nii.gz")
     ramp = np.linspace(0, 1, 12**3, dtype=np.float32).reshape(12, 12, 12)
     nib.save(nib.Nifti1Image(ramp, np.eye(4)), path)
-    image = LoadImage(ensure_channel_first=True)(path)
+    image = LoadScand("image")({"image": path})["image"]
     transform = OwnSpacingd(["image", "label"], pixdim=(2, 2, 2), allow_missing_keys=True)
     coarse = transform({"image": image, "image_path": path})
     assert coarse["image_path"] == path
