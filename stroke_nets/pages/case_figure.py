@@ -152,8 +152,7 @@ def difference(case: AxialSlice) -> list[tuple[Array, str]]:
 def difference_legend(edge: str = "none") -> list[Patch]:
     """The legend of a difference map, with edges of a colour."""
     return [
-        Patch(facecolor=colour, edgecolor=edge, label=label)
-        for label, colour in DIFFERENCE.items()
+        Patch(facecolor=colour, edgecolor=edge, label=label) for label, colour in DIFFERENCE.items()
     ]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from stroke_nets.pages.case_figure import LESION, Array, panel
@@ -32,7 +33,7 @@ def planes_png(case: Volumes, place: Sequence[int]) -> bytes:
     shape = tuple(side.stop - side.start for side in box)
     sizes = [_size_mm(case.affine, shape, axis) for axis, _ in PLANES.values()]
     high = max(size[1] for size in sizes)
-    figure = _black((11, 11 * high / sum(size[0] for size in sizes) + 0.3))
+    figure = _black((11, 11 * high / sum(size[0] for size in sizes) + 0.45))
     row = figure.subplots(1, 3, gridspec_kw={"width_ratios": [size[0] for size in sizes]})
     for axes, size, (name, (axis, letters)) in zip(row, sizes, PLANES.items(), strict=True):
         at = place[axis] - box[axis].start
@@ -167,7 +168,8 @@ def _head(gray: Array, mask: Array) -> tuple[slice, ...]:
 
 
 def _black(inches: tuple[float, float]) -> Figure:
-    return Figure(inches, dpi=100, layout="constrained", facecolor="black")
+    layout = ConstrainedLayoutEngine(h_pad=0.1)  # inches above a title
+    return Figure(inches, dpi=100, layout=layout, facecolor="black")
 
 
 def _image(figure: Figure, kind: str = "png", **options: Any) -> bytes:
