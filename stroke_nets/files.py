@@ -1,36 +1,122 @@
-"""Atomic file writing and recursive listing."""
+"""Atomic writing of files, what killed processes leave behind, and recursive listing."""
 
+import contextlib
+import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial_"  # the names of hidden folders begin with it
 
 
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A hidden temporary file next to ``path``, which replaces it if the block succeeds.
+@contextlib.contextmanager
+def hidden_folder(parent: Path) -> Iterator[Path]:
+    """A new hidden folder for files that are being written, deleted at the end.
 
-    A killed process leaves the original unchanged. The hidden file has the same extension.
+    It is locked as long as its process lives. Those that killed processes left in ``parent`` are
+    deleted first.
 
     Args:
-        path: the file to write; its folder must exist.
+        parent: made if it does not exist.
     """
-    partial = path.with_name(f".partial_{os.getpid()}_{path.name}")
+    parent.mkdir(parents=True, exist_ok=True)
+    sweep(parent)
+    hidden, handle = _new_locked(parent)
     try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        if error.filename in (None, str(partial)):  # a full disk names no file
-            error.filename = str(path)
-        raise
+        yield hidden
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(hidden, ignore_errors=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def staged(folder: Path, order: Callable[[Path], Any] = str) -> Iterator[Path]:
+    """A hidden folder whose files move into ``folder`` when the block succeeds.
+
+    Args:
+        folder: made if it does not exist.
+        order: sort key of the files, which are moved one by one.
+    """
+    with hidden_folder(folder) as hidden:
+        yield hidden
+        for file in sorted(hidden.iterdir(), key=order):
+            os.replace(file, folder / file.name)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file of the same name in a hidden folder, which replaces ``path`` if the block succeeds.
+
+    A killed process leaves the original unchanged.
+
+    Args:
+        path: the file to write; its folder is made if it does not exist.
+    """
+    try:
+        with hidden_folder(path.parent) as hidden:
+            yield hidden / path.name
+            os.replace(hidden / path.name, path)
+    except OSError as error:
+        # a full disk names no file, and the hidden one means nothing to a user
+        if error.filename is None or PARTIAL in str(error.filename):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file atomically."""
     with whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder."""
+    for path in _partial(folder):
+        with contextlib.suppress(OSError):  # locked by a process that lives, or gone by now
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+            finally:
+                os.close(handle)
+
+
+def sweep_below(root: Path) -> None:
+    """`sweep` a folder and all below it, linked folders excepted."""
+    for name, folders, _ in os.walk(root):
+        sweep(Path(name))
+        folders[:] = [one for one in folders if not one.startswith(".")]
+
+
+def _partial(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return [Path(entry) for entry in entries if entry.name.startswith(PARTIAL)]
+    return []
+
+
+def _new_locked(parent: Path) -> tuple[Path, int]:
+    """A new hidden folder, and the open file that holds its lock."""
+    while True:
+        hidden = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked
+            handle = os.open(hidden, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks sweeps nothing
+                fcntl.flock(handle, fcntl.LOCK_SH)
+            if hidden.exists():
+                return hidden, handle
+            os.close(handle)
+
+
+def is_hidden(path: Path, root: Path) -> bool:
+    """Whether a path below a folder is hidden, or a copy that macOS puts into archives."""
+    parts = path.relative_to(root).parts
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def paths_below(root: Path) -> list[Path]:

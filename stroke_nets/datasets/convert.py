@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.processing import resample_from_to
 
-from stroke_nets.files import whole
+from stroke_nets.files import hidden_folder, whole
 from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.finding import Finding, Refusal
@@ -89,10 +89,9 @@ def bring_mask(case: Case, out: Path, scan: str, *, resample: bool = False) -> s
         if is_nifti(path):
             mask = open_scan(path)
         else:
-            partial = out / case.named("partial.nii.gz")
-            _convert_metaimage(path, partial)
-            mask = open_scan(partial)
-            partial.unlink()
+            with hidden_folder((out / name).parent) as folder:
+                _convert_metaimage(path, folder / "mask.nii.gz")
+                mask = open_scan(folder / "mask.nii.gz")
         lesion = require_mask(str(path), np.asanyarray(mask.dataobj), binarize=True)
         drawn = nib.Nifti1Image(lesion, mask.affine)
         if not resample:

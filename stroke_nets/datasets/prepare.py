@@ -22,7 +22,7 @@ from stroke_nets.datasets.convert import Case
 from stroke_nets.datasets.folds import grouped_split
 from stroke_nets.datasets.small_lesions import LIMIT, is_small_in_parts, is_small_in_total
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import write_whole
+from stroke_nets.files import sweep_below, write_whole
 from stroke_nets.progress import track
 from stroke_nets.scans import check
 from stroke_nets.scans.reader import open_scan
@@ -179,6 +179,7 @@ def _claim(source: Path, out: Path, recipe: dict[str, Any]) -> None:
     advice = "choose another folder"
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise UsageError(f"{out}: inside the data set's own folder; {advice}")
+    sweep_below(out)
     if mark.is_file():
         if json.loads(mark.read_text()).get("Name") != name:
             raise UsageError(f"{out}: holds another data set; {advice}")

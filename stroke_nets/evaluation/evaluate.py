@@ -6,10 +6,8 @@ cases.
 
 import functools
 import json
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -31,9 +29,10 @@ from stroke_nets.evaluation.derivative import (
 )
 from stroke_nets.evaluation.lesions import Connectivity
 from stroke_nets.evaluation.summary import POLICIES, summarize
-from stroke_nets.files import paths_below, write_whole
+from stroke_nets.files import paths_below, staged
 from stroke_nets.inference.inputs import bare
 from stroke_nets.progress import track
+from stroke_nets.runs.processes import in_processes
 from stroke_nets.scans.check import MASK, require_same_grid
 from stroke_nets.scans.reader import ENDINGS, is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
@@ -252,8 +251,10 @@ def _evaluate(
     if problems:
         raise DataError(_problem_table(out, problems))
     summary = info | {"connectivity": options.connectivity} | summarize(rows, options.policy)
-    write_whole(out / "cases.csv", pd.DataFrame(rows).to_csv(index=False))
-    write_whole(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    with staged(out) as folder:  # in the order of their names, so that the summary comes last
+        (folder / "cases.csv").write_text(pd.DataFrame(rows).to_csv(index=False), encoding="utf-8")
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        (out / "summary.json").unlink(missing_ok=True)  # never beside the cases of another run
     print(f"wrote {out / 'cases.csv'} and {out / 'summary.json'}")
 
 
@@ -280,9 +281,7 @@ def _all_figures(
     if workers < 2:
         yield from track(map(work, cases), "evaluating", len(cases))
         return
-    spawn = multiprocessing.get_context("spawn")  # fork is unsafe once torch has started threads
-    with ProcessPoolExecutor(workers, mp_context=spawn) as pool:
-        yield from track(pool.map(work, cases), "evaluating", len(cases))
+    yield from track(in_processes(work, cases, workers), "evaluating", len(cases))
 
 
 def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:

@@ -20,11 +20,8 @@ together.
 """
 
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
@@ -35,7 +32,7 @@ import torch
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import write_whole
+from stroke_nets.files import is_hidden, staged, sweep_below, write_whole
 from stroke_nets.inference.doubts import doubts
 from stroke_nets.inference.inputs import DESCRIPTION, ScanFile, spaceless
 from stroke_nets.inference.lesion_table import CONNECTIVITY, as_csv, lesion_rows
@@ -93,15 +90,20 @@ class Names:
         found = (self.folder.glob(f"{escape(stem)}_*") for stem in (self.plain, self.mni))
         return sorted(path for paths in found for path in paths)
 
+    def retire(self, current: Iterable[str]) -> None:
+        """Delete an older prediction's sidecar, pages and what the new one has not.
 
-@contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder whose files move into ``folder`` when all are written, the sidecar last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial_") as name:
-        yield Path(name)
-        for file in sorted(Path(name).iterdir(), key=lambda file: file.match("*_mask.json")):
-            os.replace(file, folder / file.name)
+        The sidecar goes first: without it, nothing here counts as a prediction.
+        """
+        kept = {*current} - {self.sidecar.name}
+        for path in sorted(self.present(), key=is_sidecar, reverse=True):
+            if path.name not in kept:
+                path.unlink()
+
+
+def is_sidecar(path: Path) -> bool:
+    """Whether a file is named as a prediction's sidecar."""
+    return path.name.endswith("_mask.json")
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Results:
         mask = self.method.mask(maps["probseg"], self.scan.grid.affine)
         native = {"mask": mask.numpy() > 0} | {k: rounded(v.numpy()) for k, v in maps.items()}
         rows = self._lesions(native)
-        with staged(self.names.folder) as folder:
+        with staged(self.names.folder, order=is_sidecar) as folder:
             shown, files = self._write_volumes(folder, native)
             files["lesions"] = f"{self.names.stem}_lesions.csv"
             (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
@@ -151,10 +153,7 @@ class Results:
             files |= self._write_dicom(folder, native["mask"], facts["Method"], lesions)
             lesions |= volume_interval(lesions["total_ml"], facts["Weights"])
             write_json(folder / self.names.sidecar.name, facts)
-            current = {path.name for path in folder.iterdir()}
-        for path in self.names.present():  # of a prediction that was replaced
-            if path.name not in current:
-                path.unlink()
+            self.names.retire(path.name for path in folder.iterdir())
         return shown
 
     def _lesions(self, native: dict[str, Any]) -> list[dict[str, Any]]:
@@ -314,6 +313,7 @@ def describe_folder(out: Path) -> None:
         UsageError: the folder is a data set of another kind, or cannot be written.
     """
     path = out / DESCRIPTION
+    sweep_below(out)
     try:
         if path.is_file():
             kind = json.loads(path.read_text(encoding="utf-8")).get("DatasetType", "raw")
@@ -355,8 +355,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 def sidecars(out: Path) -> list[Path]:
     """Those of predictions; not of other programs, nor what another process is writing."""
-    found = sorted(out.glob("sub-*/**/*_desc-*_mask.json"))
-    return [p for p in found if not (p.parent.name.startswith(".") or _is_foreign(p))]
+    found = (p for p in out.glob("sub-*/**/*_desc-*_mask.json") if not is_hidden(p, out))
+    return sorted(path for path in found if not _is_foreign(path))
 
 
 def _is_foreign(path: Path) -> bool:

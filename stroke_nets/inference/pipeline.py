@@ -234,12 +234,12 @@ class Prediction:
 
 
 def is_done(names: outputs.Names, request: dict[str, Any], overwrite: bool) -> bool:
-    """Whether the very same prediction is there already.
+    """Whether the very same prediction is there already; one without its sidecar is unfinished.
 
     Raises:
         UsageError: another one is.
     """
-    present = names.present()
+    present = [path for path in names.present() if outputs.is_sidecar(path)]
     if overwrite or not present:
         return False
     if names.sidecar in present and outputs.read_sidecar(names.sidecar)["Request"] == request:

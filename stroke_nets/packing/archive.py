@@ -8,12 +8,12 @@ import hashlib
 import os
 import shutil
 import stat
-import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import hidden_folder
 
 SUMS = "SHA256SUMS"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can store
@@ -139,8 +139,7 @@ def _extract(packed: zipfile.ZipFile, name: str, out: Path) -> Path:
     folder = out / name
     if folder.exists():
         raise UsageError(f"{folder}: is there already; delete it, or give another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=out) as temporary:
-        packed.extractall(temporary)
-        os.replace(Path(temporary, name), folder)
+    with hidden_folder(out) as hidden:
+        packed.extractall(hidden)
+        os.replace(hidden / name, folder)
     return folder

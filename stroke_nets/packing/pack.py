@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from torch import Tensor, nn
 
 from stroke_nets.bundle_folders import find_bundle, find_overlay, published_weights
 from stroke_nets.errors import UsageError
-from stroke_nets.packing.archive import file_sha256, write_archive, write_sums
+from stroke_nets.files import hidden_folder
+from stroke_nets.packing.archive import SUMS, file_sha256, write_archive, write_sums
 from stroke_nets.packing.render import as_json, described, rendered
 from stroke_nets.training.checkpoint import load_weights
 
@@ -60,21 +60,28 @@ def pack(name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None
     metadata = described(metadata, configs["inference"])
     stem = f"{name}_{file.stem}" if file else name
     folder, archive = out / stem, out / f"{stem}_v{metadata['version']}.zip"
-    for path in (folder, archive):
-        if path.exists():
-            raise UsageError(f"{path}: is there already; delete it, or give another --out")
+    if archive.exists():
+        raise UsageError(f"{archive}: is there already; delete it, or give another OUT")
     state = _state(configs["inference"], weights)
     metadata["weights"] = entry or {"file": [path.name for path in weights]}
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{stem}.", dir=out) as temporary:
-        built = Path(temporary, stem)
+    with hidden_folder(out) as hidden:
+        built = hidden / stem
         _write_texts(built, bundle, configs | {"metadata": metadata})
         _write_models(built, state)
         write_sums(built)
-        write_archive(built, Path(temporary, archive.name))
-        os.replace(built, folder)
-        os.replace(Path(temporary, archive.name), archive)
+        write_archive(built, hidden / archive.name)
+        if not folder.exists():
+            os.replace(built, folder)
+        elif not _same_list(built, folder):  # otherwise it is that of a process which was killed
+            raise UsageError(f"{folder}: is there already; delete it, or give another OUT")
+        os.replace(hidden / archive.name, archive)
     return Packed(folder, archive, file_sha256(archive))
+
+
+def _same_list(built: Path, folder: Path) -> bool:
+    """Whether two folders list the same checksums."""
+    lists = [one / SUMS for one in (built, folder)]
+    return all(one.is_file() for one in lists) and lists[0].read_bytes() == lists[1].read_bytes()
 
 
 def _state(inference: dict[str, Any], weights: Sequence[Path]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from statistics import quantiles
 from typing import Any
 
 from stroke_nets.errors import DataError
-from stroke_nets.files import write_whole
+from stroke_nets.files import is_hidden, write_whole
 from stroke_nets.pages.page import write_page
 from stroke_nets.pages.plot import FLOOR_ML, Plot, Volume, volumes
 from stroke_nets.pages.prediction_case import PredictionCase
@@ -180,8 +180,10 @@ def _cases(out_dir: Path) -> list[tuple[PredictionCase, str]]:
     """The cases that have a report, and their folders relative to the page."""
     found = []
     for report in sorted(out_dir.rglob("*_desc-*_report.html")):
-        name = report.name.removesuffix("report.html")
-        case = PredictionCase(report.with_name(f"{name}mask.json"))
+        sidecar = report.with_name(f"{report.name.removesuffix('report.html')}mask.json")
+        if is_hidden(report, out_dir) or not sidecar.is_file():  # an unfinished prediction
+            continue
+        case = PredictionCase(sidecar)
         found.append((case, f"{report.parent.relative_to(out_dir).as_posix()}/"))
     return found
 

@@ -64,15 +64,14 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
             ``rejected`` then shows it.
     """
     files = Files.of(scan, out, stem)
-    for file in (files.image, files.transform):
-        if file.exists():
-            raise UsageError(f"{file} is there already; delete it or choose another OUT_DIR")
+    if files.image.exists():
+        raise UsageError(f"{files.image} is there already; delete it or choose another OUT")
     template, native = brain(), read(scan)
     found = register(native)
-    out.mkdir(parents=True, exist_ok=True)
     registered = OnTemplate(found.matrix).place(found.scaled(native))
     problems = found.problems()
-    draw(files.rejected if problems else files.picture, template, registered, scan.name)
+    with whole(files.rejected if problems else files.picture) as partial:
+        draw(partial, template, registered, scan.name)
     if problems:
         raise DataError(
             f"{scan}: the registration is poor ({'; '.join(problems + found.warnings())}), "

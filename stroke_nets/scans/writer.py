@@ -1,7 +1,6 @@
 """Write a mask with the scan's grid, affine, form codes and units."""
 
 import gzip
-import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from monai.data import NibabelWriter
 
+from stroke_nets.files import whole
 from stroke_nets.scans.geometry import unit_mm
 from stroke_nets.scans.reader import ENDINGS
 
@@ -55,7 +55,7 @@ class HeaderWriter(NibabelWriter):
         self.affine = np.asarray(self.header["affine"], dtype=float)
 
     def write(self, filename: PathLike | str, verbose: bool = False, **obj_kwargs: Any) -> None:
-        """Write the mask to ``filename`` through a temporary file in the same folder."""
+        """Write the mask to ``filename`` atomically."""
         image = self.create_backend_obj(
             self.data_obj, affine=self.affine, dtype=self.output_dtype, **obj_kwargs
         )
@@ -68,10 +68,5 @@ class HeaderWriter(NibabelWriter):
         content = image.to_bytes()
         if path.name.endswith(".gz"):
             content = gzip.compress(content, compresslevel=1, mtime=0)  # reproducible bytes
-        # The name is not a scan's, so that no tool reads what a killed process leaves behind.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole(path) as partial:
+            partial.write_bytes(content)

@@ -2,8 +2,6 @@
 
 import functools
 import json
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,12 @@ from numpy.typing import NDArray
 import stroke_nets
 from stroke_nets.datasets import manifest
 from stroke_nets.datasets.folds import size_balanced
-from stroke_nets.errors import UsageError
-from stroke_nets.files import whole, write_whole
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import sweep_below, whole, write_whole
 from stroke_nets.progress import track
 from stroke_nets.registration.template import TEMPLATE, template
+from stroke_nets.runs.processes import in_processes
+from stroke_nets.scans.reader import read_scan
 from stroke_nets.synthesis.masks import mask_files
 from stroke_nets.synthesis.patient import Design, lesion_source, simulate_patient
 
@@ -86,6 +86,7 @@ def _claim(out: Path, wanted: dict[str, Any]) -> None:
     """Write ``dataset_description.json``, or refuse a folder that holds something else."""
     description = out / "dataset_description.json"
     advice = "choose another folder or delete it"
+    sweep_below(out)
     if description.exists():
         held = _recipe(description)
         same = ("Seed", "Recipe", "Design")
@@ -158,9 +159,8 @@ def _make_all(
     patients = range(1, subjects + 1)
     if workers == 1:
         return list(track(map(make, patients), "simulating", subjects))
-    spawn = multiprocessing.get_context("spawn")  # fork is unsafe once torch has started threads
-    with ProcessPoolExecutor(min(workers, subjects), mp_context=spawn) as pool:
-        return list(track(pool.map(make, patients), "simulating", subjects))
+    made = in_processes(make, patients, min(workers, subjects))
+    return list(track(made, "simulating", subjects))
 
 
 def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
@@ -168,14 +168,21 @@ def _make(out: Path, seed: int, design: Design, index: int) -> dict[str, Any]:
     subject = f"sub-sim{index:04d}"
     stem = f"{subject}/ses-1/anat/{subject}_ses-1_space-MNI152NLin2009aSym"
     image, label = f"{stem}_T1w.nii.gz", f"{stem}_label-L_desc-T1lesion_mask.nii.gz"
-    if not ((out / image).exists() and (out / label).exists()):
-        (out / image).parent.mkdir(parents=True, exist_ok=True)
+    if not (_is_sound(out / image) and _is_sound(out / label)):
         t1, mask = simulate_patient(seed, index, design)
         _write_volume(out / image, t1)
         _write_volume(out / label, mask)
     record = manifest.describe(out, subject=subject, session="ses-1", image=image, label=label)
     source = lesion_source(seed, index, design)
     return record | ({} if source is None else {"lesion_source": source})
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether a volume is there, and can be read to its end."""
+    try:
+        return path.exists() and bool(read_scan(path).digest)
+    except DataError:
+        return False
 
 
 def deal_by_source(records: list[dict[str, Any]], folds: int, seed: int) -> None:

@@ -14,10 +14,11 @@ import torch
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import staged
 from stroke_nets.inference import outputs, pipeline
 from stroke_nets.inference.inputs import ScanFile
 from stroke_nets.inference.method import Found, spread
-from stroke_nets.inference.outputs import Names, rounded, staged
+from stroke_nets.inference.outputs import Names, is_sidecar, rounded
 from stroke_nets.registration import register, register_to_template
 from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.registration.quality import Quality
@@ -312,7 +313,7 @@ def test_files_appear_together_or_not_at_all(tmp_path):
 
 
 def write_a_sidecar_and_a_mask(folder):
-    with staged(folder) as place:
+    with staged(folder, order=is_sidecar) as place:
         (place / "a_mask.json").touch()
         (place / "b_mask.nii.gz").touch()
 
