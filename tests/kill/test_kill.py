@@ -214,6 +214,9 @@ def test_I2_pack_and_unpack_killed_at_any_write_heal(runs, tmp_path, monkeypatch
 def test_I2_normalize_killed_at_any_write_heals(scan, tmp_path, monkeypatch):
     good = Registration(np.eye(4), Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0, 1.4))
     monkeypatch.setattr(normalization, "register", lambda volume: good)
+    small = normalization.Volume(np.ones((4, 5, 6), np.float32), AFFINE)
+    monkeypatch.setattr(normalization, "brain", lambda: small)
+    monkeypatch.setattr(normalization.OnTemplate, "place", lambda self, volume: small.voxels)
     monkeypatch.setattr(normalization, "draw", lambda path, *ignored: path.write_bytes(ONE_PIXEL))
     out = tmp_path / "out"
     normalization.normalize(scan, out)
