@@ -15,7 +15,6 @@ from typing import Any, get_args
 import nibabel as nib
 import numpy as np
 import pandas as pd
-import yaml
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import DataError, UsageError
@@ -31,6 +30,7 @@ from stroke_nets.evaluation.lesions import Connectivity
 from stroke_nets.evaluation.summary import POLICIES, summarize
 from stroke_nets.files import paths_below, staged
 from stroke_nets.inference.inputs import bare
+from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.progress import track
 from stroke_nets.runs.processes import in_processes
 from stroke_nets.scans.check import MASK, require_same_grid
@@ -325,4 +325,4 @@ def _problem_table(out: Path, problems: Sequence[tuple[str, str]]) -> str:
 def _parameters(run: Path) -> int | None:
     """The network's parameter count from `configuration.resolved`; None without training."""
     config = run / "config.yaml"
-    return yaml.safe_load(config.read_text()).get("parameters") if config.is_file() else None
+    return read_config(config).get("parameters") if config.is_file() else None

@@ -4,6 +4,7 @@ Two lists: the names below, which build objects and touch no file, process or ne
 they are given; and what the bundles of this project hold themselves.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from stroke_nets.bundle_folders import bundles_root
-from stroke_nets.inspection.plain_config import CONFIGS, parse_config
+from stroke_nets.inspection.plain_config import CONFIGS, OWN, parse_config
 
 TRANSFORMS = """
     Activations Affine AsDiscrete BorderPad CastToType CenterSpatialCrop CropForeground
@@ -59,6 +60,7 @@ BUILTINS = frozenset(
     "abs all any bool dict enumerate filter float frozenset int isinstance len list map max min "
     "next print range reversed round set slice sorted str sum tuple zip".split()
 )
+REFERENCE = re.compile(r"[@%]\w*(?:::\w*)*")  # as monai.bundle.reference_resolver
 ATTRIBUTES = frozenset(  # of objects that other items make
     "any all cpu endswith features float items keys lower max mean members min module "
     "named_parameters ndim parameters shape split startswith strip sum to upper values".split()
@@ -74,6 +76,7 @@ class OwnCode:
         expressions: every ``$`` expression, word for word.
         targets: for each ``_target_``, the top-level keys under which it stands.
         strings: for each ``_target_`` and argument, the strings that it is given.
+        references: for each top-level key, what the strings under it refer to.
         changes: for each last name of a key that changes a part of another entry
             (``validate#evaluator#network``), the strings that it puts there.
     """
@@ -81,6 +84,7 @@ class OwnCode:
     expressions: set[str] = field(default_factory=set)
     targets: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     strings: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    references: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     changes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
@@ -94,17 +98,37 @@ def own_code() -> OwnCode:
     found = OwnCode()
     for file in sorted(bundles_root().glob("*/configs/**/*")):
         if file.suffix in CONFIGS:
-            for where, node in walk(parse_config(file.name, file.read_bytes())):
-                if isinstance(node, str) and node.startswith("$"):
-                    found.expressions.add(node)
-                for key, value in node.items() if isinstance(node, dict) else ():
-                    target = node.get("_target_")
-                    if isinstance(target, str):
-                        found.targets[target].add(where.split("#")[0].lstrip("+"))
-                        found.strings[target, str(key)] |= set(strings_of(value))
-                    if changed(key):
-                        found.changes[changed(key)] |= set(strings_of(value))
+            for where, node in walk(parse_config(file.name, file.read_bytes(), OWN)):
+                _learn(found, re.split("#|::", where)[0].lstrip("+"), node)
     return found
+
+
+def _learn(found: OwnCode, part: str, node: Any) -> None:
+    """Add what a value under a top-level key holds."""
+    if isinstance(node, str):
+        found.references[part] |= references(node)
+        if node.startswith("$"):
+            found.expressions.add(node)
+    for key, value in node.items() if isinstance(node, dict) else ():
+        target = node.get("_target_")
+        if isinstance(target, str):
+            found.targets[target].add(part)
+            found.strings[target, str(key)] |= set(strings_of(value))
+        if changed(key):
+            found.changes[changed(key)] |= set(strings_of(value))
+        if changed(key) == "_target_":  # another class for an entry
+            found.targets[value].add(part)
+
+
+def references(text: str) -> set[str]:
+    """The top-level entries that an expression, a reference or a macro refers to.
+
+    The empty name stands for a relative one.
+    """
+    text = text.replace("#", "::")
+    if not text.startswith(("$", "@", "%")):
+        return set()
+    return {item[1:].split("::")[0] for item in REFERENCE.findall(text)}
 
 
 def changed(key: Any) -> str:

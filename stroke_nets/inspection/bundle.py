@@ -3,9 +3,11 @@
 import configparser
 import hashlib
 import json
+import lzma
 import re
 import stat
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from stroke_nets.inspection.expressions import (
     judge_component,
     judge_expression,
     judge_logging,
+    judge_references,
 )
 from stroke_nets.inspection.pickles import calls
 from stroke_nets.inspection.plain_config import CONFIGS, LARGEST, parse_config
@@ -39,6 +42,10 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".ts", ".pt2", ".n
 MOST_FILES = 10_000
 MOST_GROWTH = 20  # of a compressed archive; pack compresses nothing
 LONGEST = 300  # characters of a text on the screen
+UNREADABLE = (  # raised for damaged and encrypted entries of a zip, and for files
+    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 MACRO = re.compile(r"%[\w#:]*")  # of the same file; MONAI takes all others for another file's
 RELATIVE = re.compile(r"[@%](#|::)")
 PLAIN_KEY = re.compile(r"[\w+#:]*")  # a macro or relative reference can become part of code
@@ -85,7 +92,11 @@ def inspect_bundle(bundle: str | Path) -> list[Item]:
     source = _Folder(path) if path.is_dir() else _Zip(path)
     items = list(source.odd)
     for name in source.names:
-        items += _inspect_file(source, name)
+        try:
+            items += _inspect_file(source, name)
+        except UNREADABLE as error:
+            why = f"cannot be read ({type(error).__name__})"
+            items.append(Item(name, "", "file", name, DANGER, why))
     if not any(name.lower().endswith(CONFIGS) for name in source.names):
         raise DataError(f"{bundle}: holds no configuration; give a bundle's folder or zip")
     return items + _compare_sums(source)
@@ -222,6 +233,11 @@ def inspect_config(name: str, content: bytes, parts: Sequence[str] = ()) -> Iter
     except ValueError as error:
         yield Item(name, "", "file", name, DANGER, str(error))
         return
+    yield from inspect_content(name, config, parts)
+
+
+def inspect_content(name: str, config: Any, parts: Sequence[str] = ()) -> Iterator[Item]:
+    """As `inspect_config`, of what `plain_config.parse_config` gave."""
     if parts and isinstance(config, dict):
         config = {key: value for key, value in config.items() if key in parts}
     values = list(walk(config))
@@ -231,6 +247,9 @@ def inspect_config(name: str, content: bytes, parts: Sequence[str] = ()) -> Iter
         if isinstance(value, str) and value.startswith("$"):
             names |= imported(value)
     for where, value in values:
+        verdict = judge_references(value, parts) if isinstance(value, str) else (OK, "")
+        if verdict[0] != OK:
+            yield Item(name, where, "reference", value, *verdict, "the file")
         if isinstance(value, dict) and "_target_" in value:
             target = str(value["_target_"])
             place = f"{where}#_target_".lstrip("#")
@@ -291,7 +310,7 @@ def _compare_sums(source: _Folder | _Zip) -> list[Item]:
     """Files that do not match ``SHA256SUMS`` or ``models/weights.json``."""
     try:
         wanted = dict(_listed(source))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (*UNREADABLE, LookupError, TypeError, AttributeError) as error:
         why = f"no list of weights ({type(error).__name__})"
         return [Item(WEIGHTS, "", "file", WEIGHTS, DAMAGED, why)]
     items = []
@@ -299,9 +318,13 @@ def _compare_sums(source: _Folder | _Zip) -> list[Item]:
         if name not in source.names:
             items.append(Item(name, "", "file", name, DAMAGED, "listed, but missing"))
             continue
-        with source.open(name) as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != digest:  # type: ignore[arg-type]
-                items.append(Item(name, "", "file", name, DAMAGED, "not the SHA-256 listed"))
+        try:
+            with source.open(name) as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+        except UNREADABLE:
+            found = ""
+        if found != digest:
+            items.append(Item(name, "", "file", name, DAMAGED, "not the SHA-256 listed"))
     if SUMS in source.names:
         for name in sorted(set(source.names) - wanted.keys() - {SUMS}):
             items.append(Item(name, "", "file", name, DAMAGED, f"not listed in {SUMS}"))

@@ -10,10 +10,10 @@ from stroke_nets.inspection.bundle import (
     DAMAGED,
     findings,
     inspect_bundle,
-    inspect_config,
+    inspect_content,
     shown,
 )
-from stroke_nets.inspection.plain_config import LARGEST, read_config
+from stroke_nets.inspection.plain_config import read_config
 
 
 def require_consent(bundle: Path, trust: bool) -> None:
@@ -59,9 +59,7 @@ def require_known_code(config: Path, trust: bool, parts: Sequence[str] = ()) -> 
         DataError: it is no plain configuration, or too large, trusted or not.
     """
     content = read_config(config)
-    with config.open("rb") as stream:
-        items = list(inspect_config(config.name, stream.read(LARGEST + 1), parts))
-    found = [] if trust else findings(items)
+    found = [] if trust else findings(list(inspect_content(config.name, content, parts)))
     if found:
         raise UsageError(
             f"{config}: {shown(found[0].where)} runs code from elsewhere, "

@@ -7,7 +7,7 @@ import ast
 import builtins
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stroke_nets.inspection.allowed import (
@@ -19,6 +19,7 @@ from stroke_nets.inspection.allowed import (
     PURE,
     changed,
     own_code,
+    references,
     strings_of,
 )
 
@@ -28,6 +29,7 @@ Judgement = tuple[str, str]
 TRUSTED = {"stroke_nets", "monai", "torch", "ignite", "numpy", "pytorchcv"}
 REFERENCE = re.compile(r"@\w*(?:::\w*)*")  # as monai.bundle.reference_resolver
 REFERENCES = "__local_refs"
+LONGEST = 5000  # characters of an expression; this package's own have up to 100
 COMPONENT = {"_target_", "_requires_", "_disabled_", "_desc_", "_mode_"}
 FORMS = (
     *(ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Store, ast.Attribute, ast.Call),
@@ -43,7 +45,7 @@ STREAMS = {"class": r"(logging\.)?(StreamHandler|NullHandler|Formatter)", "": r"
 def as_evaluated(expression: str) -> str:
     """The text that MONAI gives to Python: ``#`` is ``::``, references are look-ups."""
     text = expression.removeprefix("$").replace("#", "::")
-    for item in sorted(REFERENCE.findall(text), key=len, reverse=True):
+    for item in sorted(set(REFERENCE.findall(text)), key=len, reverse=True):
         text = text.replace(item, f"{REFERENCES}['{item[1:]}']")
     return text
 
@@ -77,6 +79,15 @@ def judge_expression(expression: str, names: Mapping[str, str]) -> Judgement:
     """
     if expression in own_code().expressions:
         return OK, ""
+    if len(expression) > LONGEST:
+        return DANGER, f"longer than {LONGEST} characters"
+    try:
+        return _judged(expression, names)
+    except RecursionError:
+        return DANGER, "nested too deeply"
+
+
+def _judged(expression: str, names: Mapping[str, str]) -> Judgement:
     statements = getattr(_parsed(expression[1:], "exec"), "body", [])
     if statements and isinstance(statements[0], ast.Import | ast.ImportFrom):
         return (OK, "") if imported(expression) else _judge_import(statements[0])
@@ -143,16 +154,28 @@ def judge_component(component: Mapping[Any, Any], parts: tuple[str, ...] = ()) -
     if target in ALLOWED or target in BARE:
         return OK, ""
     own = own_code()
-    if parts and not own.targets[target] & set(parts):
-        return DANGER, f"{target} is no part of {' or '.join(parts)} in this project's bundles"
     if target.startswith(PURE):
         return OK, ""
+    if parts and not own.targets[target] & set(parts):
+        return DANGER, f"{target} is no part of {' or '.join(parts)} in this project's bundles"
     for key, value in component.items():
         new = set(strings_of(value)) - own.strings.get((target, key), set()) - {"default"}
         new -= own.changes.get(key, set())
         if new and key not in COMPONENT - {"_mode_"}:  # what it makes could be called with others
             return DANGER, f"{target} is given {key} {min(new)!r}, as no bundle of this project"
     return OK, ""
+
+
+def judge_references(text: str, parts: Sequence[str]) -> Judgement:
+    """Judge what a string under certain top-level keys refers to.
+
+    Args:
+        text: any string.
+        parts: the keys; what this project's bundles refer to under them is allowed.
+    """
+    own = own_code().references
+    new = references(text) - {*parts, *(name for part in parts for name in own[part])}
+    return (DANGER, f"refers to {min(new)!r}") if parts and new else (OK, "")
 
 
 def judge_change(key: str, value: Any) -> Judgement:

@@ -9,30 +9,52 @@ import yaml
 from stroke_nets.errors import DataError
 
 LARGEST = 1_000_000  # bytes; this package's own configurations have up to 30,000
-MOST_VALUES = 200_000  # after aliases are expanded
-DEEPEST = 100
+MOST_VALUES = 50_000  # after aliases are expanded; this package's own have up to 430
+DEEPEST = 30  # levels; own ones have up to 7
+LONGEST_KEY, LONGEST_NUMBER = 200, 400  # characters
 CONFIGS = (".json", ".yaml", ".yml")
 
 
-_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, where it was built
+def _plain(base: Any) -> Any:
+    """A loader of YAML's plain types that refuses what takes endlessly long to read.
 
+    Merge keys can double at every level; a long number takes the square of its length.
+    """
 
-class _Loader(_Safe):
-    """YAML's plain types, without merge keys, which can double at every level."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
+    class Loader(base):
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
                 raise yaml.constructor.ConstructorError(None, None, "has a merge key (<<)")
-        super().flatten_mapping(node)
+            super().flatten_mapping(node)
+
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+            return super().construct_yaml_int(_short(node))
+
+        def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+            return super().construct_yaml_float(_short(node))
+
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+    Loader.add_constructor("tag:yaml.org,2002:float", Loader.construct_yaml_float)
+    return Loader
 
 
-def parse_config(name: str, content: bytes) -> Any:
+def _short(node: yaml.ScalarNode) -> yaml.ScalarNode:
+    if len(node.value) > LONGEST_NUMBER:
+        raise yaml.constructor.ConstructorError(None, None, "has an endless number")
+    return node
+
+
+FOREIGN = _plain(yaml.SafeLoader)  # what MONAI reads with
+OWN = _plain(getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # faster
+
+
+def parse_config(name: str, content: bytes, loader: Any = FOREIGN) -> Any:
     """The content of a JSON or YAML file.
 
     Args:
         name: of the file; its ending decides.
         content: of the file.
+        loader: of YAML.
 
     Raises:
         ValueError: it is no such file, is too large, or its aliases make it so.
@@ -43,7 +65,7 @@ def parse_config(name: str, content: bytes) -> Any:
         if name.lower().endswith(".json"):
             config = json.loads(content)
         else:
-            config = _Loader(content).get_single_data()
+            config = loader(content).get_single_data()
         size = _size(config, {}, 0)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"is no plain data: {' '.join(str(error).split())}") from error
@@ -77,6 +99,8 @@ def _size(node: Any, known: dict[int, int], depth: int) -> int:
     if depth > DEEPEST:
         raise ValueError(f"is nested deeper than {DEEPEST} levels, or within itself")
     if id(node) not in known:
+        if isinstance(node, dict) and any(len(str(key)) > LONGEST_KEY for key in node):
+            raise ValueError(f"has a key of more than {LONGEST_KEY} characters")
         values = node.values() if isinstance(node, dict) else node
         known[id(node)] = 1 + sum(_size(value, known, depth + 1) for value in values)
     return known[id(node)]

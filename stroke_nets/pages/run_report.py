@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stroke_nets.errors import DataError, UsageError
+from stroke_nets.errors import UsageError
+from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.pages.page import write_page
 from stroke_nets.pages.run_evaluation import RESULTS, evaluation
 from stroke_nets.pages.run_training import training
@@ -42,11 +41,7 @@ def write_report(run_dir: Path, dataset_dir: Path | None = None) -> Path:
 def _config(run_dir: Path) -> dict[str, Any]:
     """The configuration written by a training; empty if there was none."""
     path = run_dir / "config.yaml"
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); restore it or train again") from error
-    return config if isinstance(config, dict) else {}
+    return read_config(path) if path.is_file() else {}
 
 
 def _name(run_dir: Path, config: dict[str, Any]) -> str:

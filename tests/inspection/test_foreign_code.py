@@ -6,18 +6,20 @@ or an empty file.
 
 import json
 import textwrap
+import zipfile
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from monai.bundle import ComponentLocator, ConfigParser, ReferenceResolver
 
-from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.bundle_folders import bundle_names, find_bundle, overlays
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inference.weights import CARRIED, choose
 from stroke_nets.inspection.allowed import ALLOWED, BARE, own_code
-from stroke_nets.inspection.bundle import findings, inspect_bundle, inspect_config
+from stroke_nets.inspection.bundle import as_table, findings, inspect_bundle, inspect_config
 from stroke_nets.inspection.consent import require_known_code
 from stroke_nets.inspection.expressions import as_evaluated, judge_expression
 from stroke_nets.inspection.plain_config import LARGEST, parse_config
@@ -232,6 +234,17 @@ def test_X3_a_run_of_ours_needs_no_consent(run):
     require_known_code(file.parents[1] / "config.yaml", trust=False)
 
 
+@pytest.mark.parametrize("name", bundle_names())
+def test_X3_runs_of_all_overlays_need_no_consent(tmp_path, name):
+    bundle = find_bundle(name)
+    base = bundle / "configs" / "train.yaml"
+    for overlay in [base, *overlays(bundle).values()] if base.is_file() else []:
+        config = ConfigParser.load_config_files([str(base), str(overlay)])
+        (tmp_path / "config.yaml").write_text(json.dumps(config))
+        for parts in ((), CARRIED):
+            assert require_known_code(tmp_path / "config.yaml", trust=False, parts=parts)
+
+
 @pytest.mark.parametrize("what", [k for k in COMPONENTS if "change" not in k and "+" not in k])
 def test_X3_a_run_with_other_code_needs_consent(run, what):
     file = run(network_def=COMPONENTS[what])
@@ -246,7 +259,34 @@ def test_X3_a_network_may_hold_only_what_networks_of_ours_hold(run):
         choose(["d_unet"], [run(network_def=NET | {"extra": writes})])
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["@run", "$@run", "%run", "$@initialize#0", "@#run", {"a": ["$@evaluator.to('cpu')"]}],
+)
+def test_X3_a_network_may_not_set_other_parts_to_work(run, value):
+    """The bundle's own steps would run, and write, while the network is built."""
+    with pytest.raises(UsageError, match=r"network_def\S* runs code from elsewhere"):
+        choose(["d_unet"], [run(network_def=NET | {"extra": value})])
+
+
+def test_X3_the_content_judged_is_the_content_used(run, monkeypatch):
+    """The file is read once: nobody can change it in between."""
+    file = run()
+    config, reads = file.parents[1] / "config.yaml", []
+    opened = Path.open
+
+    def counted(path, *args, **options):
+        reads.extend([path] if path == config else [])
+        return opened(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", counted)
+    require_known_code(config, trust=False, parts=CARRIED)
+    assert reads == [config]
+
+
 BOMBS = {
+    "an endless number": "a: 1" + ":1" * 300_000,
+    "an endless key": f"? {'k' * 1000}\n: 1",
     "aliases": "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
     + "".join(
         f"{n}: &{n} [{', '.join(f'*{p}' for _ in range(10))}]\n"
@@ -347,3 +387,34 @@ def test_inspect_says_that_a_list_of_weights_is_none(tmp_path, content):
 
 def test_weights_parts_are_those_that_are_parsed():
     assert CARRIED == ("network_def", "intensity", "spacing")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "$" + "-" * 4000 + "1",
+        "$" + "1+" * 2000 + "1",
+        "$" + "[" * 150,
+        "$" + "+".join(["@a"] * 9000),
+    ],
+)
+def test_X3_endless_expressions_are_refused(expression):
+    assert judge_expression(expression, {})[0] == "DANGER"
+
+
+def test_X1_entries_that_cannot_be_read_are_findings(tmp_path):
+    packed = tmp_path / "a.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a/b.json", "{}")
+        archive.writestr("a/c.json", "{}")
+    content = bytearray(packed.read_bytes())
+    content[content.index(b"{}")] ^= 1
+    packed.write_bytes(content)
+    assert {i.file: i.verdict for i in findings(inspect_bundle(packed))} == {"b.json": "DANGER"}
+
+
+def test_text_of_a_foreign_file_cannot_write_on_the_screen(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"a": "$\x1b[2Jtime\n" + "x" * 5000}))
+    table = as_table(inspect_bundle(tmp_path))
+    assert "\x1b" not in table
+    assert max(map(len, table.splitlines())) < 1000
