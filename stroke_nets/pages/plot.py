@@ -7,7 +7,7 @@ from math import ceil, floor, log10
 from matplotlib.ticker import MaxNLocator
 
 WIDTH, HEIGHT = 720, 300
-LEFT, RIGHT, TOP, BOTTOM = 72, 700, 26, 252
+LEFT, RIGHT, TOP, BOTTOM = 96, 700, 26, 252
 FLOOR_ML = 0.01  # smaller volumes, including 0, are drawn at the bottom of the logarithmic axis
 KINDS = ("first", "second")  # colours and dashes in style.css
 
