@@ -25,6 +25,10 @@ def pack(
     overlay: Annotated[
         str | None, typer.Option(help="Overlay that the weights were trained with.")
     ] = None,
+    web: Annotated[
+        bool,
+        typer.Option("--web", help="Write the network as ONNX for browsers, and its settings."),
+    ] = False,
     old_out: OldOut = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -35,6 +39,13 @@ def pack(
 
     Example: stroke-nets pack agmr_net dist --weights runs/.../checkpoints/last.pt
     """
+    if web:
+        from stroke_nets.packing.web import pack_for_web
+
+        found = pack_for_web(bundle, chosen_out(out, old_out), weights or (), overlay)
+        text = f"wrote {found.folder}\nsha256 {found.sha256}"
+        tell(text, found._asdict(), as_json, quiet)
+        return
     from stroke_nets.packing.pack import pack as write
 
     packed = write(bundle, chosen_out(out, old_out), weights or (), overlay)
