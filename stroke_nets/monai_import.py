@@ -3,7 +3,7 @@
 import gc
 import sys
 
-UNUSED = ("ignite", "matplotlib", "pandas", "scipy.signal", "sklearn", "tensorboard")
+UNUSED = ("ignite", "matplotlib", "pandas", "pydicom", "scipy.signal", "sklearn", "tensorboard")
 
 
 def import_monai() -> None:
