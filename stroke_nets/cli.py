@@ -4,6 +4,7 @@ import os
 import pwd
 
 from stroke_nets.commands import (  # noqa: F401 - they register
+    bids,
     data,
     jobs,
     papers,

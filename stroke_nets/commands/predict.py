@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -93,22 +93,15 @@ def predict(
 
     Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
     """
-    from stroke_nets.inference.progress import Steps
-    from stroke_nets.monai_import import import_monai
-
-    with Steps(0, quiet or as_json) as steps:
-        steps.step("loading PyTorch and MONAI")
-        import_monai()
-        from stroke_nets.inference.pipeline import predict as segment
-
-    summary = segment(
+    segment_and_tell(
         given,
         out,
+        as_json=as_json,
+        quiet=quiet,
         method=method,
         checkpoint=checkpoint or (),
         overlay=overlay,
         device=device,
-        quiet=quiet or as_json,
         trust=trust,
         fast=fast,
         tta=tta,
@@ -120,6 +113,34 @@ def predict(
         truth=truth,
         sr=sr,
     )
+
+
+def segment_and_tell(
+    given: Path, out: Path, *, as_json: bool, quiet: bool, threads: int | None = None, **how: Any
+) -> None:
+    """Segment scans, with progress from the first second, and print what was found.
+
+    Args:
+        given: as of `stroke_nets.predict`, like ``out`` and ``how``.
+        out: the output folder.
+        as_json: print the summary as JSON.
+        quiet: print nothing but warnings.
+        threads: of PyTorch; None: its own choice.
+        how: further arguments.
+    """
+    from stroke_nets.inference.progress import Steps
+    from stroke_nets.monai_import import import_monai
+
+    with Steps(0, quiet or as_json) as steps:
+        steps.step("loading PyTorch and MONAI")
+        import_monai()
+        import torch
+
+        from stroke_nets.inference.pipeline import predict as segment
+
+    if threads:
+        torch.set_num_threads(threads)
+    summary = segment(given, out, quiet=quiet or as_json, **how)
     lines = []
     for case in summary["cases"]:
         name, found = f"{case['subject']} {case['method']}", f"{case['lesions']} lesions"

@@ -2,10 +2,11 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stroke_nets.errors import UsageError
+from stroke_nets.errors import UsageError, did_you_mean
 from stroke_nets.files import paths_below
 from stroke_nets.scans.check import MASK
 from stroke_nets.scans.dicom_series import is_series
@@ -85,6 +86,45 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
                 "give each an OUT of its own"
             )
     return scans
+
+
+def of_participants(
+    scans: Sequence[ScanFile], participants: Sequence[str], sessions: Sequence[str]
+) -> list[ScanFile]:
+    """The scans of some participants and sessions, with or without ``sub-`` and ``ses-``.
+
+    Args:
+        scans: of a BIDS tree.
+        participants: labels; none: all.
+        sessions: labels; none: all.
+
+    Raises:
+        UsageError: a label that no scan has, or no scan that has both.
+    """
+    wanted = [_prefixed("sub-", participants), _prefixed("ses-", sessions)]
+    options = ("--participant-label", "--session-label")
+    for option, labels, there in zip(
+        options, wanted, ({s.subject for s in scans}, {s.session for s in scans}), strict=True
+    ):
+        known = sorted(filter(None, there))
+        for label in labels:
+            if label not in known:
+                raise UsageError(
+                    f"{option} {label}: no T1w scan has it{did_you_mean(label, known)}"
+                )
+    subjects, visits = wanted
+    found = [
+        scan
+        for scan in scans
+        if (not subjects or scan.subject in subjects) and (not visits or scan.session in visits)
+    ]
+    if not found:
+        raise UsageError(f"{' '.join(options)}: no participant has a T1w scan of such a session")
+    return found
+
+
+def _prefixed(prefix: str, labels: Sequence[str]) -> list[str]:
+    return [prefix + label.removeprefix(prefix) for label in labels]
 
 
 def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:

@@ -15,7 +15,7 @@ import stroke_nets
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inference import outputs
 from stroke_nets.inference.doubts import require_memory
-from stroke_nets.inference.inputs import ScanFile, find_scans
+from stroke_nets.inference.inputs import ScanFile, find_scans, of_participants
 from stroke_nets.inference.method import Method, find
 from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.weights import choose
@@ -74,6 +74,8 @@ def predict(
     device: str = "auto",
     quiet: bool = True,
     trust: bool = False,
+    participants: Sequence[str] = (),
+    sessions: Sequence[str] = (),
     **options: Any,
 ) -> dict[str, Any]:
     """Segment the stroke lesions of T1w scans.
@@ -88,6 +90,8 @@ def predict(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: print nothing and show no progress.
         trust: use a checkpoint whose run folder names a network from elsewhere.
+        participants: labels of those to segment in a BIDS tree; none: all.
+        sessions: labels of their sessions; none: all.
         options: fields of `PredictionOptions`.
 
     Returns:
@@ -100,7 +104,7 @@ def predict(
     given, out, chosen = Path(given), Path(out), PredictionOptions(**options)
     names = (method.split(",") if isinstance(method, str) else method) or ()
     files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
-    scans = find_scans(given, out)
+    scans = of_participants(find_scans(given, out), participants, sessions)
     weights = choose(names, [Path(file) for file in files], overlay, trust)
     if chosen.truth and len(scans) > 1:
         raise UsageError(f"--truth {chosen.truth}: there are {len(scans)} scans; give one")

@@ -1,7 +1,9 @@
 """The wheel in an environment of its own (`make test-wheel`): it does what the clone does."""
 
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +73,27 @@ def test_the_output_is_a_valid_bids_derivative(folder, predicted):
     run(folder, VALIDATOR, predicted)  # its exit code says whether there is an error
 
 
+def test_a_bids_app_call_makes_valid_derivatives_of_two_subjects_and_sessions(folder):
+    raw, app = folder / "raw", (BIN / "stroke-nets", "bids", "raw", "derived")
+    for subject, session in itertools.product((1, 2), (1, 2)):
+        name = f"sub-{subject}_ses-{session}_T1w.nii.gz"
+        path = raw / f"sub-{subject}" / f"ses-{session}" / "anat" / name
+        path.parent.mkdir(parents=True)
+        shutil.copy(folder / f"{SCAN}.nii.gz", path)
+    about = {"Name": "Simulated", "BIDSVersion": "1.10.0"}
+    (raw / "dataset_description.json").write_text(json.dumps(about))
+    work = ("--work-dir", "work", "--nprocs", "1", "--quiet")
+    run(folder, *app, "participant", "--participant-label", "2", *work)
+    assert [path.name for path in (folder / "derived").glob("sub-*")] == ["sub-2"]
+    run(folder, *app, "participant", *work)
+    run(folder, *app, "group", "--quiet")
+    rows = (folder / "derived" / "group_lesions.tsv").read_text().splitlines()
+    assert [row.split("\t")[:2] for row in rows[1:]] == [
+        [f"sub-{subject}", f"ses-{session}"] for subject in (1, 2) for session in (1, 2)
+    ]
+    run(folder, VALIDATOR, folder / "derived")
+
+
 def test_the_output_is_evaluated(folder, predicted):
     run(folder, BIN / "stroke-nets", "evaluate", predicted, "truth", "evaluation")
     case = (folder / "evaluation" / "cases.csv").read_text().splitlines()[1]
@@ -104,6 +127,8 @@ def test_a_training_says_which_extra_it_needs(folder, simulated):
     assert "needs tensorboard, of the extra [train]" in run(folder, *command, code=2)
 
 
-@pytest.mark.parametrize("command", ["train", "check", "evaluate", "report", "label", "reproduce"])
+@pytest.mark.parametrize(
+    "command", ["bids", "doctor", "train", "check", "evaluate", "report", "label", "reproduce"]
+)
 def test_every_command_explains_itself(folder, command):
     assert "Example" in run(folder, BIN / "stroke-nets", command, "--help")

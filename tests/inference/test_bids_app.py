@@ -1,0 +1,87 @@
+import csv
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import stroke_nets
+from stroke_nets.cli import app
+from stroke_nets.errors import UsageError
+from stroke_nets.inference import pipeline
+from stroke_nets.inference.inputs import ScanFile, of_participants
+from stroke_nets.pages.cohort import write_group
+
+
+def scans(*stems):
+    return [ScanFile(None, "", stem) for stem in stems]
+
+
+TREE = scans("sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1", "sub-03")
+
+
+@pytest.mark.parametrize(
+    ("participants", "sessions", "stems"),
+    [
+        ((), (), ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1", "sub-03"]),
+        (["01", "sub-03"], (), ["sub-01_ses-1", "sub-01_ses-2", "sub-03"]),
+        ((), ["1"], ["sub-01_ses-1", "sub-02_ses-1"]),
+        (["01"], ["ses-2"], ["sub-01_ses-2"]),
+    ],
+)
+def test_labels_choose_the_scans(participants, sessions, stems):
+    assert [one.stem for one in of_participants(TREE, participants, sessions)] == stems
+
+
+def test_a_label_that_is_not_there_is_named():
+    with pytest.raises(UsageError, match="--participant-label sub-1: no T1w scan has it"):
+        of_participants(TREE, ["1"], ())
+    with pytest.raises(UsageError, match="no participant has a T1w scan of such a session"):
+        of_participants(TREE, ["02"], ["2"])
+
+
+def call(*args):
+    app(args=list(args), standalone_mode=False)
+
+
+def test_a_label_option_takes_several_values(tmp_path, monkeypatch):
+    (tmp_path / "dataset_description.json").write_text("{}")
+    asked = {}
+
+    def segment(given, out, **how):
+        asked.update(how)
+        return {"cases": [], "notice": ""}
+
+    monkeypatch.setattr(pipeline, "predict", segment)
+    labels = ["--participant-label", "01", "02", "--session-label", "a", "--nprocs", "1"]
+    call("bids", str(tmp_path), str(tmp_path / "out"), "participant", *labels, "--quiet")
+    assert (asked["participants"], asked["sessions"]) == (["01", "02"], ["a"])
+
+
+def test_another_folder_is_no_bids_data_set(tmp_path):
+    with pytest.raises(UsageError, match=r"no dataset_description\.json"):
+        call("bids", str(tmp_path), str(tmp_path / "out"), "participant")
+
+
+def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="run the level 'participant' first"):
+        write_group(out)
+    image = nib.load(next(simulated.glob("sub-1/**/*_T1w.nii.gz")))
+    for session in (1, 2):
+        folder = tmp_path / "raw" / "sub-1" / f"ses-{session}" / "anat"
+        folder.mkdir(parents=True)
+        voxels = np.asarray(image.dataobj) * session
+        nib.save(nib.Nifti1Image(voxels, image.affine), folder / f"sub-1_ses-{session}_T1w.nii.gz")
+    given = {"checkpoint": runs["agmr_net"], "method": "agmr_net", "skip_registration": True}
+    stroke_nets.predict(tmp_path / "raw", out, sessions=["1"], **given)
+    assert [p.name for p in sorted(out.glob("sub-1/ses-*"))] == ["ses-1"]
+    stroke_nets.predict(tmp_path / "raw", out, **given)
+    with write_group(out).open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    ids = [(row["participant_id"], row["session_id"]) for row in rows]
+    assert ids == [("sub-1", "ses-1"), ("sub-1", "ses-2")]
+    sidecar = next(out.glob("sub-1/ses-2/anat/*_mask.json"))
+    total = json.loads(sidecar.read_text())["Lesions"]["total_ml"]
+    assert float(rows[1]["total_ml"]) == pytest.approx(total, abs=1e-3)
+    assert rows[0]["interval_low_ml"] == "n/a"
