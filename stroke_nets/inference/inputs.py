@@ -106,7 +106,7 @@ def of_participants(
     for option, labels, there in zip(
         options, wanted, ({s.subject for s in scans}, {s.session for s in scans}), strict=True
     ):
-        known = sorted(filter(None, there))
+        known = sorted(label for label in there if label)
         for label in labels:
             if label not in known:
                 raise UsageError(
