@@ -101,26 +101,27 @@ def of_participants(
     Raises:
         UsageError: a label that no scan has, or no scan that has both.
     """
-    wanted = [_prefixed("sub-", participants), _prefixed("ses-", sessions)]
-    options = ("--participant-label", "--session-label")
-    for option, labels, there in zip(
-        options, wanted, ({s.subject for s in scans}, {s.session for s in scans}), strict=True
-    ):
-        known = sorted(label for label in there if label)
-        for label in labels:
-            if label not in known:
-                raise UsageError(
-                    f"{option} {label}: no T1w scan has it{did_you_mean(label, known)}"
-                )
-    subjects, visits = wanted
+    subjects, visits = _prefixed("sub-", participants), _prefixed("ses-", sessions)
+    _require("--participant-label", subjects, {scan.subject for scan in scans})
+    _require("--session-label", visits, {scan.session or "" for scan in scans})
     found = [
         scan
         for scan in scans
         if (not subjects or scan.subject in subjects) and (not visits or scan.session in visits)
     ]
     if not found:
-        raise UsageError(f"{' '.join(options)}: no participant has a T1w scan of such a session")
+        raise UsageError(
+            "--participant-label, --session-label: no participant has a T1w scan of such a session"
+        )
     return found
+
+
+def _require(option: str, labels: Sequence[str], known: set[str]) -> None:
+    for label in labels:
+        if label not in known:
+            raise UsageError(
+                f"{option} {label}: no T1w scan has it{did_you_mean(label, sorted(known))}"
+            )
 
 
 def _prefixed(prefix: str, labels: Sequence[str]) -> list[str]:
