@@ -174,8 +174,9 @@ def _file(request: Request, name: str) -> Path:
 
 def _information(request: Request) -> None:
     found = _dictionary(_json(request.text("info")))
-    if len(json.dumps(found)) > SMALL:
-        raise RefusedError(413, "info: too long")
+    kept = sorted({"name", "path", "strategy", "ts", "user"} & found.keys())
+    if kept:
+        raise RefusedError(400, f"info: {kept[0]} is the server's own; leave it out")
 
 
 def _json(text: str) -> Any:

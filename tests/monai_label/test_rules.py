@@ -203,6 +203,19 @@ def test_label_server_refuses_what_is_given_twice():
         require_allowed(twice)
 
 
+@pytest.mark.parametrize("name", ["name", "path", "strategy", "ts", "user"])
+def test_label_server_keeps_its_own_facts_of_a_scan(name):
+    query = {"image": ["scan 2"]}
+
+    def put(info):
+        fields = {"info": [json.dumps(info)]}
+        require_allowed(Request("PUT", "/datastore/image/info", query, fields, {}, IMAGES))
+
+    put({"note": 1})
+    with pytest.raises(RefusedError, match=f"info: {name} is the server's own"):
+        put({name: 1})
+
+
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\x00"])
 def test_label_server_refuses_what_is_no_JSON(text):
     request = Request("POST", "/infer/a", {"image": ["scan 2"]}, {"params": [text]}, {}, IMAGES)
