@@ -119,6 +119,10 @@ Trust = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace results that are already there.")
 ]
+Segment = Annotated[
+    str | None,
+    typer.Option(help="Name of the lesion's segment in .seg.nrrd files. Default: the only one."),
+]
 Folds = Annotated[int, typer.Option("--folds", help="Number of folds with similar lesion sizes.")]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
 Scale = Literal["demo", "full"]

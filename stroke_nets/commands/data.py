@@ -13,6 +13,7 @@ from stroke_nets.commands.app import (
     Overwrite,
     Panel,
     Quiet,
+    Segment,
     app,
     chosen_out,
     tell,
@@ -160,6 +161,7 @@ def check(
         str | None,
         typer.Option(help="Axis codes, such as RAS, for files that do not store them."),
     ] = None,
+    segment: Segment = None,
     phi: Annotated[
         bool, typer.Option("--phi", help="Also look for personally identifying data.")
     ] = False,
@@ -177,7 +179,7 @@ def check(
     from stroke_nets.scans.check import Rules, as_table
     from stroke_nets.scans.check import check as find
 
-    rules = Rules(empty_masks=lesion_free, orientation=orientation)
+    rules = Rules(empty_masks=lesion_free, orientation=orientation, segment=segment)
     findings = find(path, root=root, bids=bids, rules=rules, workers=workers)
     if phi:
         from stroke_nets.scans.phi import find_personal

@@ -75,6 +75,10 @@ def predict(
         Path | None,
         typer.Option(help="A mask of the scan to show in the report and the viewer as well."),
     ] = None,
+    like: Annotated[
+        bool,
+        typer.Option("--like", help="Also write the mask in the scan's format (NRRD, MHA, MGZ)."),
+    ] = False,
     sr: Annotated[
         bool,
         typer.Option("--sr", help="Also write a DICOM report (TID 1500) with the volumes."),
@@ -112,6 +116,7 @@ def predict(
         precision=precision,
         truth=truth,
         sr=sr,
+        like=like,
     )
 
 

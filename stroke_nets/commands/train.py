@@ -16,6 +16,7 @@ from stroke_nets.commands.app import (
     Panel,
     Policy,
     Quiet,
+    Segment,
     Trust,
     app,
     chosen_out,
@@ -143,6 +144,7 @@ def evaluate(
         str | None,
         typer.Option(help="Which masks of a BIDS derivative, if it has several: the part desc-."),
     ] = None,
+    segment: Segment = None,
     policy: Policy = "paper",
     connectivity: Annotated[
         int, typer.Option(help="Neighbours that join voxels to one lesion: 6, 18 or 26.")
@@ -168,9 +170,9 @@ def evaluate(
 
     Example: stroke-nets evaluate agmr_net --data DATA --fold 0
     """
-    how = {"policy": policy, "connectivity": connectivity, "workers": workers}
+    how: dict[str, Any] = {"policy": policy, "connectivity": connectivity, "workers": workers}
     if data is not None:
-        if truth or out or old_out or desc:
+        if truth or out or old_out or desc or segment:
             raise UsageError("evaluate: give either MASKS TRUTH OUT, or METHOD --data DATA")
         options = _options(data, fold, settings, ({"part": part} if part else {}) | how)
         folder = _run("evaluate", masks, overlay or (), options, dry_run, as_json, quiet)
@@ -181,6 +183,7 @@ def evaluate(
 
         folder = chosen_out(out, old_out)
         with hushed(as_json or quiet):
+            how["segment"] = segment
             evaluate_folder(
                 Path(masks), truth, folder, part=part or "all", fold=fold, desc=desc, **how
             )

@@ -4,7 +4,6 @@ Originals are only read. Files are written atomically and existing ones are kept
 interrupted run can be continued.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +12,14 @@ import nibabel as nib
 import numpy as np
 from nibabel.processing import resample_from_to
 
-from stroke_nets.files import hidden_folder, whole
-from stroke_nets.runs.requirements import require_extra
+from stroke_nets.files import whole
 from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.reader import AGAIN, ENDINGS, is_nifti, open_scan
+from stroke_nets.scans.formats import ending
+from stroke_nets.scans.reader import is_nifti, open_scan
 from stroke_nets.scans.voxels import require_mask
 
 METAIMAGE = (".mhd", ".mha")
-BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "FLOAT": 4, "DOUBLE": 8}  # per MetaImage voxel
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,12 @@ def nothing_found(source: Path, lacks: str) -> Refusal:
 
 def bring_scan(case: Case, out: Path, suffix: str) -> str:
     """Link the case's scan, or convert it if it is a MetaImage; return its new name."""
-    ending = next((e for e in ENDINGS if is_nifti(case.image) and case.image.name.endswith(e)), "")
-    name = case.named(suffix + (ending or ".nii.gz"))
-    if ending:
+    name = case.named(suffix + (ending(case.image) if is_nifti(case.image) else ".nii.gz"))
+    if is_nifti(case.image):
         _link(case.image, out / name)
     elif not (out / name).exists():
-        _convert_metaimage(case.image, out / name)
+        image = open_scan(case.image)
+        _save(np.asanyarray(image.dataobj), image, out / name)
     return name
 
 
@@ -86,12 +84,7 @@ def bring_mask(case: Case, out: Path, scan: str, *, resample: bool = False) -> s
     image = open_scan(out / scan)
     union = np.zeros(image.shape, np.uint8)
     for path in case.masks:
-        if is_nifti(path):
-            mask = open_scan(path)
-        else:
-            with hidden_folder((out / name).parent) as folder:
-                _convert_metaimage(path, folder / "mask.nii.gz")
-                mask = open_scan(folder / "mask.nii.gz")
+        mask = open_scan(path)
         lesion = require_mask(str(path), np.asanyarray(mask.dataobj), binarize=True)
         drawn = nib.Nifti1Image(lesion, mask.affine)
         if not resample:
@@ -129,44 +122,3 @@ def _save(voxels: np.ndarray, scan: nib.Nifti1Image, target: Path) -> None:
     image.header.set_xyzt_units("mm")
     with whole(target) as partial:
         nib.save(image, partial)
-
-
-def _convert_metaimage(original: Path, target: Path) -> None:
-    """Convert a MetaImage to NIfTI through SimpleITK, whose axes point to L, P and S.
-
-    Raises:
-        UsageError: SimpleITK is not installed.
-    """
-    require_extra("SimpleITK", "metaimage", f"{original}: a MetaImage")
-    import SimpleITK as sitk
-
-    _require_whole(original)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with whole(target) as partial:
-        sitk.WriteImage(sitk.ReadImage(str(original)), str(partial))
-
-
-def _require_whole(path: Path) -> None:
-    """Refuse a MetaImage with missing voxels, which ITK would fill with zeros."""
-    content = path.read_bytes()
-    head, _, rest = content.partition(b"ElementDataFile")
-    lines = [line.partition("=") for line in head.decode("ascii", "replace").splitlines()]
-    fields = {key.strip(): value.strip() for key, _, value in lines}
-    pointed, _, local = rest.partition(b"\n")
-    name = pointed.decode().strip(" =\r")
-    if name != "LOCAL":
-        data = path.with_name(name)
-        if not data.is_file():
-            what = f"its voxels in {name} are missing"
-            raise Refusal(Finding(str(path), "F12", what, AGAIN))
-        local = data.read_bytes()
-    try:
-        packed = fields.get("CompressedData", "False") == "True"
-        have = len(zlib.decompress(local) if packed else local)
-        kind = fields["ElementType"].removeprefix("MET_").removeprefix("U")
-        need = int(np.prod([int(n) for n in fields["DimSize"].split()])) * BYTES[kind]
-    except (zlib.error, KeyError, ValueError) as error:
-        raise Refusal(Finding(str(path), "F5", f"damaged ({error})", AGAIN)) from error
-    if have < need:
-        what = f"cut short: it has {have} of {need} bytes"
-        raise Refusal(Finding(str(path), "F1", what, AGAIN))

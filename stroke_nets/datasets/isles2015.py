@@ -12,7 +12,7 @@ MetaImages (.mha, .mhd). The 36 test cases have no mask. Only T1 is used.
 from pathlib import Path
 
 from stroke_nets.datasets.convert import METAIMAGE, Case, bring_mask, bring_scan, nothing_found
-from stroke_nets.scans.reader import ENDINGS
+from stroke_nets.scans.formats import ENDINGS
 
 
 def find_cases(source: Path) -> tuple[list[Case], list[str]]:

@@ -4,6 +4,7 @@ The schema is ``data_manifests/schema.json``; the installed package contains a c
 """
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ from stroke_nets.datasets.published_folds import published_folds
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import paths_below, write_whole
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.reader import is_nifti, open_scan, sha256
+from stroke_nets.scans.formats import is_scan, not_read, unread
+from stroke_nets.scans.reader import open_scan, sha256
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 PARTS = ("train", "heldout", "all", "unlabelled")
@@ -109,8 +113,12 @@ def from_folder(
     scans = sorted(path.relative_to(root).as_posix() for path in root.glob(image))
     if not scans:
         raise UsageError(f"--image {image!r}: no file in {root} matches; fix the glob")
+    for other in unread(paths_below(root)):
+        logger.warning("%s", other)
     records = []
     for scan in scans:
+        if not is_scan(scan):
+            raise Refusal(not_read(root / scan))
         subject, session = identity(scan)
         mask = scan.removesuffix(ending) + label
         records.append(describe(root, subject=subject, session=session, image=scan, label=mask))
@@ -263,7 +271,7 @@ def datalist(
     if part == "train" or manifest or path.is_file():
         cases = [as_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
     else:
-        scans = [str(p.relative_to(root)) for p in paths_below(root) if is_nifti(p)]
+        scans = [str(p.relative_to(root)) for p in paths_below(root) if is_scan(p)]
         cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
     if not cases:
         raise UsageError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from stroke_nets.errors import DataError
 from stroke_nets.files import paths_below
 from stroke_nets.inference.inputs import DESCRIPTION, bare, bids_label
-from stroke_nets.scans.reader import is_nifti
+from stroke_nets.scans.formats import is_scan
 
 Entities = dict[str, str]
 SUFFIXES = ("mask", "roi")
@@ -61,7 +61,10 @@ def lesion_masks(folder: Path, desc: str | None = None) -> list[LesionMask]:
     found = []
     for path in paths_below(folder):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or not is_nifti(path) or not path.name.startswith("sub-"):
+        twin = path.with_name(f"{bare(path.name)}.nii.gz")  # the same mask in another format
+        if path != twin and twin.is_file():
+            continue
+        if hidden or not is_scan(path) or not path.name.startswith("sub-"):
             continue
         named = entities(path.name)
         of_lesions = named.get("label", "lesion").lower() == "lesion"

@@ -34,7 +34,8 @@ from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.progress import track
 from stroke_nets.runs.processes import in_processes
 from stroke_nets.scans.check import MASK, require_same_grid
-from stroke_nets.scans.reader import ENDINGS, is_nifti, open_scan
+from stroke_nets.scans.formats import SPELLED, is_scan, unread
+from stroke_nets.scans.reader import open_scan
 from stroke_nets.scans.voxels import require_mask
 from stroke_nets.scans.writer import mask_path
 from stroke_nets.text_table import text_table
@@ -67,7 +68,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Policy for empty masks, connectivity of lesions, and number of processes.
+    """Policy for empty masks, connectivity of lesions, processes, and the segment to read.
 
     Raises:
         UsageError: the policy or connectivity is unknown, or the number of processes is below 1.
@@ -76,6 +77,7 @@ class EvaluationOptions:
     policy: str = "paper"
     connectivity: Connectivity = 6
     workers: int = 2
+    segment: str | None = None
 
     def __post_init__(self) -> None:
         """Validate the options."""
@@ -161,6 +163,10 @@ def evaluate_folder(
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
     info = {"predictions": predictions.name, "truth": truth.name}  # no absolute paths
     strays: Iterable[Path] = ()
+    foreign = unread([*(paths_below(truth) if truth.is_dir() else ()), *paths_below(folder)])
+    if foreign:
+        problems = [(Path(one.file).name, str(one)) for one in foreign]
+        raise DataError(_problem_table(out, problems))
     if bids:
         masks = lesion_masks(folder, desc)
         cases = [_of_derivative(case, folder, masks) for case in cases]
@@ -169,7 +175,9 @@ def evaluate_folder(
     else:
         strays = _strays(cases, root, folder)
     out.mkdir(parents=True, exist_ok=True)
-    _evaluate(cases, strays, out, _stored_truth, info, EvaluationOptions(**options))
+    chosen = EvaluationOptions(**options)
+    stored = functools.partial(_stored_truth, segment=chosen.segment)
+    _evaluate(cases, strays, out, stored, info, chosen)
 
 
 def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
@@ -187,11 +195,11 @@ def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
 
 def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
     """The cases of a folder of masks, by their relative paths; BIDS folders also contain scans."""
-    masks = [path for path in paths_below(truth) if is_nifti(path)]
+    masks = [path for path in paths_below(truth) if is_scan(path)]
     if bids:
         masks = [path for path in masks if MASK.search(bare(path.name))] or masks
     if not masks:
-        raise UsageError(f"{truth}: no NIfTI mask in it; give the folder of the truth")
+        raise UsageError(f"{truth}: no mask in it; give the folder of the truth")
     cases = []
     for mask in masks:
         label = mask.relative_to(truth).as_posix()
@@ -217,12 +225,12 @@ def _of_derivative(case: Comparison, folder: Path, masks: Sequence[LesionMask]) 
 
 
 def _stem(name: str) -> str:
-    """A NIfTI file's name without its extension."""
-    return name.removesuffix(next(e for e in ENDINGS if name.endswith(e)))
+    """A path without the ending of its format."""
+    return (Path(name).parent / bare(Path(name).name)).as_posix()
 
 
 def _candidates(folder: Path, stem: str) -> tuple[Path, ...]:
-    return tuple(folder / f"{stem}{post}{end}" for post in ("_pred", "") for end in ENDINGS)
+    return tuple(folder / f"{stem}{post}{end}" for post in ("_pred", "") for end in SPELLED)
 
 
 def _evaluate(
@@ -265,9 +273,9 @@ def _title(case: Comparison) -> str:
 def _strays(cases: Sequence[Comparison], root: Path, folder: Path) -> Iterator[Path]:
     """Predicted masks whose names match no scan or mask of the data root."""
     claimed = {case.prediction() for case in cases}
-    for path in (path for path in paths_below(folder) if is_nifti(path)):
+    for path in (path for path in paths_below(folder) if is_scan(path)):
         stem = _stem(path.relative_to(folder).as_posix())
-        names = [name + end for name in (stem, stem.removesuffix("_pred")) for end in ENDINGS]
+        names = [name + end for name in (stem, stem.removesuffix("_pred")) for end in SPELLED]
         if path not in claimed and not any((root / name).is_file() for name in names):
             yield path
 
@@ -276,7 +284,7 @@ def _all_figures(
     cases: Sequence[Comparison], truth: Truth, options: EvaluationOptions
 ) -> Iterator[dict[str, Any] | str]:
     """The metrics of each case, in order, or its problem."""
-    work = functools.partial(_figures, truth=truth, connectivity=options.connectivity)
+    work = functools.partial(_figures, truth=truth, options=options)
     workers = min(options.workers, len(cases) // CASES_PER_WORKER)
     if workers < 2:
         yield from track(map(work, cases), "evaluating", len(cases))
@@ -284,12 +292,12 @@ def _all_figures(
     yield from track(in_processes(work, cases, workers), "evaluating", len(cases))
 
 
-def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> dict[str, Any] | str:
+def _figures(case: Comparison, *, truth: Truth, options: EvaluationOptions) -> dict[str, Any] | str:
     """Compare one prediction with its truth, both reoriented to RAS."""
     path = case.prediction()
     try:
         label = truth(case.files)
-        prediction = open_scan(str(path))
+        prediction = open_scan(str(path), segment=options.segment)
         require_same_grid(label, prediction, str(path))
         mask = require_mask(str(path), np.asanyarray(prediction.dataobj))
     except DataError as error:
@@ -298,12 +306,12 @@ def _figures(case: Comparison, *, truth: Truth, connectivity: Connectivity) -> d
     label, prediction = map(nib.as_closest_canonical, masks)
     predicted, true = (np.asanyarray(scan.dataobj) > 0 for scan in (prediction, label))
     spacing = nib.affines.voxel_sizes(label.affine)
-    return dict(case_metrics(predicted, true, spacing, connectivity))
+    return dict(case_metrics(predicted, true, spacing, options.connectivity))
 
 
-def _stored_truth(files: dict[str, str]) -> nib.Nifti1Image:
+def _stored_truth(files: dict[str, str], segment: str | None) -> nib.Nifti1Image:
     """A mask as stored, in bytes, whereas a bundle's transforms convert it to float32."""
-    scan = open_scan(files["label"])
+    scan = open_scan(files["label"], segment=segment)
     return nib.Nifti1Image(require_mask(files["label"], np.asanyarray(scan.dataobj)), scan.affine)
 
 

@@ -1,5 +1,6 @@
 """Which scans to predict, and what their outputs are called (BIDS derivatives)."""
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +9,11 @@ from pathlib import Path
 
 from stroke_nets.errors import UsageError, did_you_mean
 from stroke_nets.files import paths_below
+from stroke_nets.scans import formats
 from stroke_nets.scans.check import MASK
 from stroke_nets.scans.dicom_series import is_series
-from stroke_nets.scans.reader import ENDINGS, is_nifti
+
+logger = logging.getLogger(__name__)
 
 DESCRIPTION = "dataset_description.json"
 
@@ -69,8 +72,11 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
         found = _scans_below(given, out, bids)
         if not found and is_series(given):
             found = [given]
+        else:
+            for unread in formats.unread(paths_below(given)):
+                logger.warning("%s", unread)
         if not found:
-            what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {' or '.join(ENDINGS)}"
+            what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {', '.join(formats.READ)}"
             raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
     else:
         found = [given]
@@ -135,7 +141,12 @@ def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:
         name = bare(path.name)
         fits = name.startswith("sub-") and name.endswith("_T1w") if bids else not MASK.search(name)
         hidden = any(part.startswith(".") for part in parts) or "derivatives" in parts
-        if is_nifti(path) and fits and not hidden and out.resolve() not in path.resolve().parents:
+        if (
+            formats.is_scan(path)
+            and fits
+            and not hidden
+            and out.resolve() not in path.resolve().parents
+        ):
             found.append(path)
     return found
 
@@ -146,8 +157,8 @@ def spaceless(stem: str) -> str:
 
 
 def bare(name: str) -> str:
-    """A NIfTI file's name without its ending."""
-    return name.removesuffix(next((e for e in (*ENDINGS, ".zip") if name.endswith(e)), ""))
+    """A file's name without the ending of its format."""
+    return formats.bare(name.removesuffix(".zip"))
 
 
 def _stems(names: list[tuple[str, str]]) -> list[str]:

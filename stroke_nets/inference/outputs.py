@@ -8,6 +8,7 @@ In ``OUT/sub-X[/ses-Y]/anat``, with the stem of the scan's name and the method's
     <stem>_desc-<method>_lesions.csv          one line for each lesion: `lesions.COLUMNS`
     <stem>_desc-<method>_seg.dcm              DICOM Segmentation, if the scan is DICOM
     <stem>_desc-<method>_sr.dcm               TID 1500 report, if it was asked for besides
+    <stem>_desc-<method>_mask.seg.nrrd        or .mha or .mgz: in the scan's format, if asked for
     <stem>_desc-<method>_mask.json            the sidecar, written last: all the others are there
 
 on the scan's own grid; then, from these files, the pages ``<stem>_desc-<method>_report.html`` and
@@ -44,6 +45,7 @@ from stroke_nets.registration.pipeline import MNI152, SPACE, Files
 from stroke_nets.registration.transform import Transform, save
 from stroke_nets.registration.volume import Array, Float32, brain
 from stroke_nets.scans.dicom import write_report, write_segmentation
+from stroke_nets.scans.formats import LIKE, ending, write_like
 from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import HeaderWriter
 
@@ -56,6 +58,7 @@ NOT_IN_BIDS = (  # https://github.com/bids-standard/bids-validator: .bidsignore
     *("/index.html", "/cohort.csv", "/ratings.tsv", "/group_lesions.tsv", "/summary.json"),
     *("*_report.html", "*_viewer.html", "*_thumbnail.jpg", "*_lesions.csv"),
     *("*_uncertainty.nii.gz", "*_transform.json", "*_qc.png", "*.dcm"),
+    *sorted({f"*_mask{kind}" for kind in LIKE.values()}),
 )
 CODES = ("sform_code", "qform_code", "xyzt_units")
 MNI_CODES = {"sform_code": MNI152, "qform_code": MNI152, "xyzt_units": 2}
@@ -116,6 +119,7 @@ class Results:
         found: on the scan's grid.
         method: whose threshold and minimum size make the mask.
         report: write a DICOM report as well, if the scan is DICOM.
+        like: write the mask in the scan's format as well.
     """
 
     names: Names
@@ -123,6 +127,7 @@ class Results:
     found: Found
     method: Method
     report: bool = False
+    like: bool = False
 
     @property
     def in_mni(self) -> bool:
@@ -150,6 +155,7 @@ class Results:
             (folder / files["lesions"]).write_text(as_csv(rows), encoding="utf-8")
             facts = facts | self._facts(rows, files)
             lesions = facts["Lesions"]
+            files |= self._write_like(folder, native["mask"])
             files |= self._write_dicom(folder, native["mask"], facts["Method"], lesions)
             lesions |= volume_interval(lesions["total_ml"], facts["Weights"])
             write_json(folder / self.names.sidecar.name, facts)
@@ -190,8 +196,17 @@ class Results:
         maps = {title: shown[name] for name, title in MAPS.items() if name in shown}
         return Volumes.ras(image, shown["mask"], maps, affine), files
 
+    def _write_like(self, folder: Path, mask: Any) -> dict[str, str]:
+        """Write the native mask in the scan's format, if it is asked for and not NIfTI."""
+        kind = LIKE.get(ending(self.scan.path).lower())
+        if not self.like or kind is None:
+            return {}
+        name = f"{self.names.stem}_mask{kind}"
+        write_like(folder / name, mask, self.scan.grid.affine)
+        return {"mask_like": name}
+
     def _write_dicom(
-        self, folder: Path, mask: Array, method: str, lesions: dict[str, Any]
+        self, folder: Path, mask: Any, method: str, lesions: dict[str, Any]
     ) -> dict[str, str]:
         """Write the native mask, and the report on it, beside a DICOM scan; the files' names."""
         if self.scan.series is None:

@@ -41,6 +41,7 @@ class PredictionOptions:
         backend: what runs the network, as the bundles' ``backend``; None: as they say.
         precision: as the bundles' ``precision``; None: as they say.
         truth: a mask on the grid of the one scan, which the report and the viewer show as well.
+        like: write the mask in the scan's format as well, if it is not NIfTI.
         sr: write a DICOM report of the volumes beside the Segmentation of a DICOM scan.
     """
 
@@ -53,6 +54,7 @@ class PredictionOptions:
     precision: str | None = None
     truth: Path | None = None
     sr: bool = False
+    like: bool = False
 
     def __post_init__(self) -> None:
         """Validate the options."""
@@ -218,7 +220,9 @@ class Prediction:
             "Versions": {"torch": torch.__version__, "monai": monai.__version__},
             "Seconds": round(time.perf_counter() - begin, 1),
         }
-        results = outputs.Results(names, scan, found, self.methods[0], self.options.sr)
+        results = outputs.Results(
+            names, scan, found, self.methods[0], self.options.sr, self.options.like
+        )
         return results.write(facts)
 
     def _request(self, scan: Scan) -> dict[str, Any]:
@@ -234,6 +238,7 @@ class Prediction:
             "backend": [one.backend for one in self.methods],
             "version": stroke_nets.__version__,
             "sr": self.options.sr,
+            "like": self.options.like,
         }
 
 

@@ -16,7 +16,8 @@ from stroke_nets.registration.register import register
 from stroke_nets.registration.transform import Transform, load, save
 from stroke_nets.registration.volume import Array, Float32, Volume, brain, read, resampled
 from stroke_nets.scans.check import require_same_grid
-from stroke_nets.scans.reader import ENDINGS, open_scan, read_scan
+from stroke_nets.scans.formats import ENDINGS, bare
+from stroke_nets.scans.reader import open_scan, read_scan
 
 SPACE = "MNI152NLin2009aSym"
 MNI152 = 4  # NIfTI-1 form code
@@ -35,10 +36,7 @@ class Files:
     def of(cls, scan: Path, out: Path, stem: str | None = None) -> "Files":
         """The files of a scan, named after it, or beginning with ``stem``."""
         if stem is None:
-            stem = scan.name
-            for ending in ENDINGS:
-                stem = stem.removesuffix(ending)
-            stem = stem.removesuffix("_T1w")
+            stem = bare(scan.name).removesuffix("_T1w")
         return cls(
             image=out / f"{stem}_space-{SPACE}_T1w.nii.gz",
             transform=out / f"{stem}_to-{SPACE}_transform.json",

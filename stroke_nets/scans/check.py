@@ -22,8 +22,9 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import paths_below
 from stroke_nets.progress import track
 from stroke_nets.scans.finding import Finding, Refusal
+from stroke_nets.scans.formats import READ, bare, is_scan, unread
 from stroke_nets.scans.geometry import Grid, compare_grids
-from stroke_nets.scans.reader import ENDINGS, is_nifti, read_scan, sha256
+from stroke_nets.scans.reader import read_scan, sha256
 from stroke_nets.scans.voxels import require_image, require_mask
 from stroke_nets.text_table import text_table
 
@@ -40,6 +41,7 @@ class Rules:
         volume: index of the volume to use from 4D files.
         nonfinite: replacement for NaN and infinite voxels of scans; None refuses them.
         binarize: treat every positive value of a mask as lesion.
+        segment: name of the lesion's segment in ``.seg.nrrd`` files with several.
     """
 
     empty_masks: bool = False
@@ -47,6 +49,12 @@ class Rules:
     volume: int | None = None
     nonfinite: float | None = None
     binarize: bool = False
+    segment: str | None = None
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """The options of `reader.Scan`."""
+        return {k: getattr(self, k) for k in ("volume", "orientation", "segment")}
 
     def __post_init__(self) -> None:
         """Refuse invalid axis codes."""
@@ -116,7 +124,7 @@ def check(
     """Find all problems of a scan, a folder of scans, a BIDS tree or a manifest.
 
     Args:
-        path: a NIfTI file, a folder, or a manifest (``.json``); a folder that contains a
+        path: a scan, a folder, or a manifest (``.json``); a folder that contains a
             ``manifest.json`` is checked against it.
         root: the data root of a manifest; by default the folder that contains it.
         bids: the folder must be a BIDS tree.
@@ -195,15 +203,16 @@ def check_cases(cases: Sequence[dict[str, Any]], rules: Rules, workers: int = 2)
 
 
 def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list[Finding]:
-    """Check every NIfTI file below a folder; masks are recognised by their names.
+    """Check every scan and mask below a folder; masks are recognised by their names.
 
     A mask must lie on the grid of one of the scans of its subject and session; the scan with the
     most similar name is tried first.
     """
-    paths = [p for p in paths_below(root) if is_nifti(p)]
-    findings = _tree_findings(root) if bids else []
+    below = paths_below(root)
+    paths = [p for p in below if is_scan(p)]
+    findings = [*(_tree_findings(root) if bids else []), *unread(below)]
     if not paths:
-        what = f"no file ends in {' or '.join(ENDINGS)}"
+        what = f"no file ends in {', '.join(READ)}"
         return [*findings, Finding(str(root), "D7", what, "give the folder that holds the scans")]
     masks = {p for p in paths if MASK.search(_stem(p))}
     jobs = [(p, "label" if p in masks else "image", None) for p in paths]
@@ -242,7 +251,7 @@ def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
     path, role, checksum = job
     seen = Seen(path)
     try:
-        scan = read_scan(path, sha256=checksum, volume=rules.volume, orientation=rules.orientation)
+        scan = read_scan(path, sha256=checksum, **rules.opening)
         seen.findings += scan.notices
         seen.grid, voxels = scan.grid, scan.voxels
         if role == "image":
@@ -338,8 +347,7 @@ def _twins(root: Path, scans: Iterable[Path]) -> list[Finding]:
 
 
 def _stem(path: Path) -> str:
-    ending = next((e for e in ENDINGS if path.name.endswith(e)), "")
-    return path.name.removesuffix(ending)
+    return bare(path.name)
 
 
 def _likeness(scan: Path, mask: Path) -> int:

@@ -105,7 +105,10 @@ def write_segmentation(
         omit_empty_frames=False,
         content_label="LESION",
         series_description=f"{SEGMENT}, {NAME} {method}: research use only"[:64],
-        **_maker("Segmentation"),
+        manufacturer=NAME,
+        manufacturer_model_name=method,
+        software_versions=stroke_nets.__version__,
+        device_serial_number="none",
     )
     written.save_as(path)
     return written
@@ -161,7 +164,6 @@ def write_report(path: Path, series: Series, segmentation: Any, lesions: Mapping
         imaging_measurements=[group],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    made = _maker("Report")
     sr.EnhancedSR(
         evidence=[*series.headers, segmentation],
         content=report[0],
@@ -169,20 +171,10 @@ def write_report(path: Path, series: Series, segmentation: Any, lesions: Mapping
         series_number=SR_NUMBER,
         sop_instance_uid=hd.UID(),
         instance_number=1,
-        manufacturer=made["manufacturer"],
+        manufacturer=NAME,
         is_complete=True,
         series_description=f"{SEGMENT} volumes, {NAME}: research use only",
     ).save_as(path)
-
-
-def _maker(model: str) -> dict[str, str]:
-    """The equipment that a made object names."""
-    return {
-        "manufacturer": NAME,
-        "manufacturer_model_name": f"{NAME} {model}",
-        "software_versions": stroke_nets.__version__,
-        "device_serial_number": "none",
-    }
 
 
 def _frames(series: Series, mask: NDArray[Any], affine: NDArray[Any]) -> NDArray[np.uint8]:

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from stroke_nets.scans.dicom_series import Series, is_series, read_series
 from stroke_nets.scans.finding import Finding, Refusal
+from stroke_nets.scans.formats import AGAIN, ENDINGS, ZIPPED, converted, is_scan, not_read
 from stroke_nets.scans.geometry import Grid, place, select_volume
 
-ENDINGS = (".nii.gz", ".nii")
 GZIP = b"\x1f\x8b"
 HEAD = 544  # bytes of the longer header, NIfTI-2's, with its extension flag
 DENSEST = 1032  # the maximum compression ratio of deflate
@@ -34,14 +34,18 @@ PADDING = 1 << 16  # zero bytes that some programs write after the voxels
 CHUNK = 1 << 18  # bytes passed to zlib at once
 DTYPES = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
 DTYPES |= {"float32", "float64"}
-AGAIN = "copy or download it again"
 
 logger = logging.getLogger(__name__)
 
 
 def is_nifti(path: Path | str) -> bool:
     """Whether the file name has a NIfTI extension."""
-    return str(path).endswith(ENDINGS)
+    return str(path).lower().endswith(ENDINGS)
+
+
+def _is_zipped(path: Path) -> bool:
+    """Whether a NIfTI file of this name is compressed."""
+    return path.name.lower().endswith(ZIPPED)
 
 
 class Scan:
@@ -51,9 +55,10 @@ class Scan:
     ``image``, and the bytes are then released.
 
     Args:
-        path: a ``.nii`` or ``.nii.gz`` file; or a folder or zip archive of DICOM.
+        path: a file of one of `formats.READ`; or a folder or zip archive of DICOM.
         volume: which volume of a 4D file to take.
         orientation: axis codes, such as ``RAS``, for a file that does not specify an orientation.
+        segment: the name of a segment, for a ``.seg.nrrd`` file with several.
 
     Attributes:
         announced: the shape given in the header; nothing of that size is allocated yet.
@@ -65,17 +70,24 @@ class Scan:
     """
 
     def __init__(
-        self, path: Path | str, *, volume: int | None = None, orientation: str | None = None
+        self,
+        path: Path | str,
+        *,
+        volume: int | None = None,
+        orientation: str | None = None,
+        segment: str | None = None,
     ) -> None:
         """Read the bytes."""
         self.path, self.volume, self.orientation = Path(path), volume, orientation
         self.series: Series | None = None
         self._told: list[Finding] = []
-        if not is_nifti(self.path) and is_series(self.path):
+        if not is_scan(self.path) and is_series(self.path):
             self._stored, self.series, self._told = read_series(self.path)
         else:
             self._stored = _stored(self.path)
         self.digest = hashlib.sha256(self._stored.data).hexdigest()
+        other = converted(self.path, segment)
+        self._stored = self._stored if other is None else other
         self._header = _header(self.path, _head(self.path, self._stored))
         self.announced, self._dtype, self._offset = _layout(self.path, self._header)
 
@@ -113,7 +125,7 @@ class Scan:
         if need > len(stored) * DENSEST:
             what = f"its header announces {self.announced} voxels, {need} bytes; "
             raise _refusal(path, "F14", f"{what}the file has {len(stored)}", "export it again")
-        content = _inflate(path, stored, need) if path.name.endswith(".gz") else stored
+        content = _inflate(path, stored, need) if _is_zipped(path) else stored
         _compare_size(path, content, need, self._offset)
         flat = np.frombuffer(content, dtype, count, self._offset)
         voxels = flat.reshape(self.announced, order="F")
@@ -202,9 +214,8 @@ def _stored(path: Path) -> NDArray[np.uint8]:
         raise _refusal(path, "F21", what, "give the user read access") from error
     except OSError as error:
         raise _refusal(path, "F12", f"cannot be read ({error.strerror})", AGAIN) from error
-    if not is_nifti(path):
-        fix = f"give a file that ends in {' or '.join(ENDINGS)}"
-        raise _refusal(path, "F13", "not named as a NIfTI file", fix)
+    if not is_scan(path):
+        raise Refusal(not_read(path))
     if not stored.size:
         raise _refusal(path, "F8", "0 bytes", AGAIN)
     return stored
@@ -212,11 +223,11 @@ def _stored(path: Path) -> NDArray[np.uint8]:
 
 def _head(path: Path, stored: NDArray[np.uint8]) -> bytes:
     """The first bytes of the uncompressed file (rows F5, F9 to F11)."""
-    zipped, start = path.name.endswith(".gz"), stored[:HEAD].tobytes()
+    zipped, start = _is_zipped(path), stored[:HEAD].tobytes()
     if not zipped and start.startswith(GZIP):
         raise _refusal(path, "F11", "compressed with gzip", f"rename it to {path.name}.gz")
     if zipped and _is_header(start):
-        fix = f"rename it to {path.name.removesuffix('.gz')}"
+        fix = f"rename it to {path.with_suffix('').name}"
         raise _refusal(path, "F10", "plain NIfTI, not compressed", fix)
     if not (start.startswith(GZIP) if zipped else _is_header(start)):
         raise _stand_in(path, start)
@@ -283,7 +294,7 @@ def _compare_size(path: Path, content: NDArray[np.uint8], need: int, offset: int
         what = f"its voxels would start at byte {offset}, past its end at {have}"
         raise _refusal(path, "F16", what, "export it again")
     if have < need:
-        row = "F1" if path.name.endswith(".gz") else "F2"
+        row = "F1" if _is_zipped(path) else "F2"
         raise _refusal(path, row, f"cut short: it has {have} of {need} bytes", AGAIN)
     if content[need:].any():
         what = f"{have - need} bytes after its voxels that its header does not announce"

@@ -10,16 +10,15 @@ import numpy as np
 from monai.data import NibabelWriter
 
 from stroke_nets.files import whole
+from stroke_nets.scans.formats import bare
 from stroke_nets.scans.geometry import unit_mm
-from stroke_nets.scans.reader import ENDINGS
 
 TEMPLATE_OTHER = 5  # the highest of NIfTI's form codes
 
 
 def mask_path(folder: Path, scan: str, postfix: str = "pred") -> Path:
     """Where MONAI's ``SaveImaged`` writes the mask of ``scan``, a path relative to the data."""
-    ending = next(e for e in ENDINGS if scan.endswith(e))
-    return folder / f"{scan.removesuffix(ending)}_{postfix}.nii.gz"
+    return folder / Path(scan).parent / f"{bare(Path(scan).name)}_{postfix}.nii.gz"
 
 
 def _known(code: Any) -> int:

@@ -86,8 +86,7 @@ class LoadScand(MapTransform):
     def _open(self, given: Any, sha256: str | None) -> Scan:
         if isinstance(given, Scan):
             return given
-        options = {"volume": self.rules.volume, "orientation": self.rules.orientation}
-        return logged(read_scan(str(given), sha256=sha256, **options))
+        return logged(read_scan(str(given), sha256=sha256, **self.rules.opening))
 
     def _fit(self, key: Hashable, name: str, volume: MetaTensor) -> MetaTensor:
         """The volume with validated values; predictions may have any."""

@@ -128,7 +128,7 @@ def test_manifest_and_its_folds(simulated, tmp_path):
         (lambda p, t, o: ((p / "no", t, o), {}), "give the folder of the predictions"),
         (lambda p, t, o: ((p, t / "no.json", o), {}), "no such manifest"),
         (lambda p, t, o: ((t, t, o), {}), "same folder"),
-        (lambda p, t, o: ((p, o, o), {}), "no NIfTI mask"),
+        (lambda p, t, o: ((p, o, o), {}), "no mask in it"),
         (lambda p, t, o: ((p, t, o), {"policy": "kind"}), "paper, penalty"),
         (lambda p, t, o: ((p, t, o), {"connectivity": 8}), "6, 18 or 26"),
         (lambda p, t, o: ((p, t, o), {"workers": 0}), "1 or more"),

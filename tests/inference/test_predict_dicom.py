@@ -9,6 +9,7 @@ import pytest
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.evaluation.derivative import lesion_masks
 from stroke_nets.scans.dicom_series import RAS
 from tests.scans.dicom_files import PERSONAL, write_series
 
@@ -90,3 +91,20 @@ def test_a_series_that_is_refused_is_named_without_its_patient(runs, tmp_path):
         )
     text = (tmp_path / "out" / "summary.json").read_text()
     assert not any(word in text for word in PERSONAL)
+
+
+def test_a_mask_like_its_scan_equals_the_nifti(runs, simulated, tmp_path):
+    image = nib.load(next(simulated.glob("sub-1/**/*_T1w.nii.gz")))
+    nib.save(
+        nib.freesurfer.MGHImage(image.get_fdata(dtype=np.float32), image.affine),
+        tmp_path / "sub-1_T1w.mgz",
+    )
+    options = {"checkpoint": runs["agmr_net"], "method": "agmr_net", "skip_registration": True}
+    stroke_nets.predict(tmp_path / "sub-1_T1w.mgz", tmp_path / "out", like=True, **options)
+    (like,), (mask,) = (
+        sorted((tmp_path / "out").rglob(f"*_mask.{end}")) for end in ("mgz", "nii.gz")
+    )
+    np.testing.assert_array_equal(*(np.asanyarray(nib.load(one).dataobj) for one in (like, mask)))
+    np.testing.assert_allclose(nib.load(like).affine, nib.load(mask).affine, atol=1e-4)
+    (found,) = lesion_masks(tmp_path / "out")
+    assert found.path == mask

@@ -12,6 +12,7 @@ from stroke_nets.cli import main
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.scans.check import Rules, as_table, check, require_fit
+from stroke_nets.scans.formats import READ
 from stroke_nets.scans.writer import mask_path
 from stroke_nets.transforms.load_scan import LoadScand
 
@@ -135,7 +136,7 @@ def test_D7_not_a_bids_tree(tree, tmp_path):
     save(tmp_path / "flat" / "a.nii")
     assert [row for row, _ in found(tmp_path / "flat", bids=True)] == ["D7", "D7"]
     (tmp_path / "empty").mkdir()
-    assert found(tmp_path / "empty") == [("D7", "no file ends in .nii.gz or .nii")]
+    assert found(tmp_path / "empty") == [("D7", "no file ends in " + ", ".join(READ))]
 
 
 def test_D8_the_tree_is_mirrored(tmp_path):

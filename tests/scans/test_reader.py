@@ -156,7 +156,7 @@ def test_F12_nothing_to_read(tmp_path):
 
 def test_F13_no_extension(tmp_path):
     path = save(tmp_path / "a.nii").rename(tmp_path / "a")
-    refused(path, "F13", ".nii.gz or .nii")
+    refused(path, "F13", ".nii.gz, .nii, .voi")
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

@@ -1,0 +1,301 @@
+"""Imaging formats other than NIfTI: read as NIfTI, or named with the way to convert them.
+
+| Ending | Library |
+|---|---|
+| ``.voi`` | MRIcron's: NIfTI compressed with gzip |
+| ``.mgz``, ``.mgh`` | NiBabel |
+| ``.nrrd``, ``.seg.nrrd`` | pynrrd; segments as 3D Slicer describes them |
+| ``.mha``, ``.mhd`` | SimpleITK (the extra ``metaimage``) |
+
+Segmentations: https://slicer.readthedocs.io, "Segmentations", file format ``.seg.nrrd``.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from stroke_nets.runs.requirements import require_extra
+from stroke_nets.scans.dicom_series import RAS, is_dicom
+from stroke_nets.scans.finding import Finding, Refusal
+
+AGAIN = "copy or download it again"
+ENDINGS = (".nii.gz", ".nii")
+ZIPPED = (".nii.gz", ".voi")
+LESION = re.compile(r"lesion|stroke|infarct", re.IGNORECASE)
+SPACES = {"left-posterior-superior": (-1, -1, 1), "right-anterior-superior": (1, 1, 1)}
+SPACES |= {"left-anterior-superior": (-1, 1, 1)}
+SPACES |= {"lps": (-1, -1, 1), "ras": (1, 1, 1), "las": (-1, 1, 1)}
+REFERENCE = re.compile(r"Reference image geometry\|([^|]+)\|")
+BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+RESULTS = ("_seg.dcm", "_sr.dcm")  # of `predict`
+UNREAD = {  # how to convert a format that is not read
+    ".mif.gz": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
+    ".mif": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
+    ".mnc": "mnc2nii {name} {stem}.nii (MINC)",
+    ".nhdr": "open it in 3D Slicer and save it as {stem}.nii.gz",
+    ".hdr": "nib-convert {stem}.img {stem}.nii.gz (NiBabel)",
+    ".img": "nib-convert {name} {stem}.nii.gz (NiBabel)",
+    ".par": "parrec2nii {name} (NiBabel)",
+    ".head": "3dAFNItoNIFTI {name} (AFNI)",
+    ".nii.bz2": "bunzip2 {name}",
+    ".nii.xz": "unxz {name}",
+    ".nii.zst": "unzstd {name}",
+    ".gipl": "c3d {name} -o {stem}.nii.gz (Convert3D)",
+}
+
+
+def ending(path: Path | str) -> str:
+    """The ending of a file that is read, as it is spelled; empty for other files."""
+    name = Path(path).name
+    found = next((one for one in READ if name.lower().endswith(one)), "")
+    return name[len(name) - len(found) :]
+
+
+def is_scan(path: Path | str) -> bool:
+    """Whether a file's name has the ending of a format that is read."""
+    return bool(ending(path))
+
+
+def bare(name: str) -> str:
+    """A file's name without the ending of its format."""
+    return name.removesuffix(ending(name))
+
+
+def unread(paths: Iterable[Path]) -> list[Finding]:
+    """Images of formats that are not read (row F13); DICOM files once for each folder."""
+    found, folders = [], set()
+    for path in paths:
+        if any(path.name.lower().endswith(one) for one in UNREAD):
+            found.append(not_read(path))
+        elif path.suffix.lower() in ("", ".dcm", ".ima") and path.parent not in folders:
+            if is_dicom(path) and not path.name.endswith(RESULTS):
+                folders.add(path.parent)
+                found.append(not_read(path.parent))
+    return found
+
+
+def not_read(path: Path) -> Finding:
+    """That a file is not read, and how to convert it (row F13)."""
+    name = path.name
+    other = next((one for one in UNREAD if name.lower().endswith(one)), None)
+    if other is not None:
+        fix = UNREAD[other].format(name=name, stem=name[: -len(other)])
+        return Finding(str(path), "F13", f"the format {other} is not read", f"convert it: {fix}")
+    if path.is_dir() or is_dicom(path):
+        fix = f"convert it: stroke-nets from-dicom {path} {path.name}_T1w.nii.gz"
+        return Finding(str(path), "F13", "DICOM", fix)
+    fix = f"give a file that ends in {', '.join(READ)}"
+    return Finding(str(path), "F13", "not named as a scan", fix)
+
+
+def converted(path: Path, segment: str | None) -> NDArray[np.uint8] | None:
+    """The bytes of a plain NIfTI file with a file's voxels, in mm; None if it is NIfTI itself.
+
+    Args:
+        path: the file.
+        segment: the name of the segment to read, of a segmentation with several.
+
+    Raises:
+        Refusal: the file is damaged, or does not define its voxels' positions.
+        UsageError: the extra that reads it is missing.
+    """
+    read = READERS.get(ending(path).lower())
+    if read is None:
+        return None
+    voxels, affine = read(path, segment)
+    if voxels.dtype == bool:
+        voxels = voxels.astype(np.uint8)
+    try:
+        image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
+    except (HeaderDataError, ValueError) as error:
+        raise _refusal(path, "F18", f"voxels of type {voxels.dtype}", "export numbers") from error
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    image.header.set_xyzt_units("mm")
+    return np.frombuffer(bytearray(image.to_bytes()), np.uint8)
+
+
+def _read_mgh(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if ending(path).lower() == ".mgz" else content
+        image: Any = nib.freesurfer.MGHImage.from_bytes(content)
+        return np.asanyarray(image.dataobj), image.affine
+    except (OSError, EOFError, ValueError, zlib.error, HeaderDataError) as error:
+        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+
+
+def _read_metaimage(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    require_extra("SimpleITK", "metaimage", f"{path}: a MetaImage")
+    import SimpleITK as sitk
+
+    require_whole_metaimage(path)
+    image = sitk.ReadImage(str(path))
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        what = f"{image.GetDimension()}D with {image.GetNumberOfComponentsPerPixel()} values each"
+        raise _refusal(path, "F18", f"its voxels are {what}", "export one number per voxel")
+    axes = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine = RAS @ nib.affines.from_matvec(axes, image.GetOrigin())
+    return sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine
+
+
+def require_whole_metaimage(path: Path) -> None:
+    """Refuse a MetaImage with missing voxels, which ITK would fill with zeros."""
+    content = path.read_bytes()
+    head, _, rest = content.partition(b"ElementDataFile")
+    lines = [line.partition("=") for line in head.decode("ascii", "replace").splitlines()]
+    fields = {key.strip(): value.strip() for key, _, value in lines}
+    pointed, _, local = rest.partition(b"\n")
+    name = pointed.decode().strip(" =\r")
+    if name != "LOCAL":
+        data = path.with_name(name)
+        if not data.is_file():
+            raise _refusal(path, "F12", f"its voxels in {name} are missing", AGAIN)
+        local = data.read_bytes()
+    try:
+        packed = fields.get("CompressedData", "False") == "True"
+        have = len(zlib.decompress(local) if packed else local)
+        kind = fields["ElementType"].removeprefix("MET_").removeprefix("U")
+        need = int(np.prod([int(n) for n in fields["DimSize"].split()])) * BYTES[kind]
+    except (zlib.error, KeyError, ValueError) as error:
+        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+    if have < need:
+        raise _refusal(path, "F2", f"cut short: it has {have} of {need} bytes", AGAIN)
+
+
+def _read_nrrd(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    import nrrd
+
+    try:
+        voxels, header = nrrd.read(str(path))
+    except (nrrd.NRRDError, OSError, EOFError, ValueError, KeyError, zlib.error) as error:
+        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+    signs = SPACES.get(str(header.get("space", "")).lower())
+    directions = np.atleast_2d(np.asarray(header.get("space directions", np.nan), float))
+    spatial = np.flatnonzero(np.isfinite(directions).all(axis=1))
+    if signs is None or len(spatial) != 3 or "space origin" not in header:
+        what = "it does not say where its voxels lie (space, space directions, space origin)"
+        raise _refusal(path, "G9", what, "export it from 3D Slicer again")
+    units = {str(unit).strip('"') for unit in header.get("space units", ["mm"])}
+    if units != {"mm"}:
+        raise _refusal(path, "G15", f"in {', '.join(sorted(units))}", "export it in mm")
+    matrix = nib.affines.from_matvec(directions[spatial].T, header["space origin"])
+    affine = np.diag([*signs, 1]) @ matrix
+    others = [axis for axis in range(voxels.ndim) if axis not in spatial]
+    if "Segment0_LabelValue" in header:
+        layers = voxels.transpose([*others, *spatial]) if others else voxels[None]
+        return _in_reference(_segment(path, layers, header, segment), affine, header)
+    return voxels.transpose([*spatial, *others]), affine
+
+
+def _segment(
+    path: Path, layers: NDArray[Any], header: Mapping[str, Any], wanted: str | None
+) -> NDArray[Any]:
+    """The voxels of one segment (row F24): named, or the only one, or the only lesion by name."""
+    count = 0
+    found: dict[str, tuple[int, int]] = {}
+    while f"Segment{count}_LabelValue" in header:
+        name = str(header.get(f"Segment{count}_Name", f"Segment {count}"))
+        layer = int(header.get(f"Segment{count}_Layer", 0))
+        found[name] = layer, int(header[f"Segment{count}_LabelValue"])
+        count += 1
+    lesions = [name for name in found if LESION.search(name)]
+    names = [wanted] if wanted else [*found] if len(found) == 1 else lesions
+    if count != len(found) or len(names) != 1 or names[0] not in found:
+        what = f"it has {count} segments ({', '.join(found)})"
+        fix = "name one with --segment, or call only the lesion's 'lesion'"
+        raise _refusal(path, "F24", what, fix)
+    layer, value = found[names[0]]
+    return np.asarray(layers[layer] == value)
+
+
+def _in_reference(
+    mask: NDArray[Any], affine: NDArray[Any], header: Mapping[str, Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A mask that was cut to its segments, in the whole grid it was drawn on, if that is known."""
+    told = REFERENCE.search(str(header.get("Segmentation_ConversionParameters", "")))
+    numbers = [float(one) for one in told[1].split(";") if one.strip()] if told else []
+    if len(numbers) != 22:
+        return mask, affine
+    reference = np.array(numbers[:16]).reshape(4, 4)  # to RAS
+    first, last = np.array(numbers[16::2], int), np.array(numbers[17::2], int)
+    reference[:3, 3] = nib.affines.apply_affine(reference, first)
+    step = np.linalg.inv(reference) @ affine
+    offset = np.rint(step[:3, 3]).astype(int)
+    shape = last - first + 1
+    fits = (offset >= 0).all() and (offset + mask.shape <= shape).all()
+    if not fits or not np.allclose(step, nib.affines.from_matvec(np.eye(3), offset), atol=1e-3):
+        return mask, affine
+    whole = np.zeros(shape, bool)
+    whole[tuple(slice(a, a + n) for a, n in zip(offset, mask.shape, strict=True))] = mask
+    return whole, reference
+
+
+Reader = Callable[[Path, str | None], tuple[NDArray[Any], NDArray[Any]]]
+READERS: dict[str, Reader] = {
+    ".seg.nrrd": _read_nrrd,
+    ".nrrd": _read_nrrd,
+    ".mha": _read_metaimage,
+    ".mhd": _read_metaimage,
+    ".mgz": _read_mgh,
+    ".mgh": _read_mgh,
+}
+LIKE = {".nrrd": ".seg.nrrd", ".seg.nrrd": ".seg.nrrd", ".mha": ".mha", ".mhd": ".mha"}
+LIKE |= {".mgz": ".mgz", ".mgh": ".mgz"}  # which format `write_like` writes, by the scan's ending
+READ = (*ENDINGS, ".voi", *READERS)
+SPELLED = (*READ, *map(str.upper, READ))  # of names that are looked for
+
+
+def write_like(path: Path, mask: NDArray[Any], affine: NDArray[Any]) -> None:
+    """Write a mask in the format of its name: ``.seg.nrrd``, ``.mha`` or ``.mgz``.
+
+    Args:
+        path: the file to write.
+        mask: X x Y x Z, bool.
+        affine: to RAS mm.
+    """
+    voxels, lps = mask.astype(np.uint8), RAS @ affine
+    kind = ending(path).lower()
+    if kind == ".mgz":
+        nib.save(nib.freesurfer.MGHImage(voxels, affine), path)
+    elif kind == ".seg.nrrd":
+        import nrrd
+
+        header = {
+            "space": "left-posterior-superior",
+            "kinds": ["domain"] * 3,
+            "space directions": lps[:3, :3].T,
+            "space origin": lps[:3, 3],
+            "Segment0_ID": "Segment_1",
+            "Segment0_Name": "Stroke lesion",
+            "Segment0_NameAutoGenerated": "0",
+            "Segment0_Color": "1 0 0",
+            "Segment0_ColorAutoGenerated": "0",
+            "Segment0_LabelValue": "1",
+            "Segment0_Layer": "0",
+            "Segment0_Extent": " ".join(f"0 {n - 1}" for n in mask.shape),
+            "Segmentation_MasterRepresentation": "Binary labelmap",
+            "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        }
+        nrrd.write(str(path), voxels, header)
+    else:
+        import SimpleITK as sitk
+
+        image = sitk.GetImageFromArray(voxels.transpose(2, 1, 0))
+        sizes = nib.affines.voxel_sizes(lps)
+        image.SetSpacing(sizes.tolist())
+        image.SetDirection((lps[:3, :3] / sizes).ravel().tolist())
+        image.SetOrigin(lps[:3, 3].tolist())
+        sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _refusal(path: Path, row: str, what: str, fix: str) -> Refusal:
+    return Refusal(Finding(str(path), row, what, fix))

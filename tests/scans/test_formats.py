@@ -1,0 +1,241 @@
+"""Files of other formats, written by their own libraries, are read as NIfTI is, or named."""
+
+import gzip
+import shutil
+
+import nibabel as nib
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from stroke_nets.datasets.manifest import from_folder
+from stroke_nets.errors import DataError, UsageError
+from stroke_nets.evaluation.evaluate import evaluate_folder
+from stroke_nets.inference.inputs import find_scans
+from stroke_nets.scans.check import check
+from stroke_nets.scans.formats import bare, is_scan, write_like
+from stroke_nets.scans.reader import read_scan
+from tests.scans.dicom_files import ROTATION
+from tests.scans.scans import mask, save, voxels
+
+AFFINE = nib.affines.from_matvec(ROTATION * (1.0, 2.0, 3.0), (-10, 20, 5))  # RAS
+LPS = np.diag([-1, -1, 1, 1]) @ AFFINE
+
+
+def nrrd_header(**fields):
+    place = {
+        "space": "left-posterior-superior",
+        "kinds": ["domain"] * 3,
+        "space directions": LPS[:3, :3].T,
+        "space origin": LPS[:3, 3],
+    }
+    return place | fields
+
+
+def write_nrrd(path, array):
+    nrrd.write(str(path), array, nrrd_header())
+
+
+def write_metaimage(path, array):
+    image = sitk.GetImageFromArray(array.transpose(2, 1, 0))
+    image.SetSpacing((1.0, 2.0, 3.0))
+    image.SetDirection((LPS[:3, :3] / (1, 2, 3)).ravel().tolist())
+    image.SetOrigin(LPS[:3, 3].tolist())
+    sitk.WriteImage(image, str(path))
+
+
+def write_mgh(path, array):
+    nib.save(nib.freesurfer.MGHImage(array, AFFINE), path)
+
+
+def write_voi(path, array):
+    """MRIcron's .voi is NIfTI that is compressed with gzip."""
+    path.write_bytes(gzip.compress(nib.Nifti1Image(array, AFFINE).to_bytes()))
+
+
+def write_upper(path, array):
+    nib.save(nib.Nifti1Image(array, AFFINE), path.with_name("lower.nii.gz"))
+    path.with_name("lower.nii.gz").rename(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.nrrd", write_nrrd),
+        ("x.mha", write_metaimage),
+        ("x.mhd", write_metaimage),
+        ("x.mgz", write_mgh),
+        ("x.mgh", write_mgh),
+        ("x.voi", write_voi),
+        ("x.NII.GZ", write_upper),
+    ],
+)
+def test_voxels_and_places_are_the_files_own(tmp_path, name, write):
+    write(tmp_path / name, voxels())
+    scan = read_scan(tmp_path / name)
+    np.testing.assert_array_equal(scan.voxels, voxels())
+    np.testing.assert_allclose(scan.grid.affine, AFFINE, atol=1e-4)
+    assert is_scan(name)
+    assert bare(name) == "x"
+    assert scan.notices == []
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"), [("right-anterior-superior", (1, 1, 1)), ("LAS", (-1, 1, 1))]
+)
+def test_other_spaces_of_nrrd_are_understood(tmp_path, space, signs):
+    turned = np.diag(signs) @ AFFINE[:3]
+    header = {"space directions": turned[:, :3].T, "space origin": turned[:, 3]}
+    nrrd.write(str(tmp_path / "x.nrrd"), voxels(), nrrd_header(**{"space": space} | header))
+    np.testing.assert_allclose(read_scan(tmp_path / "x.nrrd").grid.affine, AFFINE, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("x.nrrd", write_nrrd), ("x.mha", write_metaimage), ("x.mgz", write_mgh)],
+)
+def test_F2_F5_a_file_that_is_cut_is_refused(tmp_path, name, write):
+    write(tmp_path / name, voxels((20, 20, 20)))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) * 3 // 4])
+    with pytest.raises(DataError, match=r"damaged|cut short"):
+        read_scan(tmp_path / name)
+
+
+def test_G9_G15_nrrd_without_a_place_or_in_metres_is_refused(tmp_path):
+    nrrd.write(str(tmp_path / "a.nrrd"), voxels())
+    nrrd.write(str(tmp_path / "b.nrrd"), voxels(), nrrd_header(**{"space units": ["m"] * 3}))
+    for name, what in (("a", "does not say where its voxels lie"), ("b", "in m; export it in mm")):
+        with pytest.raises(DataError, match=what):
+            read_scan(tmp_path / f"{name}.nrrd")
+
+
+def test_G13_shear_is_refused_in_metaimage(tmp_path):
+    write_metaimage(tmp_path / "x.mha", voxels())
+    content = (tmp_path / "x.mha").read_bytes()
+    head = b"TransformMatrix = 1 0 0 0.1 1 0 0 0 1\n"
+    start = content.index(b"TransformMatrix")
+    end = content.index(b"\n", start) + 1
+    (tmp_path / "x.mha").write_bytes(content[:start] + head + content[end:])
+    with pytest.raises(DataError, match=r"shear|apart"):
+        read_scan(tmp_path / "x.mha")
+
+
+def segments(*names, layers=None):
+    """Header fields as 3D Slicer writes them."""
+    fields = {}
+    for number, name in enumerate(names):
+        fields[f"Segment{number}_Name"] = name
+        fields[f"Segment{number}_LabelValue"] = "1" if layers else str(number + 1)
+        fields[f"Segment{number}_Layer"] = str(layers[number] if layers else 0)
+    return fields
+
+
+def test_segments_are_read_by_name_even_where_they_overlap(tmp_path):
+    layers = np.zeros((2, 6, 7, 8), np.uint8)
+    layers[0], layers[1, 1:3] = mask(), 1
+    assert (layers[0] & layers[1]).any()
+    header = nrrd_header(**segments("Lesion core", "ventricle", layers=(0, 1)))
+    header["kinds"] = ["list", "domain", "domain", "domain"]
+    header["space directions"] = np.vstack([np.full(3, np.nan), LPS[:3, :3].T])
+    path = tmp_path / "x.seg.nrrd"
+    nrrd.write(str(path), layers, header)
+    np.testing.assert_array_equal(read_scan(path).voxels, layers[0])  # the only lesion by name
+    np.testing.assert_array_equal(read_scan(path, segment="ventricle").voxels, layers[1])
+    np.testing.assert_allclose(read_scan(path).grid.affine, AFFINE, atol=1e-4)
+
+
+def test_F24_segments_of_which_none_is_chosen_are_named(tmp_path):
+    path = tmp_path / "x.seg.nrrd"
+    labels = mask() + np.roll(mask(), 2, axis=2) * 2
+    nrrd.write(str(path), labels.astype(np.uint8), nrrd_header(**segments("left", "right")))
+    with pytest.raises(DataError, match=r"it has 2 segments \(left, right\); name one with"):
+        read_scan(path)
+    with pytest.raises(DataError, match=r"it has 2 segments \(left, right\)"):
+        read_scan(path, segment="middle")
+    np.testing.assert_array_equal(read_scan(path, segment="left").voxels, labels == 1)
+
+
+@pytest.mark.parametrize("turn", [np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])])
+def test_a_cropped_segmentation_is_put_into_the_grid_it_was_drawn_on(tmp_path, turn):
+    whole, affine = mask(), AFFINE @ turn
+    first = np.array([1, 2, 2])
+    part = whole[1:5, 2:6, 2:7]
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    grid = ";".join(map(str, [*affine.ravel(), 0, 5, 0, 6, 0, 7]))
+    header = nrrd_header(
+        **segments("Segment_1"),
+        Segmentation_ReferenceImageExtentOffset="1 2 2",
+        Segmentation_ConversionParameters=f"A|1|x&Reference image geometry|{grid};|y&B|0|z",
+    )
+    header |= {
+        "space directions": lps[:3, :3].T,
+        "space origin": nib.affines.apply_affine(lps, first),
+    }
+    nrrd.write(str(tmp_path / "x.seg.nrrd"), part, header)
+    scan = read_scan(tmp_path / "x.seg.nrrd")
+    np.testing.assert_array_equal(scan.voxels, whole)
+    np.testing.assert_allclose(scan.grid.affine, affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["x.seg.nrrd", "x.mha", "x.mgz"])
+def test_a_mask_written_like_its_scan_is_read_again(tmp_path, name):
+    write_like(tmp_path / name, mask() > 0, AFFINE)
+    scan = read_scan(tmp_path / name)
+    np.testing.assert_array_equal(scan.voxels, mask())
+    np.testing.assert_allclose(scan.grid.affine, AFFINE, atol=1e-4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A scan and its mask, and a file of a format that is not read."""
+    data = tmp_path / "data" / "sub-1"
+    save(data / "sub-1_T1w.nii.gz", matrix=AFFINE)
+    write_like(data / "sub-1_mask.seg.nrrd", mask() > 0, AFFINE)
+    (data / "sub-2_T1w.mif").write_bytes(b"mrtrix image\n")
+    return tmp_path / "data"
+
+
+def test_F13_a_file_that_is_not_read_is_named_with_the_way(folder, tmp_path, caplog):
+    what = "sub-2_T1w.mif: the format .mif is not read; convert it: mrconvert sub-2_T1w.mif"
+    assert [what in str(one) for one in check(folder)] == [True]
+    options = {"label": "_mask.seg.nrrd", "out": folder / "manifest.json", "folds": None}
+    assert from_folder(folder, image="**/*_T1w.nii.gz", **options) == 1
+    assert what in caplog.text
+    with pytest.raises(DataError, match=r"the format \.mif is not read"):
+        from_folder(folder, image="**/*.mif", **options)
+    caplog.clear()
+    (scan,) = find_scans(folder, tmp_path / "out")
+    assert scan.path.name == "sub-1_T1w.nii.gz"
+    assert what in caplog.text
+    with pytest.raises(DataError, match=r"the format \.mif is not read"):
+        read_scan(folder / "sub-1" / "sub-2_T1w.mif")
+
+
+def test_evaluate_reads_any_format_and_names_what_it_does_not(tmp_path):
+    for part, name in (("truth", "a.seg.nrrd"), ("found", "a.nii.gz")):
+        (tmp_path / part).mkdir()
+        if name.endswith("nrrd"):
+            write_like(tmp_path / part / name, mask() > 0, AFFINE)
+        else:
+            save(tmp_path / part / name, mask(), AFFINE)
+    evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
+    assert ",1.0," in (tmp_path / "out" / "cases.csv").read_text()
+    (tmp_path / "found" / "a_seg.dcm").write_bytes(bytes(128) + b"DICM")  # as of `predict`
+    evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
+    (tmp_path / "truth" / "b.mif").write_bytes(b"mrtrix image\n")
+    with pytest.raises(DataError, match=r"b\.mif: the format \.mif is not read"):
+        evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
+    shutil.copy(tmp_path / "truth" / "b.mif", tmp_path / "found")
+    (tmp_path / "truth" / "b.mif").unlink()
+    with pytest.raises(DataError, match=r"b\.mif: the format \.mif is not read"):
+        evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
+
+
+def test_F13_a_name_without_a_format_is_refused(tmp_path):
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(DataError, match=r"not named as a scan; give a file that ends in \.nii\.gz"):
+        read_scan(tmp_path / "x.txt")
+    with pytest.raises(UsageError, match="no file that ends in"):
+        find_scans(tmp_path, tmp_path / "out")
