@@ -19,7 +19,7 @@ ORIGIN = np.array([-10.0, 5.0, 20.0])  # of the first voxel, in LPS
 VOXELS = np.random.default_rng(0).integers(1, 900, SHAPE, dtype=np.uint16)
 LPS = np.eye(4)
 LPS[:3, :3], LPS[:3, 3] = ROTATION * SPACING, ORIGIN
-PERSONAL = ("Doe", "4711", "General Hospital", "101112", "19500101", "20200102")
+PERSONAL = ("Doe-Smythe", "P-4711", "General Hospital", "101112", "19500101", "20200102")
 STUDY, FRAME = generate_uid(), generate_uid()
 
 
@@ -73,7 +73,7 @@ def _image(kind, voxels, lps, number, description):
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = UID(kind)
     image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     image.StudyInstanceUID, image.FrameOfReferenceUID, image.StudyID = STUDY, FRAME, "1"
-    image.PatientName, image.PatientID, image.PatientSex = "Doe", "4711", "F"
+    image.PatientName, image.PatientID, image.PatientSex = "Doe-Smythe", "P-4711", "F"
     image.PatientBirthDate, image.InstitutionName = "19500101", "General Hospital"
     image.StudyDate = image.SeriesDate = image.ContentDate = "20200102"
     image.StudyTime = image.SeriesTime = image.AcquisitionTime = image.ContentTime = "101112"

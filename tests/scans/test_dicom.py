@@ -144,7 +144,7 @@ def test_a_segmentation_equals_the_mask_voxel_for_voxel(tmp_path, write, voxels)
     named = read.ReferencedSeriesSequence[0].ReferencedInstanceSequence
     assert {one.ReferencedSOPInstanceUID for one in named} == sources
     assert (read.PatientID, read.StudyInstanceUID) == (
-        "4711",
+        "P-4711",
         scan.series.headers[0].StudyInstanceUID,
     )
 
@@ -187,4 +187,4 @@ def test_a_report_holds_the_volumes_and_refers_to_the_segmentation(tmp_path):
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     named = {one.SeriesInstanceUID for one in evidence}
     assert named == {scan.series.headers[0].SeriesInstanceUID, made.SeriesInstanceUID}
-    assert pydicom.dcmread(tmp_path / "sr.dcm").PatientID == "4711"
+    assert pydicom.dcmread(tmp_path / "sr.dcm").PatientID == "P-4711"
