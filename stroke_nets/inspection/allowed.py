@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from stroke_nets.bundle_folders import bundles_root
@@ -88,15 +89,19 @@ class OwnCode:
     changes: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
-@cache
 def own_code() -> OwnCode:
-    """Read the bundles of this project, once.
+    """What the bundles of this project hold, read once.
 
     Raises:
         UsageError: there is no folder of bundles.
     """
+    return _read(bundles_root())
+
+
+@cache
+def _read(root: Path) -> OwnCode:
     found = OwnCode()
-    for file in sorted(bundles_root().glob("*/configs/**/*")):
+    for file in sorted(root.glob("*/configs/**/*")):
         if file.suffix in CONFIGS:
             for where, node in walk(parse_config(file.name, file.read_bytes(), OWN)):
                 _learn(found, re.split("#|::", where)[0].lstrip("+"), node)
@@ -108,7 +113,7 @@ def _learn(found: OwnCode, part: str, node: Any) -> None:
     if isinstance(node, str):
         found.references[part] |= references(node)
         if node.startswith("$"):
-            found.expressions.add(node)
+            found.expressions.add(normal(node))
     for key, value in node.items() if isinstance(node, dict) else ():
         target = node.get("_target_")
         if isinstance(target, str):
@@ -120,12 +125,17 @@ def _learn(found: OwnCode, part: str, node: Any) -> None:
             found.targets[value].add(part)
 
 
+def normal(text: str) -> str:
+    """A string with MONAI's newer separator, which the ``config.yaml`` of a run has."""
+    return text.replace("#", "::")
+
+
 def references(text: str) -> set[str]:
     """The top-level entries that an expression, a reference or a macro refers to.
 
     The empty name stands for a relative one.
     """
-    text = text.replace("#", "::")
+    text = normal(text)
     if not text.startswith(("$", "@", "%")):
         return set()
     return {item[1:].split("::")[0] for item in REFERENCE.findall(text)}
@@ -148,7 +158,7 @@ def walk(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:
 def strings_of(value: Any) -> Iterator[str]:
     """The strings of an argument, but for those of components in it."""
     if isinstance(value, str):
-        yield value
+        yield normal(value)
     elif isinstance(value, dict | list) and not (isinstance(value, dict) and "_target_" in value):
         for one in value.values() if isinstance(value, dict) else value:
             yield from strings_of(one)

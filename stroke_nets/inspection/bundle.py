@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from stroke_nets.bundle_folders import bundle_names, find_bundle
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.inspection.allowed import changed, own_code, walk
+from stroke_nets.inspection.allowed import changed, normal, own_code, walk
 from stroke_nets.inspection.expressions import (
     DANGER,
     OK,
@@ -257,7 +257,7 @@ def inspect_content(name: str, config: Any, parts: Sequence[str] = ()) -> Iterat
             yield Item(name, place, "target", target, *verdict, _whose(target))
         elif isinstance(value, str) and value.startswith("$"):
             verdict = judge_expression(value, names)
-            known = value in own_code().expressions
+            known = normal(value) in own_code().expressions
             whose = "this project" if known else "the file"
             yield Item(name, where, "expression", value, *verdict, whose)
         elif isinstance(value, str) and value.startswith("%"):

@@ -18,6 +18,7 @@ from stroke_nets.inspection.allowed import (
     GLOBALS,
     PURE,
     changed,
+    normal,
     own_code,
     references,
     strings_of,
@@ -77,7 +78,7 @@ def judge_expression(expression: str, names: Mapping[str, str]) -> Judgement:
     Returns:
         `OK`, or the worst verdict and its reason.
     """
-    if expression in own_code().expressions:
+    if normal(expression) in own_code().expressions:
         return OK, ""
     if len(expression) > LONGEST:
         return DANGER, f"longer than {LONGEST} characters"
