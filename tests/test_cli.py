@@ -218,7 +218,7 @@ def test_an_error_of_the_program_stays_a_traceback(monkeypatch):
         ["tables", "agmr_table03", "--runs", "DATA", "--out", "OUT/x"],
     ],
 )
-def test_an_output_below_a_file_is_one_line(arguments, simulated, tmp_path):
+def test_S1_an_output_below_a_file_is_one_line(arguments, simulated, tmp_path):
     (tmp_path / "file").write_text("")
     given = {"OUT": str(tmp_path / "file"), "DATA": str(simulated)}
     words = [word.replace("OUT", given["OUT"]).replace("DATA", given["DATA"]) for word in arguments]
@@ -228,7 +228,7 @@ def test_an_output_below_a_file_is_one_line(arguments, simulated, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_full_disk_is_one_line_that_names_the_file(simulated, tmp_path, full_disk):
+def test_S1_a_full_disk_is_one_line_that_names_the_file(simulated, tmp_path, full_disk):
     out = tmp_path / "m.json"
     with full_disk(10):
         done = run("folds", simulated / "manifest.json", out, "--folds", 2)
@@ -238,7 +238,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(simulated, tmp_path, full_d
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_user_without_an_account_has_a_name(monkeypatch):
+def test_S2_a_user_without_an_account_has_a_name(monkeypatch):
     def nobody(uid):
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
@@ -248,7 +248,7 @@ def test_a_user_without_an_account_has_a_name(monkeypatch):
     assert os.environ["LOGNAME"] == f"user{os.getuid()}"
 
 
-def test_a_stopped_command_says_so(tmp_path):
+def test_S4_a_stopped_command_says_so(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "stroke_nets", "simulate", str(out), "--workers", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopped:

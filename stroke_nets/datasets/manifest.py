@@ -16,16 +16,17 @@ import jsonschema
 import numpy as np
 
 from stroke_nets.datasets.folds import subject_folds
+from stroke_nets.datasets.leaks import record_findings
 from stroke_nets.datasets.published_folds import published_folds
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import paths_below, write_whole
+from stroke_nets.files import write_whole
+from stroke_nets.scans.discovery import scans_below
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.formats import is_scan, not_read, unread
+from stroke_nets.scans.formats import is_scan, not_read
 from stroke_nets.scans.reader import open_scan, sha256
 
-logger = logging.getLogger(__name__)
-
 MANIFEST = "manifest.json"
+logger = logging.getLogger(__name__)
 PARTS = ("train", "heldout", "all", "unlabelled")
 
 
@@ -113,7 +114,7 @@ def from_folder(
     scans = sorted(path.relative_to(root).as_posix() for path in root.glob(image))
     if not scans:
         raise UsageError(f"--image {image!r}: no file in {root} matches; fix the glob")
-    for other in unread(paths_below(root)):
+    for other in scans_below(root)[1]:
         logger.warning("%s", other)
     records = []
     for scan in scans:
@@ -260,7 +261,8 @@ def datalist(
 
     Raises:
         UsageError: the folder or the manifest is missing, or the part has no cases.
-        DataError: the manifest is invalid or lists a file outside the data root.
+        DataError: the manifest is invalid or lists a file outside the data root; or its training
+            and held-out cases share a subject or a scan.
     """
     root = Path(dataset_dir)
     if part not in PARTS:
@@ -269,9 +271,16 @@ def datalist(
         raise UsageError(f"dataset_dir {root}: no such folder; give the data root")
     path = Path(manifest) if manifest else root / MANIFEST
     if part == "train" or manifest or path.is_file():
-        cases = [as_case(root, r, path) for r in read(path) if _in_part(r, part, fold)]
+        records = read(path)
+        leaks = record_findings(path, records) if part == "train" else []
+        if leaks:
+            raise DataError("\n".join(map(str, leaks)))
+        cases = [as_case(root, r, path) for r in records if _in_part(r, part, fold)]
     else:
-        scans = [str(p.relative_to(root)) for p in paths_below(root) if is_scan(p)]
+        found, left_out = scans_below(root)
+        for finding in left_out:
+            logger.warning("%s", finding)
+        scans = [str(p.relative_to(root)) for p in found]
         cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
     if not cases:
         raise UsageError(

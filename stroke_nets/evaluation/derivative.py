@@ -10,7 +10,8 @@ from pathlib import Path
 
 from stroke_nets.errors import DataError
 from stroke_nets.files import paths_below
-from stroke_nets.inference.inputs import DESCRIPTION, bare, bids_label
+from stroke_nets.inference.inputs import bare, bids_label
+from stroke_nets.scans.discovery import DESCRIPTION
 from stroke_nets.scans.formats import is_scan
 
 Entities = dict[str, str]

@@ -28,13 +28,14 @@ from stroke_nets.evaluation.derivative import (
 )
 from stroke_nets.evaluation.lesions import Connectivity
 from stroke_nets.evaluation.summary import POLICIES, summarize
-from stroke_nets.files import paths_below, staged
+from stroke_nets.files import staged
 from stroke_nets.inference.inputs import bare
 from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.progress import track
 from stroke_nets.runs.processes import in_processes
 from stroke_nets.scans.check import MASK, require_same_grid
-from stroke_nets.scans.formats import SPELLED, is_scan, unread
+from stroke_nets.scans.discovery import scans_below
+from stroke_nets.scans.formats import SPELLED
 from stroke_nets.scans.reader import open_scan
 from stroke_nets.scans.voxels import require_mask
 from stroke_nets.scans.writer import mask_path
@@ -163,7 +164,8 @@ def evaluate_folder(
         raise UsageError(f"{folder}: predictions and truth are the same folder; give two")
     info = {"predictions": predictions.name, "truth": truth.name}  # no absolute paths
     strays: Iterable[Path] = ()
-    foreign = unread([*(paths_below(truth) if truth.is_dir() else ()), *paths_below(folder)])
+    folders = [*([truth] if truth.is_dir() else ()), folder]
+    foreign = [one for place in folders for one in scans_below(place)[1] if not one.notice]
     if foreign:
         problems = [(Path(one.file).name, str(one)) for one in foreign]
         raise DataError(_problem_table(out, problems))
@@ -195,7 +197,7 @@ def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
 
 def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
     """The cases of a folder of masks, by their relative paths; BIDS folders also contain scans."""
-    masks = [path for path in paths_below(truth) if is_scan(path)]
+    masks = scans_below(truth)[0]
     if bids:
         masks = [path for path in masks if MASK.search(bare(path.name))] or masks
     if not masks:
@@ -273,7 +275,7 @@ def _title(case: Comparison) -> str:
 def _strays(cases: Sequence[Comparison], root: Path, folder: Path) -> Iterator[Path]:
     """Predicted masks whose names match no scan or mask of the data root."""
     claimed = {case.prediction() for case in cases}
-    for path in (path for path in paths_below(folder) if is_scan(path)):
+    for path in scans_below(folder)[0]:
         stem = _stem(path.relative_to(folder).as_posix())
         names = [name + end for name in (stem, stem.removesuffix("_pred")) for end in SPELLED]
         if path not in claimed and not any((root / name).is_file() for name in names):

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stroke_nets.errors import UsageError, did_you_mean
-from stroke_nets.files import paths_below
 from stroke_nets.scans import formats
 from stroke_nets.scans.check import MASK
 from stroke_nets.scans.dicom_series import is_series
+from stroke_nets.scans.discovery import DESCRIPTION, scans_below
 
 logger = logging.getLogger(__name__)
-
-DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
 
     In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders) these are the
     ``*_T1w`` files outside of ``derivatives``; in another folder, every NIfTI file that is not
-    named as a mask. What lies in the output folder is left out.
+    named as a mask. What lies in the output folder is left out (`stroke_nets.scans.discovery`).
 
     Args:
         given: what the user named.
@@ -69,12 +67,12 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
         raise UsageError(f"{out}: the output folder is or holds the input; give another")
     if given.is_dir():
         bids = (given / DESCRIPTION).is_file() or any(given.glob("sub-*/"))
-        found = _scans_below(given, out, bids)
+        found, left_out = _scans_below(given, out, bids)
         if not found and is_series(given):
             found = [given]
         else:
-            for unread in formats.unread(paths_below(given)):
-                logger.warning("%s", unread)
+            for line in left_out:
+                logger.warning("%s", line)
         if not found:
             what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {', '.join(formats.READ)}"
             raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
@@ -134,21 +132,23 @@ def _prefixed(prefix: str, labels: Sequence[str]) -> list[str]:
     return [prefix + label.removeprefix(prefix) for label in labels]
 
 
-def _scans_below(root: Path, out: Path, bids: bool) -> list[Path]:
-    found = []
-    for path in paths_below(root):
-        parts = path.relative_to(root).parts
-        name = bare(path.name)
-        fits = name.startswith("sub-") and name.endswith("_T1w") if bids else not MASK.search(name)
-        hidden = any(part.startswith(".") for part in parts) or "derivatives" in parts
-        if (
-            formats.is_scan(path)
-            and fits
-            and not hidden
-            and out.resolve() not in path.resolve().parents
-        ):
-            found.append(path)
-    return found
+def _scans_below(root: Path, out: Path, bids: bool) -> tuple[list[Path], list[str]]:
+    """Scans by their names, and a line for each thing that was left out."""
+    there, left_out = scans_below(root, lambda path: out.resolve() in path.resolve().parents)
+    there = [path for path in there if "derivatives" not in path.relative_to(root).parts]
+    found = [path for path in there if _is_t1w(path) or not (bids or MASK.search(bare(path.name)))]
+    masks = [path for path in there if MASK.search(bare(path.name)) and path not in {*found}]
+    lines = [str(finding) for finding in left_out]
+    if masks and not bids:
+        lines.append(
+            f"{root}: {len(masks)} left out, named as masks, such as {masks[0].name}; give a scan "
+            "of such a name alone"
+        )
+    return found, lines
+
+
+def _is_t1w(path: Path) -> bool:
+    return path.name.startswith("sub-") and bare(path.name).endswith("_T1w")
 
 
 def spaceless(stem: str) -> str:

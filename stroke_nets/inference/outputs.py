@@ -35,7 +35,7 @@ import stroke_nets
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import is_hidden, staged, sweep_below, write_whole
 from stroke_nets.inference.doubts import doubts
-from stroke_nets.inference.inputs import DESCRIPTION, ScanFile, spaceless
+from stroke_nets.inference.inputs import ScanFile, spaceless
 from stroke_nets.inference.lesion_table import CONNECTIVITY, as_csv, lesion_rows
 from stroke_nets.inference.method import Found, Method
 from stroke_nets.pages.prediction_case import MAPS, Volumes
@@ -45,6 +45,7 @@ from stroke_nets.registration.pipeline import MNI152, SPACE, Files
 from stroke_nets.registration.transform import Transform, save
 from stroke_nets.registration.volume import Array, Float32, brain
 from stroke_nets.scans.dicom import write_report, write_segmentation
+from stroke_nets.scans.discovery import DESCRIPTION
 from stroke_nets.scans.formats import LIKE, ending, write_like
 from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import HeaderWriter

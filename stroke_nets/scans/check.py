@@ -18,11 +18,12 @@ from typing import Any
 import nibabel as nib
 
 from stroke_nets.datasets import manifest
+from stroke_nets.datasets.leaks import name_of, record_findings
 from stroke_nets.errors import DataError, UsageError
-from stroke_nets.files import paths_below
 from stroke_nets.progress import track
+from stroke_nets.scans.discovery import scans_below
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.formats import READ, bare, is_scan, unread
+from stroke_nets.scans.formats import READ, bare
 from stroke_nets.scans.geometry import Grid, compare_grids
 from stroke_nets.scans.reader import read_scan, sha256
 from stroke_nets.scans.voxels import require_image, require_mask
@@ -154,7 +155,7 @@ def check_manifest(path: Path, root: Path, rules: Rules, workers: int = 2) -> li
     if not isinstance(records, list) or not all(isinstance(r, dict) for r in records):
         raise DataError(f"{path}: not a manifest; write it again")
     findings = [
-        Finding(str(path), "D5", f"{_name(r)} has no label", "name its mask")
+        Finding(str(path), "D5", f"{name_of(r)} has no label", "name its mask")
         for r in records
         if "label" not in r and r.get("split") != "unlabelled"
     ]
@@ -165,7 +166,7 @@ def check_manifest(path: Path, root: Path, rules: Rules, workers: int = 2) -> li
         ]
     if findings:
         return findings
-    findings = _record_findings(path, records)
+    findings = record_findings(path, records)
     cases = []
     for record in records:
         try:
@@ -208,9 +209,8 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
     A mask must lie on the grid of one of the scans of its subject and session; the scan with the
     most similar name is tried first.
     """
-    below = paths_below(root)
-    paths = [p for p in below if is_scan(p)]
-    findings = [*(_tree_findings(root) if bids else []), *unread(below)]
+    paths, left_out = scans_below(root)
+    findings = (_tree_findings(root) if bids else []) + left_out
     if not paths:
         what = f"no file ends in {', '.join(READ)}"
         return [*findings, Finding(str(root), "D7", what, "give the folder that holds the scans")]
@@ -272,32 +272,6 @@ def _compare(scan: Seen, mask: Seen) -> list[Finding]:
     return [] if finding is None else [finding]
 
 
-def _record_findings(path: Path, records: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Find records that contradict each other (rows D1 to D4)."""
-    findings: list[Finding] = []
-    first: dict[tuple[str, str | None], str] = {}
-    bytes_of: dict[str, dict[str, Any]] = {}
-    parts: dict[str, dict[Any, str]] = defaultdict(dict)
-    for record in records:
-        subject, image = record["subject"], record["image"]
-        key = (subject, record.get("session"))
-        if key in first:
-            what = f"{_name(record)} stands for both {first[key]} and {image}"
-            findings.append(Finding(str(path), "D1", what, "give each person one subject id"))
-        first.setdefault(key, image)
-        known = bytes_of.setdefault(record["sha256"]["image"], record)
-        if known["subject"] != subject:
-            what = f"{known['image']} and {image} are the same bytes under two subject ids"
-            findings.append(Finding(str(path), "D3", what, "keep one of them"))
-        parts[subject][record.get("split", record.get("fold"))] = image
-    for subject, images in parts.items():
-        if len(images) > 1:
-            row = "D4" if {"train", "test"} <= images.keys() else "D2"
-            where = " and ".join(f"{image} in {part}" for part, image in images.items())
-            findings.append(Finding(str(path), row, f"{subject}: {where}", "keep them together"))
-    return findings
-
-
 def _tree_findings(root: Path) -> list[Finding]:
     """Find what is missing from a BIDS tree (row D7)."""
     lacks = {
@@ -354,7 +328,3 @@ def _likeness(scan: Path, mask: Path) -> int:
     """Length of the common prefix of two names."""
     alike = (a == b for a, b in zip(scan.name, mask.name, strict=False))
     return sum(takewhile(bool, alike))
-
-
-def _name(record: dict[str, Any]) -> str:
-    return " ".join(str(record[k]) for k in ("subject", "session") if k in record) or "a record"

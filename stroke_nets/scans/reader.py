@@ -10,6 +10,7 @@ import getpass
 import hashlib
 import logging
 import math
+import os
 import zlib
 from functools import cached_property
 from pathlib import Path
@@ -190,6 +191,14 @@ def sha256(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _user() -> str:
+    """The user's name, or number where there is no account."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def _refusal(path: Path, row: str, what: str, fix: str) -> Refusal:
     return Refusal(Finding(str(path), row, what, fix))
 
@@ -210,7 +219,7 @@ def _stored(path: Path) -> NDArray[np.uint8]:
         fix = "check the path or the manifest"
         raise _refusal(path, "F12", "no such file", fix) from error
     except PermissionError as error:
-        what = f"permission denied for user {getpass.getuser()}"
+        what = f"permission denied for user {_user()}"
         raise _refusal(path, "F21", what, "give the user read access") from error
     except OSError as error:
         raise _refusal(path, "F12", f"cannot be read ({error.strerror})", AGAIN) from error

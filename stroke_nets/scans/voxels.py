@@ -1,4 +1,4 @@
-"""Validate the voxel values of scans and lesion masks: rows L1 to L9 of the checks."""
+"""Validate the voxel values of scans and lesion masks: rows L1 to L10 of the checks."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ MANY = 20  # no mask has this many distinct values
 
 
 def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = None) -> NDArray[Any]:
-    """A scan's voxels (rows L1 to L3).
+    """A scan's voxels (rows L1 to L3, L10).
 
     Args:
         name: the file, for the message.
@@ -19,7 +19,7 @@ def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = Non
         nonfinite: replacement for NaN and infinite voxels; None refuses them.
 
     Raises:
-        Refusal: voxels are not finite, or all are equal.
+        Refusal: voxels are not finite, or have one or two values.
     """
     if voxels.dtype.kind == "f":
         finite = np.isfinite(voxels)
@@ -38,6 +38,9 @@ def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = Non
     if low == high:
         what = f"an empty image: every voxel is {low:g}"
         raise Refusal(Finding(name, "L3", what, "export it again"))
+    if ((voxels == low) | (voxels == high)).all():
+        what = f"a mask, not a scan: it holds only {low:g} and {high:g}"
+        raise Refusal(Finding(name, "L10", what, "give the scan, or name it *_mask.nii.gz"))
     return voxels
 
 

@@ -39,3 +39,36 @@ def test_a_scan_that_would_not_fit_into_memory_is_refused_undecoded(small, monke
 
 def test_free_memory_is_some():
     assert 1e8 < doubts.free_memory() < 1e14
+
+
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({}, 8000 * 1024),
+        ({"memory.max": "max", "memory.current": "5", "memory.stat": ""}, 8000 * 1024),
+        (
+            {
+                "memory.max": "4000000",
+                "memory.current": "3000000",
+                "memory.stat": "active_file 300000\ninactive_file 200000\n",
+            },
+            1500000,
+        ),
+        (
+            {
+                "memory/memory.limit_in_bytes": "4000000",
+                "memory/memory.usage_in_bytes": "3999999",
+                "memory/memory.stat": "total_active_file 0\ntotal_inactive_file 1\n",
+            },
+            2,
+        ),
+    ],
+)
+def test_S3_memory_is_that_of_the_container(files, free, tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 8000 kB\n")
+    for name, content in files.items():
+        path = tmp_path / "sys" / "fs" / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert doubts.free_memory(tmp_path) == free

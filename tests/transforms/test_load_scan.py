@@ -8,7 +8,9 @@ from stroke_nets.transforms.load_scan import LoadScand
 
 def save(path, shape=(4, 5, 6), affine=None):
     voxels = np.zeros(shape, np.uint8)
-    voxels[1:3] = 1  # fit for a scan and for a mask
+    voxels[1:3] = 1
+    if path.name.startswith("a."):  # the scan
+        voxels[2] = 2
     nib.save(nib.Nifti1Image(voxels, np.eye(4) if affine is None else affine), path)
     return str(path)
 
