@@ -146,8 +146,8 @@ def test_torchscript_gives_equal_outputs(bundle, saved, export, tmp_path, record
     record_outcome(bundle, "torchscript")
     network, _, image = saved
     card = (ROOT / bundle / "docs" / "README.md").read_text()
-    traced = "by `torch.jit.trace`" in card
-    assert traced != ("by `torch.jit.script`" in card)
+    traced = "uses `torch.jit.trace`" in card
+    assert traced != ("uses `torch.jit.script`" in card)
     export(ckpt_export, tmp_path / "model.ts", use_trace=traced)
     exported = torch.jit.load(tmp_path / "model.ts")
     with torch.no_grad():  # float32 kernels, fused otherwise
