@@ -1,7 +1,7 @@
 """Which files below a folder are scans and masks: the same rules for every tool.
 
 Hidden files, the copies that macOS puts into archives, older predictions and, in a BIDS tree, other
-modalities are left out. Images of other formats are never left out silently.
+modalities and originals are left out. Images of other formats are never left out silently.
 """
 
 import json
@@ -57,6 +57,8 @@ def _reason(path: Path, root: Path, bids: bool, predictions: dict[Path, bool]) -
     parents = [one for one in path.parents if one != root and one.is_relative_to(root)]
     if bids and OTHER_DATA & {parent.name for parent in parents}:
         return "another modality's (func, dwi, fmap, ...)"
+    if bids and "sourcedata" in {parent.name for parent in parents}:
+        return "originals (sourcedata)"
     for parent in parents:
         if parent not in predictions:
             predictions[parent] = _holds_predictions(parent)

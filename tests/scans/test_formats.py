@@ -194,6 +194,9 @@ def folder(tmp_path):
     save(data / "sub-1_T1w.nii.gz", matrix=AFFINE)
     write_like(data / "sub-1_mask.seg.nrrd", mask() > 0, AFFINE)
     (data / "sub-2_T1w.mif").write_bytes(b"mrtrix image\n")
+    for aside in ("sourcedata", ".hidden"):
+        (data.parent / aside).mkdir()
+        (data.parent / aside / "x.mif").write_bytes(b"mrtrix image\n")
     return tmp_path / "data"
 
 
