@@ -4,7 +4,7 @@ CONFIGS := bundles/agmr_net/configs
 FIRST := data/first
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
-SLOW := real or label or zoo or ranks or browser or federated or wheel or kill   # markers of tests with a target of their own
+SLOW := real or label or zoo or ranks or browser or federated or wheel or kill or fuzz   # markers of tests with a target of their own
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
@@ -47,7 +47,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser test-kill soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser test-kill test-fuzz soak docs lint clean
 
 help:
 	@echo "make install    the environment .venv alone"
@@ -65,6 +65,7 @@ help:
 	@echo "make test-wheel the wheel in an environment of its own: it predicts as the clone does"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
+	@echo "make test-fuzz  headers, manifests, sidecars and options with random changes (Hypothesis)"
 	@echo "make test-kill  commands killed at every write, and given again"
 	@echo "make docs       this documentation as a site, in build/site"
 	@echo "make sbom       sbom.json: every installed package, its version and licence (CycloneDX)"
@@ -155,6 +156,9 @@ test-wheel: .venv/installed .build-venv/installed
 
 test-real: .venv/installed
 	$(TESTS) -m real -rs tests/real
+
+test-fuzz: .venv/installed
+	$(TESTS) -m fuzz tests/fuzz
 
 test-kill: .venv/installed
 	$(TESTS) -m kill tests/kill

@@ -38,7 +38,7 @@ from stroke_nets.inference.doubts import doubts
 from stroke_nets.inference.inputs import ScanFile, spaceless
 from stroke_nets.inference.lesion_table import CONNECTIVITY, as_csv, lesion_rows
 from stroke_nets.inference.method import Found, Method
-from stroke_nets.pages.prediction_case import MAPS, Volumes
+from stroke_nets.pages.prediction_case import MAPS, Volumes, require_types
 from stroke_nets.registration.on_template import OnTemplate, template_grid
 from stroke_nets.registration.picture import draw
 from stroke_nets.registration.pipeline import MNI152, SPACE, Files
@@ -363,9 +363,11 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        content["Request"], content["Files"]["mask"], content["Lesions"]["total_ml"]
+        content["Request"], content["Files"]["mask"], content["Method"], content["Warnings"]
+        content["Lesions"]["total_ml"], content["Lesions"]["count"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path}: not a sidecar of 'stroke-nets predict' ({error})") from error
+    require_types(path, content)
     return content
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import nibabel as nib
 import numpy as np
 from nibabel.orientations import inv_ornt_aff
@@ -18,7 +19,48 @@ from stroke_nets.pages.case_figure import Array, gray_levels, read_ras
 NAME = re.compile(r"(?P<stem>.+?)(?:_space-[A-Za-z0-9]+)?_desc-(?P<method>.+)_mask\.json")
 MAPS = {"probseg": "probability", "uncertainty": "uncertainty"}  # suffix: name on the pages
 TEMPLATE_SPACE = "MNI152NLin2009aSym"
+NUMBER, TEXT = {"type": "number"}, {"type": "string"}
+OBJECTS = {"type": "array", "items": {"type": "object"}}
+SIDECAR = {  # JSON schema: types of what a sidecar says; other keys and missing ones are accepted
+    "type": "object",
+    "properties": {
+        "Request": {"type": "object"},
+        "Method": TEXT,
+        "Space": TEXT,
+        "Registered": {"type": "boolean"},
+        "Registration": {
+            "type": ["object", "null"],
+            "additionalProperties": {"type": ["number", "null"]},
+        },
+        "Threshold": NUMBER,
+        "MinimumSizeMl": {"type": ["number", "null"]},
+        "Files": {"type": "object", "additionalProperties": TEXT},
+        "Lesions": {
+            "type": "object",
+            "properties": {
+                "count": {"type": "integer"},
+                "total_ml": NUMBER,
+                "interval_ml": {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2},
+                "interval_level": NUMBER,
+            },
+        },
+        "Warnings": {"type": "array", "items": TEXT},
+        "Weights": OBJECTS,
+        "GeneratedBy": OBJECTS,
+    },
+}
 SMALL_ML = 0.1  # ours: smaller lesions are collapsed if the sidecar has no minimum size
+
+
+def require_types(path: Path, content: Any) -> None:
+    """Refuse a sidecar whose values are of another type than `predict` writes.
+
+    Raises:
+        DataError: with the first such value.
+    """
+    for error in jsonschema.Draft202012Validator(SIDECAR).iter_errors(content):
+        where = "/".join(map(str, error.absolute_path)) or "the top"
+        raise DataError(f"{path}: at {where}, {error.message}; predict again")
 
 
 @dataclass(frozen=True)
@@ -91,14 +133,13 @@ class PredictionCase:
         """The sidecar.
 
         Raises:
-            DataError: it is not a JSON object.
+            DataError: it is not a JSON object, or what it holds is of another type.
         """
         try:
-            content = json.loads(self.sidecar.read_text(encoding="utf-8"))
+            content: dict[str, Any] = json.loads(self.sidecar.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{self.sidecar}: cannot be read ({error}); predict again") from error
-        if not isinstance(content, dict):
-            raise DataError(f"{self.sidecar}: holds no JSON object; predict again")
+        require_types(self.sidecar, content)
         return content
 
     @cached_property
