@@ -24,6 +24,7 @@ SCAN = Path(os.environ.get("STROKE_NETS_REAL_DATA", "/nowhere"), "arc", "sub-M20
 SCAN /= "sub-M2051_T1w.nii.gz"
 METHOD = "mscsa_default"
 PLAIN = {"backend": "torch", "precision": "float32"}
+TOKEN = "a-token-of-this-test"
 PATIENCE = 600  # seconds until a server counts as hung
 
 pytestmark = [
@@ -97,9 +98,12 @@ def test_monai_label_writes_the_mask_of_predict(mask, study, tmp_path):
     command += ["--bundles", METHOD, "--app", tmp_path / "app", "--port", port, "--python", LABEL]
     log = tmp_path / "log"
     with log.open("w") as out:
-        server = subprocess.Popen(list(map(str, command)), stdout=out, stderr=out, cwd=tmp_path)
+        given = os.environ | {"STROKE_NETS_LABEL_TOKEN": TOKEN}
+        server = subprocess.Popen(
+            list(map(str, command)), stdout=out, stderr=out, cwd=tmp_path, env=given
+        )
     try:
-        url = f"http://127.0.0.1:{port}/infer/{METHOD}?image=sub-M2051_T1w&output=image"
+        url = f"http://127.0.0.1:{port}/{TOKEN}/infer/{METHOD}?image=sub-M2051_T1w&output=image"
         (tmp_path / "mask.nii.gz").write_bytes(answer(url, server, log))
     finally:
         server.kill()
