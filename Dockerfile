@@ -16,7 +16,7 @@ RUN command -v python3 || { apt-get update \
     && rm -rf /var/lib/apt/lists/*; }
 
 WORKDIR /opt/stroke-nets
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp LOGNAME=user MPLCONFIGDIR=/tmp/matplotlib
 COPY . .
 
 # PyTorch first, from the index of its CPU builds or from PyPI, whose builds bring CUDA with them.
