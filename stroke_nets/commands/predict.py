@@ -71,6 +71,18 @@ def predict(
             "inference.yaml says."
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability from which on a voxel is lesion. Default: the method's own."
+        ),
+    ] = None,
+    minimum_ml: Annotated[
+        float | None,
+        typer.Option(
+            help="Volume (ml) below which a lesion is left out. Default: the method's own."
+        ),
+    ] = None,
     truth: Annotated[
         Path | None,
         typer.Option(help="A mask of the scan to show in the report and the viewer as well."),
@@ -114,6 +126,8 @@ def predict(
         overwrite=overwrite,
         backend=backend,
         precision=precision,
+        threshold=threshold,
+        minimum_ml=minimum_ml,
         truth=truth,
         sr=sr,
         like=like,

@@ -71,12 +71,15 @@ class Method:
         fast: bool = False,
         tta: bool = False,
         register: bool = True,
+        threshold: float | None = None,
+        minimum_ml: float | None = None,
         **settings: Any,
     ) -> None:
         """Build the network and read its weights."""
         self.weights, self.device = weights, device
         config = read_config(weights) | {"register": register}
-        config |= {key: value for key, value in settings.items() if value is not None}
+        config |= _given(settings)
+        config["to_mask"] |= _given({"threshold": threshold, "minimum_ml": minimum_ml})
         if fast or tta:
             _without_flips(config["inferer"], fast, weights.bundle.name)
         parser = ConfigParser(config)
@@ -244,6 +247,11 @@ def read_config(weights: Weights) -> dict[str, Any]:
             "members of an ensemble instead, as --method A,B"
         )
     return config
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not None."""
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _without_flips(inferer: dict[str, Any], fast: bool, name: str) -> None:

@@ -1,6 +1,7 @@
 """One case after the other: placed, segmented, carried back, written."""
 
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ class PredictionOptions:
         overwrite: results that are there.
         backend: what runs the network, as the bundles' ``backend``; None: as they say.
         precision: as the bundles' ``precision``; None: as they say.
+        threshold: probability from which on a voxel is lesion; None: as the method says.
+        minimum_ml: volume below which a lesion is left out; None: as the method says.
         truth: a mask on the grid of the one scan, which the report and the viewer show as well.
         like: write the mask in the scan's format as well, if it is not NIfTI.
         sr: write a DICOM report of the volumes beside the Segmentation of a DICOM scan.
@@ -52,6 +55,8 @@ class PredictionOptions:
     overwrite: bool = False
     backend: str | None = None
     precision: str | None = None
+    threshold: float | None = None
+    minimum_ml: float | None = None
     truth: Path | None = None
     sr: bool = False
     like: bool = False
@@ -62,6 +67,10 @@ class PredictionOptions:
             raise UsageError("--fast and --tta exclude each other; give one")
         if self.space not in ("native", "mni"):
             raise UsageError(f"--space {self.space}: choose native or mni")
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise UsageError(f"--threshold {self.threshold}: give a probability between 0 and 1")
+        if self.minimum_ml is not None and not 0 <= self.minimum_ml < math.inf:
+            raise UsageError(f"--minimum-ml {self.minimum_ml}: give 0 or more millilitres")
         if self.truth and self.space == "mni":
             raise UsageError("--truth lies on the scan's grid; leave --space mni out")
 
@@ -125,6 +134,8 @@ def predict(
             "register": not chosen.skip_registration,
             "backend": chosen.backend,
             "precision": chosen.precision,
+            "threshold": chosen.threshold,
+            "minimum_ml": chosen.minimum_ml,
         }
         methods = [Method(one, where, **how) for one in weights]
         failed = Prediction(out, methods, chosen, steps).run(scans)
@@ -239,6 +250,8 @@ class Prediction:
             "version": stroke_nets.__version__,
             "sr": self.options.sr,
             "like": self.options.like,
+            "threshold": [one.threshold for one in self.methods],
+            "minimum_ml": [one.minimum_ml for one in self.methods],
         }
 
 

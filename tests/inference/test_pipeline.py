@@ -164,6 +164,27 @@ def test_a_given_truth_is_shown_beside_the_mask(done, tmp_path):
         stroke_nets.predict(scan, out, space="mni", **given)
 
 
+def test_threshold_and_smallest_lesion_are_options(done, tmp_path):
+    scans, _, options, _ = done
+    scan = scans / "patient 1.nii.gz"
+
+    def total_ml(**given):
+        stroke_nets.predict(scan, tmp_path, overwrite=True, **options, **given)
+        sidecar = json.loads(next(tmp_path.glob("sub-*/anat/*_mask.json")).read_text())
+        assert (sidecar["Threshold"], sidecar["MinimumSizeMl"]) == (
+            given.get("threshold", 0.5),
+            given.get("minimum_ml", 0),
+        )
+        return sidecar["Lesions"]["total_ml"]
+
+    plain = total_ml()
+    assert total_ml(threshold=0.01) >= plain >= total_ml(threshold=0.99)
+    assert total_ml(threshold=0.01, minimum_ml=1e4) == 0
+    for wrong in ({"threshold": 1.0}, {"threshold": -0.1}, {"minimum_ml": -1.0}):
+        with pytest.raises(UsageError, match=r"--(threshold|minimum-ml) "):
+            stroke_nets.predict(scan, tmp_path, **options, **wrong)
+
+
 def test_the_volumes_interval_is_that_of_the_weights():
     weights = {"volume_ratio": [0.5, 1.2]}
     found = outputs.volume_interval(20.0, [weights])
