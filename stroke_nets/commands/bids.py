@@ -73,10 +73,11 @@ def bids(
             "'stroke-nets predict' for other folders"
         )
     if level == "group":
-        from stroke_nets.pages.cohort import write_group
+        from stroke_nets.pages.group import write_group
 
-        table = write_group(output_dir)
-        tell(f"wrote {table} and {output_dir / 'index.html'}", {"table": table}, as_json, quiet)
+        written = [*write_group(output_dir), output_dir / "index.html"]
+        told = "\n".join(f"wrote {path}" for path in written)
+        tell(told, {"written": written}, as_json, quiet)
         return
     if work_dir:
         work_dir.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ MANY = 5  # lesions that a warning names
 NOTICE = "Research use only; not a medical device."
 GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
 NOT_IN_BIDS = (  # https://github.com/bids-standard/bids-validator: .bidsignore
-    *("/index.html", "/cohort.csv", "/ratings.tsv", "/group_lesions.tsv", "/summary.json"),
+    *("/index.html", "/cohort.csv", "/ratings.tsv", "/group_*.tsv", "/summary.json"),
     *("*_report.html", "*_viewer.html", "*_thumbnail.jpg", "*_lesions.csv"),
     *("*_uncertainty.nii.gz", "*_transform.json", "*_qc.png", "*.dcm"),
     *sorted({f"*_mask{kind}" for kind in LIKE.values()}),

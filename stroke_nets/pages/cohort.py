@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from stroke_nets.errors import DataError, UsageError
+from stroke_nets.errors import DataError
 from stroke_nets.files import is_hidden, write_whole
 from stroke_nets.pages.page import write_page
 from stroke_nets.pages.plot import FLOOR_ML, Plot, Volume, volumes
@@ -94,7 +94,7 @@ def write_index(out_dir: Path) -> Path:
         DataError: a sidecar, a lesion table, the ratings or the summary cannot be read.
     """
     ratings = read_ratings(out_dir / "ratings.tsv")
-    cases = _cases(out_dir)
+    cases = cases_of(out_dir)
     odd = stand_out([case for case, _ in cases])
     rows = [
         Row(case, folder, why, *ratings.get((case.name, case.method), ("", "")))
@@ -113,38 +113,6 @@ def write_index(out_dir: Path) -> Path:
         failed=_failed(out_dir / "summary.json"),
         fewest=FEWEST,
     )
-
-
-def write_group(out_dir: Path) -> Path:
-    """Write ``group_lesions.tsv``, one row for each participant, session and method, and the page.
-
-    Columns are those of ``cohort.csv`` after ``participant_id`` and ``session_id``; ``n/a`` where
-    nothing is known, as in BIDS.
-
-    Args:
-        out_dir: output folder of ``predict``.
-
-    Returns:
-        The path of the table.
-
-    Raises:
-        UsageError: there are no predictions.
-        DataError: as `write_index`.
-    """
-    import pandas as pd  # predict does without
-
-    rows = [Row(case, folder) for case, folder in _cases(out_dir)]
-    if not rows:
-        raise UsageError(f"{out_dir}: no predictions; run the level 'participant' first")
-    write_index(out_dir)
-    table = pd.DataFrame([row.facts() for row in rows])
-    entities = table.pop("case").str.extract(
-        r"(?P<participant_id>sub-[^_]+)(?:_(?P<session_id>ses-[^_]+))?"
-    )
-    table = pd.concat([entities, table.drop(columns=["stands_out", "rating", "notes"])], axis=1)
-    path = out_dir / "group_lesions.tsv"
-    write_whole(path, table.replace("", "n/a").to_csv(sep="\t", index=False, na_rep="n/a"))
-    return path
 
 
 def read_ratings(path: Path) -> dict[tuple[str, str], tuple[str, str]]:
@@ -208,7 +176,7 @@ def _fences(values: Sequence[float]) -> tuple[float, float]:
     return first - reach, third + reach
 
 
-def _cases(out_dir: Path) -> list[tuple[PredictionCase, str]]:
+def cases_of(out_dir: Path) -> list[tuple[PredictionCase, str]]:
     """The cases that have a report, and their folders relative to the page."""
     found = []
     for report in sorted(out_dir.rglob("*_desc-*_report.html")):

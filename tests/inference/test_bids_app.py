@@ -10,7 +10,9 @@ from stroke_nets.cli import app
 from stroke_nets.errors import UsageError
 from stroke_nets.inference import pipeline
 from stroke_nets.inference.inputs import ScanFile, of_participants
-from stroke_nets.pages.cohort import write_group
+from stroke_nets.pages import group
+from stroke_nets.pages.group import write_group
+from stroke_nets.registration.volume import Volume
 
 
 def scans(*stems):
@@ -63,7 +65,7 @@ def test_another_folder_is_no_bids_data_set(tmp_path):
         call("bids", str(tmp_path), str(tmp_path / "out"), "participant")
 
 
-def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path):
+def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path, monkeypatch):
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="run the level 'participant' first"):
         write_group(out)
@@ -77,7 +79,10 @@ def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path):
     stroke_nets.predict(tmp_path / "raw", out, sessions=["1"], **given)
     assert [p.name for p in sorted(out.glob("sub-1/ses-*"))] == ["ses-1"]
     stroke_nets.predict(tmp_path / "raw", out, **given)
-    with write_group(out).open(newline="") as file:
+    template = Volume(np.zeros(image.shape, np.float32), image.affine)
+    monkeypatch.setattr(group, "brain", lambda: template)  # simulated scans have a grid of 4 mm
+    lesions, changed = write_group(out)
+    with lesions.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     ids = [(row["participant_id"], row["session_id"]) for row in rows]
     assert ids == [("sub-1", "ses-1"), ("sub-1", "ses-2")]
@@ -85,3 +90,11 @@ def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path):
     total = json.loads(sidecar.read_text())["Lesions"]["total_ml"]
     assert float(rows[1]["total_ml"]) == pytest.approx(total, abs=1e-3)
     assert rows[0]["interval_low_ml"] == "n/a"
+    with changed.open(newline="") as file:
+        (row,) = csv.DictReader(file, delimiter="\t")
+    sessions = (row["participant_id"], row["session_before"], row["session_after"])
+    assert sessions == ("sub-1", "ses-1", "ses-2")
+    volumes = {name: float(row[name]) for name in row if name.endswith("_ml")}
+    assert volumes["after_ml"] == pytest.approx(total, abs=1e-3)
+    gained = volumes["new_ml"] + volumes["gained_ml"] - volumes["gone_ml"] - volumes["lost_ml"]
+    assert volumes["before_ml"] + gained == pytest.approx(volumes["after_ml"], abs=1e-3)
