@@ -55,6 +55,12 @@ def bids(
         int | None,
         typer.Option("--nprocs", "--n-procs", min=1, help="Threads. Default: one per core."),
     ] = None,
+    atlas: Annotated[
+        Path | None, typer.Option(help="group: image of regions in MNI space.")
+    ] = None,
+    atlas_labels: Annotated[
+        Path | None, typer.Option(help="group: table of its regions, with index and name.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -72,10 +78,13 @@ def bids(
             f"{bids_dir}: no dataset_description.json, so no BIDS data set; give its root, or use "
             "'stroke-nets predict' for other folders"
         )
+    if (atlas is None) != (atlas_labels is None):
+        raise UsageError("--atlas and --atlas-labels go together; give both")
     if level == "group":
         from stroke_nets.pages.group import write_group
 
-        written = [*write_group(output_dir), output_dir / "index.html"]
+        regions = (atlas, atlas_labels) if atlas and atlas_labels else None
+        written = [*write_group(output_dir, regions), output_dir / "index.html"]
         told = "\n".join(f"wrote {path}" for path in written)
         tell(told, {"written": written}, as_json, quiet)
         return

@@ -12,6 +12,7 @@ import pandas as pd
 
 from stroke_nets.errors import UsageError
 from stroke_nets.evaluation.change import change
+from stroke_nets.evaluation.regions import Atlas
 from stroke_nets.files import write_whole
 from stroke_nets.pages.cohort import Row, cases_of, write_index
 from stroke_nets.pages.prediction_case import PredictionCase
@@ -21,15 +22,17 @@ ENTITIES = re.compile(r"(?P<participant_id>sub-[^_]+)(?:_(?P<session_id>ses-[^_]
 OF_A_RATER = ("stands_out", "rating", "notes")
 
 
-def write_group(out_dir: Path) -> list[Path]:
+def write_group(out_dir: Path, atlas: tuple[Path, Path] | None = None) -> list[Path]:
     """Write ``group_lesions.tsv``, ``group_changes.tsv`` and the cohort page.
 
     The first has one row for each participant, session and method, with the columns of
     ``cohort.csv``; the second one for each two sessions that follow each other (`change`, on the
-    template's grid), and is not written if nobody has two. ``n/a`` where nothing is known.
+    template's grid), and is not written if nobody has two. ``n/a`` where nothing is known. With an
+    atlas, ``group_regions.tsv`` has one row for each region that a mask touches.
 
     Args:
         out_dir: output folder of ``predict``.
+        atlas: image and table of its regions, as `Atlas.read` takes them.
 
     Returns:
         The paths of the tables.
@@ -46,7 +49,10 @@ def write_group(out_dir: Path) -> list[Path]:
     for one in lesions:
         for name in ("case", *OF_A_RATER):
             del one[name]
-    tables = {"lesions": lesions, "changes": list(changes([row.case for row in rows]))}
+    cases = [row.case for row in rows]
+    tables = {"lesions": lesions, "changes": list(changes(cases))}
+    if atlas:
+        tables["regions"] = list(regions(cases, *atlas))
     written = []
     for name, content in tables.items():
         if content:
@@ -79,6 +85,18 @@ def changes(cases: Sequence[PredictionCase]) -> Iterator[dict[str, Any]]:
                     {"participant_id": participant, **named, "method": method}
                     | change(masks[0], masks[1], voxel_ml)
                 )
+
+
+def regions(cases: Sequence[PredictionCase], atlas: Path, labels: Path) -> Iterator[dict[str, Any]]:
+    """The regions of an atlas that each mask touches, if it is there on the template's grid."""
+    template = brain()
+    grid = (template.voxels.shape, template.affine)
+    read = Atlas.read(atlas, labels, *grid)
+    for case in cases:
+        mask = case.mask_on(*grid)
+        if mask is not None:
+            for row in read.overlap(mask):
+                yield _entities(case) | {"method": case.method} | row
 
 
 def _entities(case: PredictionCase) -> dict[str, Any]:

@@ -81,7 +81,10 @@ def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path, 
     stroke_nets.predict(tmp_path / "raw", out, **given)
     template = Volume(np.zeros(image.shape, np.float32), image.affine)
     monkeypatch.setattr(group, "brain", lambda: template)  # simulated scans have a grid of 4 mm
-    lesions, changed = write_group(out)
+    atlas, labels = tmp_path / "atlas.nii.gz", tmp_path / "atlas.tsv"
+    nib.save(nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine), atlas)
+    labels.write_text("index\tname\n1\tthe whole brain\n")
+    lesions, changed, regions = write_group(out, (atlas, labels))
     with lesions.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     ids = [(row["participant_id"], row["session_id"]) for row in rows]
@@ -90,6 +93,12 @@ def test_group_level_writes_one_row_for_each_session(runs, simulated, tmp_path, 
     total = json.loads(sidecar.read_text())["Lesions"]["total_ml"]
     assert float(rows[1]["total_ml"]) == pytest.approx(total, abs=1e-3)
     assert rows[0]["interval_low_ml"] == "n/a"
+    with regions.open(newline="") as file:
+        whole = list(csv.DictReader(file, delimiter="\t"))
+    assert [(r["session_id"], r["region"]) for r in whole] == [
+        (f"ses-{n}", "the whole brain") for n in (1, 2)
+    ]
+    assert float(whole[1]["lesion_ml"]) == pytest.approx(total, abs=1e-3)
     with changed.open(newline="") as file:
         (row,) = csv.DictReader(file, delimiter="\t")
     sessions = (row["participant_id"], row["session_before"], row["session_after"])

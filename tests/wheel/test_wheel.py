@@ -119,7 +119,13 @@ def test_the_plan_of_a_table_takes_the_installed_methods(folder):
 
 def test_published_weights_are_packed_and_inspected(folder):
     printed = json.loads(run(folder, BIN / "stroke-nets", "pack", "agmr_net", "dist", "--json"))
-    assert Path(folder / printed["archive"]).is_file()
+    found = run(folder, BIN / "stroke-nets", "inspect", folder / printed["archive"], "--json")
+    assert {one["verdict"] for one in json.loads(found)} == {"ok"}
+
+
+def test_the_installation_is_sound(folder):
+    findings = json.loads(run(folder, BIN / "stroke-nets", "doctor", "--json"))
+    assert not [one for one in findings if one.get("problem")]
 
 
 def test_a_training_says_which_extra_it_needs(folder, simulated):
