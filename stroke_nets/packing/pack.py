@@ -109,7 +109,7 @@ def _write_texts(folder: Path, bundle: Path, contents: dict[str, dict[str, Any]]
         shutil.copyfile(bundle / name, folder / name)
     for name, content in contents.items():
         (folder / "configs" / f"{name}.json").write_text(as_json(content))
-    for picture in (bundle / "docs").glob("*.png"):
+    for picture in (bundle / "docs").glob("*.[ps][nv]g"):
         shutil.copyfile(picture, folder / "docs" / picture.name)
     card = standing_alone((bundle / "docs" / "README.md").read_text())
     (folder / "docs" / "README.md").write_text(

@@ -112,7 +112,8 @@ def label(root, runs, out):
     unknown = root / "unlabelled" / "sub-9"
     unknown.mkdir(parents=True)
     scan = nib.load(sorted(root.glob("sub-*/**/*_T1w.nii.gz"))[0])
-    nib.save(scan, unknown / "sub-9_T1w.nii.gz")
+    other = nib.Nifti1Image(1.5 * scan.get_fdata(), scan.affine)  # the same bytes would be a leak
+    nib.save(other, unknown / "sub-9_T1w.nii.gz")
     folders = [runs / name / "default" / "fold0" for name in TRAINED[:3]]
     made = pseudo_label(root, folders, fold=0, image="unlabelled/**/*_T1w.nii.gz")
     out.mkdir()

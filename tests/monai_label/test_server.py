@@ -110,7 +110,7 @@ def test_bundle_copy_stands_alone_and_holds_the_weights(label, tmp_path):
         network = parser.get_parsed_content("network_def")
         network.load_state_dict(state)
     assert parser.get_parsed_content("output_dir") == f"{copy}/runs"
-    assert parser.get_parsed_content("max_epochs") == 10  # of the overlay; MONAI Label sets it
+    assert parser.get_parsed_content("max_epochs") == 8  # of the overlay; MONAI Label sets it
     metadata = json.loads((copy / "configs" / "metadata.json").read_text())
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert channels == {"0": "background", "1": "stroke lesion"}

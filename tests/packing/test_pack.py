@@ -71,7 +71,7 @@ def test_it_holds_what_the_zoo_wants(bundle, packed):
         *(f"configs/{name}.json" for name in [*workflows, "metadata"]),
         *("configs/logging.conf", "docs/README.md", "LICENSE", "large_files.yml", "SHA256SUMS"),
         *("models/model.pt", "models/model.safetensors"),
-        *(f"docs/{picture.name}" for picture in (ROOT / bundle / "docs").glob("*.png")),
+        *(f"docs/{picture.name}" for picture in (ROOT / bundle / "docs").glob("*.[ps][nv]g")),
     }
     for file in folder.glob("configs/*.json"):
         assert "yaml" not in file.read_text().replace("PyYAML", "")
