@@ -56,7 +56,7 @@ def test_a_label_option_takes_several_values(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "predict", segment)
     labels = ["--participant-label", "01", "02", "--session-label", "a", "--nprocs", "1"]
-    call("bids", str(tmp_path), str(tmp_path / "out"), "participant", *labels, "--quiet")
+    call("bids", str(tmp_path), str(tmp_path / "out"), "participant", *labels)
     assert (asked["participants"], asked["sessions"]) == (["01", "02"], ["a"])
 
 
