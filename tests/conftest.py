@@ -13,6 +13,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+import yaml
+from monai.bundle import ConfigParser
 
 from stroke_nets import synthesis as simulate
 from stroke_nets.bundle_folders import find_bundle
@@ -21,6 +24,12 @@ from stroke_nets.datasets import manifest
 PLAIN = simulate.Design(plain=True)  # quick to make, brain only
 OUTCOMES = Path(__file__).parents[1] / "docs" / "monai_outcomes.json"
 STEP = (4, 4, 16)  # keeps every 4th, 4th and 16th voxel: 50 x 59 x 12 voxels of 4 x 4 x 16 mm
+
+
+TINY = {  # size is divisible by 6 (CPA's grid) and 16 (four poolings)
+    "agmr_net": {"widths": [4, 8, 8, 8, 16], "size": 48, "batch_size": 4},
+    "mscsa_default": {"widths": [4, 4, 8, 8, 8], "heads": 2, "patch_size": [16, 32, 32]},
+}
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +58,24 @@ def simulate_thinned(root):
     manifest.from_folder(
         root, image="**/*_T1w.nii.gz", label="_mask.nii.gz", out=root / "manifest.json", folds=2
     )
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """A checkpoint in a run folder for each of two tiny methods with random weights."""
+    files = {}
+    for name, settings in TINY.items():
+        run = tmp_path_factory.mktemp(name)
+        config = ConfigParser.load_config_files([find_bundle(name) / "configs" / "inference.yaml"])
+        parser = ConfigParser(config | settings)
+        torch.manual_seed(0)
+        network = parser.get_parsed_content("network_def")
+        files[name] = run / "checkpoints" / "last.pt"
+        files[name].parent.mkdir()
+        torch.save({"network": network.state_dict()}, files[name])
+        about = {"bundle": name, "overlay": "default", "dataset_dir": "/nowhere", **settings}
+        (run / "config.yaml").write_text(yaml.safe_dump(about))
+    return files
 
 
 @pytest.fixture(scope="session")

@@ -66,7 +66,7 @@ def _of_zip(stream: IO[bytes]) -> list[str]:
                         else:
                             names = _globals(io.BytesIO(text))
                             found += [name for name in names if not _is_admitted(name)]
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         return [f"not readable ({error})"]
     return found
 
