@@ -8,7 +8,7 @@ In ``OUT/sub-X[/ses-Y]/anat``, with the stem of the scan's name and the method's
     <stem>_desc-<method>_lesions.csv          one line for each lesion: `lesions.COLUMNS`
     <stem>_desc-<method>_seg.dcm              DICOM Segmentation, if the scan is DICOM
     <stem>_desc-<method>_sr.dcm               TID 1500 report, if it was asked for besides
-    <stem>_desc-<method>_mask.seg.nrrd        or .mha or .mgz: in the scan's format, if asked for
+    <stem>_desc-<method>_mask.seg.nrrd        or another of `formats.LIKE`, if it is asked for
     <stem>_desc-<method>_mask.json            the sidecar, written last: all the others are there
 
 on the scan's own grid; then, from these files, the pages ``<stem>_desc-<method>_report.html`` and

@@ -6,6 +6,7 @@
 | ``.mgz``, ``.mgh`` | NiBabel |
 | ``.nrrd``, ``.seg.nrrd`` | pynrrd; segments as 3D Slicer describes them |
 | ``.mha``, ``.mhd`` | SimpleITK (the extra ``metaimage``) |
+| ``.mif``, ``.mif.gz`` | `stroke_nets.scans.mrtrix` |
 
 Segmentations: https://slicer.readthedocs.io, "Segmentations", file format ``.seg.nrrd``.
 """
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.dicom_series import RAS, is_dicom
 from stroke_nets.scans.finding import Finding, Refusal
+from stroke_nets.scans.mrtrix import read_mif, write_mif
 
 AGAIN = "copy or download it again"
 ENDINGS = (".nii.gz", ".nii")
@@ -37,8 +39,7 @@ REFERENCE = re.compile(r"Reference image geometry\|([^|]+)\|")
 BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 RESULTS = ("_seg.dcm", "_sr.dcm")  # of `predict`
 UNREAD = {  # how to convert a format that is not read
-    ".mif.gz": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
-    ".mif": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
+    ".mih": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
     ".mnc": "mnc2nii {name} {stem}.nii (MINC)",
     ".nhdr": "open it in 3D Slicer and save it as {stem}.nii.gz",
     ".hdr": "nib-convert {stem}.img {stem}.nii.gz (NiBabel)",
@@ -114,13 +115,18 @@ def converted(path: Path, segment: str | None) -> NDArray[np.uint8] | None:
     if voxels.dtype == bool:
         voxels = voxels.astype(np.uint8)
     try:
-        image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
+        image = _as_nifti(voxels, affine)
     except (HeaderDataError, ValueError) as error:
         raise _refusal(path, "F18", f"voxels of type {voxels.dtype}", "export numbers") from error
+    return np.frombuffer(bytearray(image.to_bytes()), np.uint8)
+
+
+def _as_nifti(voxels: NDArray[Any], affine: NDArray[Any]) -> Any:
+    image = nib.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
-    return np.frombuffer(bytearray(image.to_bytes()), np.uint8)
+    return image
 
 
 def _read_mgh(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -247,15 +253,18 @@ READERS: dict[str, Reader] = {
     ".mhd": _read_metaimage,
     ".mgz": _read_mgh,
     ".mgh": _read_mgh,
+    ".mif.gz": read_mif,
+    ".mif": read_mif,
 }
+# which format `write_like` writes, by the scan's ending
 LIKE = {".nrrd": ".seg.nrrd", ".seg.nrrd": ".seg.nrrd", ".mha": ".mha", ".mhd": ".mha"}
-LIKE |= {".mgz": ".mgz", ".mgh": ".mgz"}  # which format `write_like` writes, by the scan's ending
+LIKE |= {".mgz": ".mgz", ".mgh": ".mgz", ".mif": ".mif", ".mif.gz": ".mif.gz", ".voi": ".voi"}
 READ = (*ENDINGS, ".voi", *READERS)
 SPELLED = (*READ, *map(str.upper, READ))  # of names that are looked for
 
 
 def write_like(path: Path, mask: NDArray[Any], affine: NDArray[Any]) -> None:
-    """Write a mask in the format of its name: ``.seg.nrrd``, ``.mha`` or ``.mgz``.
+    """Write a mask in the format of its name, one of the values of `LIKE`.
 
     Args:
         path: the file to write.
@@ -266,6 +275,10 @@ def write_like(path: Path, mask: NDArray[Any], affine: NDArray[Any]) -> None:
     kind = ending(path).lower()
     if kind == ".mgz":
         nib.save(nib.freesurfer.MGHImage(voxels, affine), path)
+    elif kind == ".voi":
+        path.write_bytes(gzip.compress(_as_nifti(voxels, affine).to_bytes(), mtime=0))
+    elif kind in (".mif", ".mif.gz"):
+        write_mif(path, voxels, affine)
     elif kind == ".seg.nrrd":
         import nrrd
 

@@ -1,7 +1,9 @@
 """Files of other formats, written by their own libraries, are read as NIfTI is, or named."""
 
 import gzip
+import re
 import shutil
+from pathlib import Path
 
 import nibabel as nib
 import nrrd
@@ -14,11 +16,13 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.evaluation.evaluate import evaluate_folder
 from stroke_nets.inference.inputs import find_scans
 from stroke_nets.scans.check import check
+from stroke_nets.scans.finding import Refusal
 from stroke_nets.scans.formats import bare, is_scan, write_like
 from stroke_nets.scans.reader import read_scan
 from tests.scans.dicom_files import ROTATION
 from tests.scans.scans import mask, save, voxels
 
+MRTRIX = Path(__file__).parent / "mrtrix"
 AFFINE = nib.affines.from_matvec(ROTATION * (1.0, 2.0, 3.0), (-10, 20, 5))  # RAS
 LPS = np.diag([-1, -1, 1, 1]) @ AFFINE
 
@@ -179,12 +183,53 @@ def test_a_cropped_segmentation_is_put_into_the_grid_it_was_drawn_on(tmp_path, t
     np.testing.assert_allclose(scan.grid.affine, affine, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["x.seg.nrrd", "x.mha", "x.mgz"])
+@pytest.mark.parametrize("name", ["x.seg.nrrd", "x.mha", "x.mgz", "x.mif", "x.mif.gz", "x.voi"])
 def test_a_mask_written_like_its_scan_is_read_again(tmp_path, name):
     write_like(tmp_path / name, mask() > 0, AFFINE)
     scan = read_scan(tmp_path / name)
     np.testing.assert_array_equal(scan.voxels, mask())
     np.testing.assert_allclose(scan.grid.affine, AFFINE, atol=1e-4)
+
+
+# As mrconvert of MRtrix 3.0.3 (Debian) wrote them, of volumes of 2 x 3 x 4 voxels with the
+# numbers 0 to 23 (int16), and with 1 where these are above 12 (uint8):
+#   mrconvert in.nii -strides 3,-1,2 -datatype float32be strides.mif
+#   mrconvert mask.nii -strides 1,-3,2 -datatype bit lesion.mif
+#   mrconvert mask.nii -strides -2,3,1 -datatype bit lesion.mif.gz
+@pytest.mark.parametrize("name", ["strides.mif", "lesion.mif", "lesion.mif.gz"])
+def test_voxels_of_mrtrix_are_at_their_places(name):
+    scan, numbers = read_scan(MRTRIX / name), np.arange(24).reshape(2, 3, 4)
+    turn = nib.eulerangles.euler2mat(z=np.deg2rad(20))
+    affine = nib.affines.from_matvec(turn * (1.0, 2.0, 3.0), (-5, -7, 11))
+    np.testing.assert_array_equal(scan.voxels, numbers if "strides" in name else numbers > 12)
+    np.testing.assert_allclose(scan.grid.affine, affine, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (b"Float32BE", b"CFloat64L", "F18.*of type CFloat64L"),
+        (b"+2,-0,+1", b"+2,-2,+1", "F5.*layout"),
+        (b"dim: 2,3,4", b"dim: 2,3,9", "F2.*it has 96 of 216 bytes"),
+        (b"dim: 2,3,4", b"dim: 9999999999999,3,4", "F2.*it announces"),
+        (b"dim: 2,3,4", b"dim: 2,0,4", "F5.*dim: 2,0,4"),
+        (b"transform", b"ttransform", "G9.*does not say where its voxels lie"),
+        (b"END", b"end", "F2.*header has no end"),
+        (b"mrtrix image", b"mrtrix tracks", "F5.*first line"),
+    ],
+)
+def test_F2_F5_F18_G9_a_damaged_file_of_mrtrix_is_refused(tmp_path, old, new, what):
+    (tmp_path / "x.mif").write_bytes((MRTRIX / "strides.mif").read_bytes().replace(old, new, 4))
+    with pytest.raises(Refusal) as caught:
+        read_scan(tmp_path / "x.mif")
+    finding = caught.value.finding
+    assert re.fullmatch(f"{what}.*", f"{finding.row} {finding.what}")
+
+
+def test_F2_a_compressed_file_of_mrtrix_that_is_cut_is_refused(tmp_path):
+    (tmp_path / "x.mif.gz").write_bytes((MRTRIX / "lesion.mif.gz").read_bytes()[:-12])
+    with pytest.raises(Refusal, match="cut short"):
+        read_scan(tmp_path / "x.mif.gz")
 
 
 @pytest.fixture
@@ -193,27 +238,27 @@ def folder(tmp_path):
     data = tmp_path / "data" / "sub-1"
     save(data / "sub-1_T1w.nii.gz", matrix=AFFINE)
     write_like(data / "sub-1_mask.seg.nrrd", mask() > 0, AFFINE)
-    (data / "sub-2_T1w.mif").write_bytes(b"mrtrix image\n")
+    (data / "sub-2_T1w.mnc").write_bytes(b"CDF")
     for aside in ("sourcedata", ".hidden"):
         (data.parent / aside).mkdir()
-        (data.parent / aside / "x.mif").write_bytes(b"mrtrix image\n")
+        (data.parent / aside / "x.mnc").write_bytes(b"CDF")
     return tmp_path / "data"
 
 
 def test_F13_a_file_that_is_not_read_is_named_with_the_way(folder, tmp_path, caplog):
-    what = "sub-2_T1w.mif: the format .mif is not read; convert it: mrconvert sub-2_T1w.mif"
+    what = "sub-2_T1w.mnc: the format .mnc is not read; convert it: mnc2nii sub-2_T1w.mnc"
     assert [what in str(one) for one in check(folder)] == [True]
     options = {"label": "_mask.seg.nrrd", "out": folder / "manifest.json", "folds": None}
     assert from_folder(folder, image="**/*_T1w.nii.gz", **options) == 1
     assert what in caplog.text
-    with pytest.raises(DataError, match=r"the format \.mif is not read"):
-        from_folder(folder, image="**/*.mif", **options)
+    with pytest.raises(DataError, match=r"the format \.mnc is not read"):
+        from_folder(folder, image="**/*.mnc", **options)
     caplog.clear()
     (scan,) = find_scans(folder, tmp_path / "out")
     assert scan.path.name == "sub-1_T1w.nii.gz"
     assert what in caplog.text
-    with pytest.raises(DataError, match=r"the format \.mif is not read"):
-        read_scan(folder / "sub-1" / "sub-2_T1w.mif")
+    with pytest.raises(DataError, match=r"the format \.mnc is not read"):
+        read_scan(folder / "sub-1" / "sub-2_T1w.mnc")
 
 
 def test_evaluate_reads_any_format_and_names_what_it_does_not(tmp_path):
@@ -227,12 +272,12 @@ def test_evaluate_reads_any_format_and_names_what_it_does_not(tmp_path):
     assert ",1.0," in (tmp_path / "out" / "cases.csv").read_text()
     (tmp_path / "found" / "a_seg.dcm").write_bytes(bytes(128) + b"DICM")  # as of `predict`
     evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
-    (tmp_path / "truth" / "b.mif").write_bytes(b"mrtrix image\n")
-    with pytest.raises(DataError, match=r"b\.mif: the format \.mif is not read"):
+    (tmp_path / "truth" / "b.mnc").write_bytes(b"CDF")
+    with pytest.raises(DataError, match=r"b\.mnc: the format \.mnc is not read"):
         evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
-    shutil.copy(tmp_path / "truth" / "b.mif", tmp_path / "found")
-    (tmp_path / "truth" / "b.mif").unlink()
-    with pytest.raises(DataError, match=r"b\.mif: the format \.mif is not read"):
+    shutil.copy(tmp_path / "truth" / "b.mnc", tmp_path / "found")
+    (tmp_path / "truth" / "b.mnc").unlink()
+    with pytest.raises(DataError, match=r"b\.mnc: the format \.mnc is not read"):
         evaluate_folder(tmp_path / "found", tmp_path / "truth", tmp_path / "out")
 
 
