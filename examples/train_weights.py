@@ -113,7 +113,7 @@ def write_manifest(out: Path, name: str) -> None:
 
 def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
     """Run a bundle's training with its overlay."""
-    overlays, where = [variant, f"{variant}_train"], {"sources": out}
+    overlays, where = ["whole_brain_train", variant], {"sources": out}
     if variant in VARIANTS:
         overlays, where = ["narrow"], {"dataset_dir": out, "manifest": out / VARIANTS[variant]}
         where |= {"overlay": variant, "cache_dir": out / ".cache"}

@@ -25,6 +25,8 @@ TISSUE = 0.2  # of the template's maximum, as in nilearn's brain mask
 MARGIN = 2  # voxels of fluid and skull kept around the template's brain
 BRIGHT = 0.9  # quantile of the brain that is scaled to 1: white matter
 BRIGHTEST = 1.6  # values above are clipped
+BRIGHTEST_DWI = 3.0  # of the brain's median
+HIGHEST_ADC = 3.0  # 1e-3 mm2/s: cerebrospinal fluid
 DARKEST = 0.02  # of the maximum; values below count as outside
 SMOOTHING_MM = 0.6  # standard deviation; avoids aliasing when a 1 mm scan is downsampled
 
@@ -98,6 +100,25 @@ def scale_by_white_matter(volume: Tensor) -> Tensor:
     return (volume / bright).clamp(0, BRIGHTEST) * mask
 
 
+def scale_dwi(volume: Tensor) -> Tensor:
+    """Set voxels outside the brain to 0 and scale the brain's median to 1.
+
+    Args:
+        volume: diffusion-weighted, (..., X, Y, Z) in the box, non-negative inside the brain.
+    """
+    mask = brain_mask()
+    inside = torch.as_tensor(volume)[..., mask].flatten()
+    tissue = inside[inside > DARKEST * inside.max()][::3]  # every third voxel is enough
+    if not len(tissue):
+        return volume * mask
+    return (volume / tissue.median().clamp_min(1e-6)).clamp(0, BRIGHTEST_DWI) * mask
+
+
+def scale_adc(volume: Tensor) -> Tensor:
+    """Set voxels outside the brain to 0 and clip; ``volume`` is in 1e-3 mm2/s, (..., X, Y, Z)."""
+    return volume.clamp(0, HIGHEST_ADC) * brain_mask()
+
+
 def with_mirror(volume: Tensor) -> Tensor:
-    """Stack (1, X, Y, Z) and its left-right mirror image to (2, X, Y, Z)."""
+    """Stack (C, X, Y, Z) and its left-right mirror image to (2C, X, Y, Z)."""
     return torch.cat([volume, volume.flip(1)])

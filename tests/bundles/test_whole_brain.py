@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn abou
 
 def run(file, out, **options):
     """Run one of the bundle's files with the overlay."""
-    names = [file, "whole_brain.yaml"] + ["whole_brain_train.yaml"] * (file == "train.yaml")
+    names = [file] + ["whole_brain_train.yaml"] * (file == "train.yaml") + ["whole_brain.yaml"]
     files = [str(CONFIGS / name) for name in names]
     flow = ConfigWorkflow(files, logging_file=False, output_dir=str(out), **options)
     flow.initialize()

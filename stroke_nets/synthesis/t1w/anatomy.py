@@ -1,5 +1,9 @@
-"""A healthy head in the template's box, painted from its tissue fractions."""
+"""A healthy head in the template's box, painted from its tissue fractions.
 
+Every contrast paints and deforms heads in the same way; `stroke_nets.synthesis.diffusion` too.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +27,15 @@ from stroke_nets.synthesis.t1w.tissues import (
     Contrast,
 )
 
+Box = tuple[slice, slice, slice]
+
 
 @dataclass
 class Head:
     """One patient's head; all volumes are (X, Y, Z). Fractions lie in [0, 1].
 
     Attributes:
-        image: intensities.
+        image: intensities; of several images, (C, X, Y, Z), and so is ``texture``.
         texture: variation within the tissues, included in the image.
         white: fraction of white matter.
         ventricle: fraction of the ventricles.
@@ -52,6 +58,21 @@ class Head:
         """Fraction of living tissue, where lesions may begin."""
         return (self.brain - self.ventricle - self.sulci).clamp(0, 1)
 
+    def part(self, box: Box) -> "Head":
+        """The part of the head inside a box; it shares the head's memory."""
+        return Head(**{name: volume[(..., *box)] for name, volume in vars(self).items()})
+
+
+def box_around(shape: Tensor, margin: int) -> Box | None:
+    """The box of what is not 0 in (X, Y, Z), with a margin in voxels; None below 3 voxels."""
+    inside = shape.nonzero()
+    if len(inside) < 3:
+        return None
+    low = (inside.amin(0) - margin).clamp_min(0).tolist()
+    high = (inside.amax(0) + margin + 1).tolist()
+    x, y, z = (slice(a, min(b, n)) for a, b, n in zip(low, high, shape.shape, strict=True))
+    return x, y, z
+
 
 def paint_head(rng: Rng, shares: np.ndarray, contrast: Contrast) -> Head:
     """Paint an anatomy and deform it.
@@ -63,10 +84,27 @@ def paint_head(rng: Rng, shares: np.ndarray, contrast: Contrast) -> Head:
         shares: fractions of `TISSUES` in each voxel, in 255ths, (T, X, Y, Z).
         contrast: intensities of the patient.
     """
-    parts = torch.from_numpy(shares.copy()).flatten(1).float() * (1 / 255)
     strength = rng.uniform(0.4, 0.8)
     table = np.stack([contrast.means, contrast.deviations * strength])
-    painted = (torch.tensor(table, dtype=torch.float32) @ parts).view(2, *shares.shape[1:])
+    (image, deviation), fractions = deform(rng, shares, table)
+    return Head(image, deviation * grain(rng, image.shape), *fractions)
+
+
+def deform(
+    rng: Rng, shares: np.ndarray, table: np.ndarray
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Deform images and fractions of an anatomy by the same random map.
+
+    Args:
+        rng: random generator, for the map.
+        shares: fractions of `TISSUES` in each voxel, in 255ths, (T, X, Y, Z).
+        table: value of each tissue in each image, (R, T).
+
+    Returns:
+        The images, (R, X, Y, Z); and the fractions of white matter, ventricle, sulci and brain.
+    """
+    parts = torch.from_numpy(shares.copy()).flatten(1).float() * (1 / 255)
+    painted = (torch.tensor(table, dtype=torch.float32) @ parts).view(-1, *shares.shape[1:])
     parts = parts.view(shares.shape)
     together = torch.cat(
         [
@@ -79,14 +117,12 @@ def paint_head(rng: Rng, shares: np.ndarray, contrast: Contrast) -> Head:
     )
     bend = Bend(0.06, 0.06, 1.5, ((20, 1.2), (8, rng.uniform(0, 0.7))))
     source = random_map(rng, bend, rng.random() < 0.5, shares.shape[1:])
-    image, deviation, white, ventricle, fluid, brain = resample(together, source)
-    sulci = (fluid - ventricle).clamp(0, 1)
-    return Head(image, deviation * _grain(rng, image), white, ventricle, sulci, brain)
+    moved = resample(together, source)
+    white, ventricle, fluid, brain = moved[-4:]
+    return moved[:-4], (white, ventricle, (fluid - ventricle).clamp(0, 1), brain)
 
 
-def _grain(rng: Rng, image: Tensor) -> Tensor:
+def grain(rng: Rng, shape: Sequence[int]) -> Tensor:
     """Variation within a tissue: of single voxels, and on scales of about 4 mm and 12 mm."""
-    fine = 0.4 * white_noise(rng, image.shape)
-    return (
-        fine + 0.6 * smooth_field(rng, 2.2, image.shape) + 0.4 * smooth_field(rng, 6, image.shape)
-    )
+    fine = 0.4 * white_noise(rng, shape)
+    return fine + 0.6 * smooth_field(rng, 2.2, shape) + 0.4 * smooth_field(rng, 6, shape)

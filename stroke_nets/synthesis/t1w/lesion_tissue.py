@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stroke_nets.synthesis.t1w.anatomy import Head
+from stroke_nets.synthesis.t1w.anatomy import Head, box_around
 from stroke_nets.synthesis.t1w.fields import Rng, average, dilate, smooth_field, soften, spread
 from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML
 from stroke_nets.synthesis.t1w.tissues import Contrast
@@ -46,13 +46,10 @@ def add_lesion(rng: Rng, head: Head, shape: Tensor, contrast: Contrast, plain: b
         plain: paint a uniform cavity.
     """
     whole = torch.zeros(shape.shape, dtype=torch.bool), torch.zeros(shape.shape)
-    inside = shape.nonzero()
-    if len(inside) < 3:
+    box = box_around(shape, MARGIN)
+    if box is None:
         return Lesion(*whole)
-    low = (inside.amin(0) - MARGIN).clamp_min(0).tolist()
-    high = (inside.amax(0) + MARGIN + 1).tolist()
-    box = tuple(slice(a, min(b, n)) for a, b, n in zip(low, high, shape.shape, strict=True))
-    part = Head(**{name: volume[box] for name, volume in vars(head).items()})
+    part = head.part(box)
     share, ml = shape[box], float(shape.sum()) * VOXEL_ML
     depth = 0.5 * (average(average(share)) + average(share))
     dark = _darkness(rng, contrast)

@@ -26,19 +26,22 @@ class Patients(Dataset[dict[str, Tensor]]):
         transform: applied to each patient's dictionary, such as resampling to the network's grid.
     """
 
+    usual: Any = Habit()
+    make: Callable[..., tuple[Tensor, Tensor]] = staticmethod(make_patient)
+
     def __init__(
         self,
         sources: Sources,
         count: int,
         seed: int = 0,
-        habit: Habit | None = None,
+        habit: Any = None,
         plain: float = 0.0,
         until: int = 1,
         fresh: bool = True,
         transform: Callable[[dict[str, Tensor]], Any] | None = None,
     ) -> None:
         """Start at epoch 0."""
-        self.sources, self.count, self.seed, self.habit = sources, count, seed, habit or Habit()
+        self.sources, self.count, self.seed, self.habit = sources, count, seed, habit or self.usual
         self.plain, self.until, self.fresh, self.epoch = plain, until, fresh, 0
         self.transform = transform
         self.names = [f"patient {index} of seed {seed}" for index in range(count)]
@@ -52,10 +55,10 @@ class Patients(Dataset[dict[str, Tensor]]):
         return self.count
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image (2, X, Y, Z), its mirror image second, and label (1, X, Y, Z)."""
+        """Image (2C, X, Y, Z), mirror images last, and label (1, X, Y, Z)."""
         first = self.epoch * self.count if self.fresh else 0
         share = max(0.0, 1 - self.epoch / self.until) * (self.plain - self.habit.plain)
         habit = replace(self.habit, plain=self.habit.plain + share)
-        image, label = make_patient(self.seed, first + index, self.sources, habit)
-        patient = {"image": with_mirror(image[None]), "label": label[None].float()}
+        image, label = self.make(self.seed, first + index, self.sources, habit)
+        patient = {"image": with_mirror(image.view(-1, *label.shape)), "label": label[None].float()}
         return patient if self.transform is None else self.transform(patient)

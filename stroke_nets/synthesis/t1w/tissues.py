@@ -75,6 +75,11 @@ class Contrast:
         """Intensity of cerebrospinal fluid."""
         return float(self.means[FLUID])
 
+    @property
+    def leukoaraiosis(self) -> float:
+        """Intensity of changed white matter: as grey as cortex."""
+        return self.grey
+
 
 def draw_contrast(rng: Rng) -> Contrast:
     """Draw T1w intensities, from bright to dark: white matter, deep nuclei, cortex, fluid.
