@@ -47,6 +47,7 @@ UNREADABLE = (  # raised for damaged and encrypted entries of a zip, and for fil
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 MACRO = re.compile(r"%[\w#:]*")  # of the same file; MONAI takes all others for another file's
+ELSEWHERE = re.compile(r"/[^/\s]|~[\w.-]*/|(\S*[/\\])?\.\.([/\\'\"]|$)|[A-Za-z]:[/\\]")  # a path
 RELATIVE = re.compile(r"[@%](#|::)")
 PLAIN_KEY = re.compile(r"[\w+#:]*")  # a macro or relative reference can become part of code
 
@@ -58,7 +59,7 @@ class Item:
     Attributes:
         file: path in the bundle.
         where: its location in the file.
-        kind: expression, target, macro, logging, code, pickle or file.
+        kind: expression, reference, target, change, macro, key, path, logging, code, pickle, file.
         text: the text found there.
         verdict: ok, outside, DANGER or DAMAGED.
         why: the reason for the verdict.
@@ -234,6 +235,15 @@ def inspect_config(name: str, content: bytes, parts: Sequence[str] = ()) -> Iter
         yield Item(name, "", "file", name, DANGER, str(error))
         return
     yield from inspect_content(name, config, parts)
+    for where, value in walk(config):
+        if isinstance(value, str) and _leads_elsewhere(value):
+            why = "a place outside of the bundle and of the folder where it is run"
+            yield Item(name, where, "path", value, OUTSIDE, why, "the file")
+
+
+def _leads_elsewhere(text: str) -> bool:
+    """Whether a string, or an expression that begins with one, is a path elsewhere."""
+    return text[:1] != "%" and ELSEWHERE.match(text.lstrip("$ ('\"")) is not None
 
 
 def inspect_content(name: str, config: Any, parts: Sequence[str] = ()) -> Iterator[Item]:

@@ -186,6 +186,8 @@ def judge_change(key: str, value: Any) -> Judgement:
         key: such as ``validate#evaluator#network`` or ``+handlers``.
         value: what it puts there.
     """
+    if str(key)[:1] == "+" and isinstance(value, dict) and "_target_" in value:
+        return DANGER, "makes a component of another entry, whose values become its arguments"
     new = set(strings_of(value)) - own_code().changes.get(changed(key), set())
     return (DANGER, f"puts {min(new)!r} into another entry") if new else (OK, "")
 

@@ -2,15 +2,19 @@
 
 import io
 import pickletools
+import tokenize
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 
 LARGEST = 50_000_000  # bytes of a checkpoint's pickle, which holds no numbers of tensors
+BUILT_IN = (".py", ".so", ".dll", ".pyd")  # of TorchScript and AOTInductor
 MOST = 5  # consecutive pickles in PyTorch's old format
+MOST_STEPS = 5_000_000  # of a pickle; one of a checkpoint has some ten for each tensor
 ADMITTED = (  # needed by torch.load(weights_only=True) for weights and nnU-Net's training log
     "collections.OrderedDict",
     "numpy.core.multiarray.scalar",
@@ -46,27 +50,30 @@ def calls(stream: IO[bytes]) -> list[str]:
         return _of_zip(stream)
     if head == b"\x93NUMPY":
         return _of_array(stream)
-    return [name for name in _globals(stream) if not _is_admitted(name)]
+    return _not_admitted(stream)
+
+
+def _not_admitted(stream: IO[bytes]) -> list[str]:
+    return list(dict.fromkeys(name for name in _globals(stream) if not _is_admitted(name)))
 
 
 def _of_zip(stream: IO[bytes]) -> list[str]:
-    found = []
+    found, left = [], LARGEST
     try:
         with zipfile.ZipFile(stream) as packed:
             for entry in packed.infolist():
                 with packed.open(entry) as content:
                     if entry.filename.lower().endswith(".npy"):
                         found += _of_array(content)
-                    elif entry.filename.lower().endswith(".py"):
-                        found.append(f"TorchScript code {entry.filename}")
+                    elif entry.filename.lower().endswith(BUILT_IN):
+                        found.append(f"the code {entry.filename}")
                     elif entry.filename.lower().endswith(".pkl"):
-                        text = content.read(LARGEST + 1)
-                        if len(text) > LARGEST:
-                            found.append(f"more than {LARGEST} bytes in {entry.filename}")
-                        else:
-                            names = _globals(io.BytesIO(text))
-                            found += [name for name in names if not _is_admitted(name)]
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+                        text = content.read(left + 1)
+                        left -= len(text)
+                        if left < 0:
+                            return [*found, f"more than {LARGEST} bytes of pickles"]
+                        found += _not_admitted(io.BytesIO(text))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         return [f"not readable ({error})"]
     return found
 
@@ -76,8 +83,8 @@ def _of_array(stream: IO[bytes]) -> list[str]:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0
         dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(stream)[2]
-    except ValueError as error:
-        return [f"not readable ({error})"]
+    except (ValueError, TypeError, tokenize.TokenError, SyntaxError, MemoryError) as error:
+        return [f"not readable ({type(error).__name__})"]  # NumPy parses the header as Python
     return ["pickled objects in an array"] if dtype.hasobject else []
 
 
@@ -94,13 +101,16 @@ def _globals(stream: IO[bytes]) -> Iterator[str]:
     A name that is not spelt out right before it is taken from the stack is none that weights need.
     """
     for count in range(MOST):
-        before: list[str | None] = []  # what the last opcodes pushed, if it is a string
+        before = deque[str | None]([None, None], 2)  # pushed by the last opcodes, if a string
         try:
-            for opcode, argument, _ in pickletools.genops(stream):
+            for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if step > MOST_STEPS:
+                    yield f"more than {MOST_STEPS} steps"
+                    return
                 if opcode.name in ("GLOBAL", "INST"):
                     yield str(argument).replace(" ", ".")
                 elif opcode.name == "STACK_GLOBAL":
-                    module, name = [None, None, *before][-2:]
+                    module, name = before
                     known = module is not None and name is not None
                     yield f"{module}.{name}" if known else "a name it computes"
                 elif opcode.name.startswith("EXT"):

@@ -1,6 +1,7 @@
 """Read a configuration as plain data, whatever it holds: nothing is executed and nothing grows."""
 
 import json
+import locale
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,13 @@ def parse_config(name: str, content: bytes, loader: Any = FOREIGN) -> Any:
     if len(content) > LARGEST:
         raise ValueError(f"is larger than {LARGEST} bytes")
     try:
+        text = content.decode("utf-8")
+        if loader is FOREIGN and text != content.decode(locale.getpreferredencoding(False)):
+            raise ValueError("this machine's encoding is not UTF-8, so that MONAI reads other text")
         if name.lower().endswith(".json"):
-            config = json.loads(content)
+            config = json.loads(text)
         else:
-            config = loader(content).get_single_data()
+            config = loader(text).get_single_data()
         size = _size(config, {}, 0)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"is no plain data: {' '.join(str(error).split())}") from error

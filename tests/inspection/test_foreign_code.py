@@ -418,3 +418,58 @@ def test_text_of_a_foreign_file_cannot_write_on_the_screen(tmp_path):
     table = as_table(inspect_bundle(tmp_path))
     assert "\x1b" not in table
     assert max(map(len, table.splitlines())) < 1000
+
+
+def test_X3_a_component_made_of_two_entries_is_refused():
+    """MONAI merges an entry with a plus into the one of the same name."""
+    assert judged({"a": {"widths": [2]}, "+a": {"_target_": "monai.networks.nets.UNet"}})
+    assert judged({"a": {"b": {"widths": [2]}}, "+a#b": NET})
+    assert judged({"+a": [NET]}) == []
+
+
+@pytest.mark.parametrize("place", ["/a/b", "~/a", "~b/a", "../a", "a/../../b", "..", "C:\\a"])
+def test_X4_a_place_elsewhere_is_listed(place):
+    for text in (place, f"$'{place}' + @a".replace("\\", "/")):
+        assert [item.kind for item in judged({"output_dir": text})] == ["path"]
+
+
+@pytest.mark.parametrize("text", ["runs/a", "a..b", "1/2", "$@a / 2", "https://a.b/c", "~5 ml"])
+def test_X4_other_texts_are_no_places(text):
+    assert judged({"output_dir": text}) == []
+
+
+def test_X3_the_text_judged_is_the_one_that_monai_reads(monkeypatch):
+    text = "a: ä\n".encode()
+    assert parse_config("a.yaml", text) == {"a": "ä"}
+    monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "latin-1")
+    with pytest.raises(ValueError, match="not UTF-8"):
+        parse_config("a.yaml", text)
+    assert parse_config("a.yaml", b"a: 1") == {"a": 1}
+
+
+@pytest.mark.parametrize("header", [b"[" * 9990, b"-" * 9000, b"{'a': 0o7L, \n\t 'b'  "])
+def test_X1_arrays_whose_header_is_no_python_are_findings(tmp_path, header):
+    size = len(header).to_bytes(2, "little")
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00" + size + header)
+    (tmp_path / "a.json").write_text("{}")
+    assert [item.file for item in findings(inspect_bundle(tmp_path))] == ["a.npy"]
+
+
+def test_X1_pickles_have_limits(tmp_path, monkeypatch):
+    (tmp_path / "a.json").write_text("{}")
+    monkeypatch.setattr("stroke_nets.inspection.pickles.MOST_STEPS", 100)
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04" + b"N0" * 200 + b".")
+    monkeypatch.setattr("stroke_nets.inspection.pickles.LARGEST", 1000)
+    with zipfile.ZipFile(tmp_path / "b.pt", "w") as archive:
+        for name in ("a/data.pkl", "a/constants.pkl"):
+            archive.writestr(name, b"\x80\x04N" + b"#" * 600)
+    texts = {item.file: item.text for item in findings(inspect_bundle(tmp_path))}
+    assert texts == {"a.pkl": "more than 100 steps", "b.pt": "more than 1000 bytes of pickles"}
+
+
+@pytest.mark.parametrize("name", ["a/code/net.py", "a/data/model.so"])
+def test_X1_code_in_an_exported_network_is_a_finding(tmp_path, name):
+    (tmp_path / "a.json").write_text("{}")
+    with zipfile.ZipFile(tmp_path / "b.pt2", "w") as archive:
+        archive.writestr(name, "")
+    assert [item.text for item in findings(inspect_bundle(tmp_path))] == [f"the code {name}"]
