@@ -1,10 +1,12 @@
 """A method as its bundle's ``inference.yaml`` describes it, with weights, ready to be asked."""
 
+import copy
 import itertools
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +20,9 @@ from stroke_nets.inference.backend import described
 from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.slice_stack import SliceStackInferer
 from stroke_nets.inference.sliding_patch import FLIPS, PatchInferer, tile_starts
-from stroke_nets.inference.weights import Weights
+from stroke_nets.inference.weights import CARRIED, Weights
 from stroke_nets.registration.on_template import OnTemplate
+from stroke_nets.runs.exit_codes import find_error
 from stroke_nets.scans.reader import Scan
 from stroke_nets.training.weights import load_weights
 
@@ -60,7 +63,8 @@ class Method:
     Raises:
         UsageError: the bundle describes no single network, the weights are missing, or ``fast``
             would change nothing.
-        DataError: the weights are of another network.
+        DataError: the weights are of another network, or nothing can be built of the training's
+            settings.
     """
 
     def __init__(
@@ -82,21 +86,39 @@ class Method:
         config["to_mask"] |= _given({"threshold": threshold, "minimum_ml": minimum_ml})
         if fast or tta:
             _without_flips(config["inferer"], fast, weights.bundle.name)
+        try:
+            self._build(config)
+        except Exception as error:  # a run's settings may be anything
+            if not weights.settings or find_error(error):
+                raise
+            raise DataError(
+                f"--checkpoint {weights.file}: nothing can be built of its training's config.yaml "
+                f"({type(error).__name__}); restore it, or give --overlay"
+            ) from error
+        self.run_by = (config["backend"], config["precision"])
+        self.stack = (config.get("batch_size", 1), config.get("size", 1))
+        self.spacing = config.get("spacing") or (1.0, 1.0, 1.0)  # mm of the patches' grid
+        eight = FLIPS if isinstance(self.inferer, PatchInferer) else LEFT_RIGHT
+        self.flips: Sequence[Flip] = eight if tta else [()]
+
+    def _build(self, config: dict[str, Any]) -> None:
+        """Everything that the configuration describes.
+
+        The network takes no memory until the file is known to hold its weights.
+        """
+        with torch.device("meta"):
+            outline = ConfigParser(copy.deepcopy(config)).get_parsed_content("network_def")
+        state = load_weights(self.weights.file, outline)
         parser = ConfigParser(config)
         self.preprocessing, self.inferer, self.sweep, after = (
             parser.get_parsed_content(name)
             for name in ("preprocessing", "inferer", "compiled_inferer", "postprocessing")
         )
         self.activation, self.invert, self.to_mask = _parts(after)
-        self.amp = device.type == "cuda" and bool(parser.get_parsed_content("amp"))
+        self.amp = self.device.type == "cuda" and bool(parser.get_parsed_content("amp"))
         network = parser.get_parsed_content("network_def")
-        network.load_state_dict(load_weights(weights.file, network))
-        self.network = network.eval().to(device)
-        self.run_by = (config["backend"], config["precision"])
-        self.stack = (config.get("batch_size", 1), config.get("size", 1))
-        self.spacing = config.get("spacing") or (1.0, 1.0, 1.0)  # mm of the patches' grid
-        eight = FLIPS if isinstance(self.inferer, PatchInferer) else LEFT_RIGHT
-        self.flips: Sequence[Flip] = eight if tta else [()]
+        network.load_state_dict(state)
+        self.network = network.eval().to(self.device)
 
     @torch.inference_mode()
     def find(self, scan: Scan, steps: Steps = NOBODY) -> Found:
@@ -237,16 +259,41 @@ def read_config(weights: Weights) -> dict[str, Any]:
 
     Raises:
         UsageError: the bundle describes no single network.
+        DataError: a setting of the training is impossible.
     """
     files = [weights.bundle / "configs" / "inference.yaml", *weights.overlay]
     config: dict[str, Any] = ConfigParser.load_config_files([str(file) for file in files])
-    config |= {key: value for key, value in weights.settings.items() if key in config}
+    for key, value in weights.settings.items():
+        if key in config:
+            _require_alike(weights.file, key, value, config[key])
+            config[key] = value
     if "@checkpoint" not in str(config.get("weights")):
         raise UsageError(
             f"--method {weights.bundle.name}: no single network with one checkpoint; name the "
             "members of an ensemble instead, as --method A,B"
         )
     return config
+
+
+def _require_alike(file: Path, key: str, value: Any, own: Any) -> None:
+    """Refuse what cannot stand in the place of a bundle's own setting."""
+    numbers, owns = (one if isinstance(one, list) else [one] for one in (value, own))
+    if key in CARRIED and not all(map(_is_number, numbers)):
+        return
+    possible = bool(numbers) and all(map(math.isfinite, numbers))
+    if possible and owns and all(map(_is_number, owns)):
+        possible = isinstance(value, list) == isinstance(own, list)
+        possible = possible and (min(numbers) > 0 or min(owns) <= 0)
+    word = isinstance(own, str) and own[:1] not in "$@%"
+    if isinstance(own, dict) or word or not possible:
+        raise DataError(
+            f"--checkpoint {file}: the {key} of its training's config.yaml, {str(value)[:100]}, is "
+            "impossible; restore it, or give --overlay"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class TrainedRun:
             raise UsageError(f"--run {folder}: no config.yaml; give the folder of a training")
         self.config = require_known_code(folder / "config.yaml", trust)
         file = folder / "checkpoints" / "last.pt"
-        (weights,) = choose([self.config["bundle"]], [file], trust=trust)
+        (weights,) = choose([str(self.config.get("bundle"))], [file], trust=trust)
         self.method = Method(weights, device, register=False)  # as the training will read them
 
     def subjects(self) -> set[str]:

@@ -16,6 +16,7 @@ from stroke_nets.bundle_folders import (
 )
 from stroke_nets.datasets.manifest import MANIFEST
 from stroke_nets.errors import UsageError
+from stroke_nets.inspection.bundle import shown
 from stroke_nets.inspection.consent import require_known_code
 from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.scans.reader import sha256
@@ -125,11 +126,9 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
     run = place.parents[1] / "config.yaml" if place.parent.name == "checkpoints" else None
     config = read_config(run) if run and run.is_file() else {}
     if config.get("bundle", bundle.name) != bundle.name:
-        raise UsageError(
-            f"--checkpoint {file}: of a training of {config['bundle']}; say "
-            f"--method {config['bundle']}"
-        )
-    name = overlay or config.get("overlay", "default")
+        other = shown(str(config["bundle"]))
+        raise UsageError(f"--checkpoint {file}: of a training of {other}; say --method {other}")
+    name = overlay or str(config.get("overlay", "default"))
     if run and config and not overlay:
         config = require_known_code(run, trust, CARRIED)
     files = _files(bundle, name) if overlay or name in overlays(bundle) else ()

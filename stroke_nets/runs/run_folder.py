@@ -15,6 +15,7 @@ import yaml
 
 from stroke_nets.errors import UsageError
 from stroke_nets.files import write_whole
+from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.runs.configuration import checksum, fixed
 from stroke_nets.training import checkpoint_file
 
@@ -81,7 +82,7 @@ class RunFolder:
     def _require_same(self) -> None:
         """Refuse to resume with options that differ from the training's, and name them."""
         file = self.path / "config.yaml"
-        before = yaml.safe_load(file.read_text()) if file.is_file() else {}
+        before = read_config(file) if file.is_file() else {}
         old, new = fixed(before), fixed(yaml.safe_load(yaml.safe_dump(self.config)))
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:

@@ -9,6 +9,7 @@ import os
 import pickle
 import shutil
 import struct
+import zipfile
 from collections.abc import Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -33,6 +34,7 @@ UNREADABLE = (  # raised by the readers for other files and damaged ones
     AttributeError,
     AssertionError,
     struct.error,
+    zipfile.BadZipFile,
 )
 
 LAST, BEST = "last.pt", "best.pt"
@@ -81,12 +83,13 @@ def read(path: Path) -> Any:
     beside = _sha256_file(path)
     if beside.is_file():
         with open(path, "rb") as stream:
-            if file_digest(stream, "sha256").hexdigest() != beside.read_text().split(" ")[0]:
+            if file_digest(stream, "sha256").hexdigest().encode() != beside.read_bytes()[:64]:
                 raise DataError(f"checkpoint {path}: damaged (its sha256 is not that of {beside})")
     try:
         if path.suffix == ".safetensors":
             found = load_file(path)
             return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
+        _require_stored(path)
         with torch.serialization.safe_globals(SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
@@ -94,6 +97,19 @@ def read(path: Path) -> Any:
         raise DataError(
             f"checkpoint {path}: cannot be read ({reason}); give one of a training"
         ) from error
+
+
+def _require_stored(path: Path) -> None:
+    """Refuse an archive that grows when it is read, as PyTorch writes none.
+
+    Raises:
+        ValueError: its parts are compressed or overlap.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            parts = packed.infolist()
+        if sum(max(one.file_size, one.compress_size) for one in parts) > path.stat().st_size:
+            raise ValueError("compressed")
 
 
 def point(link: Path, file: Path) -> None:

@@ -47,6 +47,8 @@ def load_weights(path: str | Path, network: nn.Module) -> dict[str, Tensor]:
             fault = "no tensor"
         elif value.layout != torch.strided or value.is_quantized or value.is_meta:
             fault = "a tensor that is sparse, quantized or empty"
+        elif value.nbytes > value.untyped_storage().nbytes():
+            fault = "fewer numbers than it announces"
         elif value.is_floating_point() != own[name].is_floating_point():
             fault = f"{str(value.dtype).removeprefix('torch.')} numbers"
         elif not torch.isfinite(value).all():

@@ -14,9 +14,11 @@ import pytest
 import torch
 import yaml
 from monai.bundle import ComponentLocator, ConfigParser, ReferenceResolver
+from torch import nn
 
 from stroke_nets.bundle_folders import bundle_names, find_bundle, overlays
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inference.method import Method
 from stroke_nets.inference.weights import CARRIED, choose
 from stroke_nets.inspection.allowed import ALLOWED, BARE, own_code
 from stroke_nets.inspection.bundle import as_table, findings, inspect_bundle, inspect_config
@@ -473,3 +475,46 @@ def test_X1_code_in_an_exported_network_is_a_finding(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "b.pt2", "w") as archive:
         archive.writestr(name, "")
     assert [item.text for item in findings(inspect_bundle(tmp_path))] == [f"the code {name}"]
+
+
+IMPOSSIBLE = {
+    "a number for a component": {"inferer": 5},
+    "no number": {"size": []},
+    "not a number": {"batch_size": float("nan")},
+    "below zero": {"size": -1},
+    "a list for a number": {"size": [8, 8]},
+    "a number for a word": {"backend": 1},
+    "no network": {"network_def": None},
+    "a network that cannot be built": {"network_def": NET | {"widths": [-1] * 5}},
+    "an argument that is none": {"network_def": NET | {"other": 1}},
+    "a reference to a list": {"network_def": "@widths"},
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_X4_settings_of_a_run_that_are_impossible_are_one_line(run, what):
+    (weights,) = choose(["d_unet"], [run(widths=[2] * 5, **IMPOSSIBLE[what])])
+    with pytest.raises(DataError, match=r"config\.yaml.* restore it, or give --overlay") as raised:
+        Method(weights, torch.device("cpu"), register=False)
+    assert "\n" not in str(raised.value)
+
+
+def test_X4_a_network_takes_no_memory_before_its_weights_are_known(run, monkeypatch):
+    """A training's file may announce a network of any size."""
+    (weights,) = choose(["d_unet"], [run(widths=[2] * 5)])
+    made = []
+    monkeypatch.setattr(
+        "stroke_nets.networks.d_unet.DUNet.__init__",
+        lambda self, **_: made.append(torch.empty(0).device.type) or nn.Module.__init__(self),
+    )
+    monkeypatch.setattr("stroke_nets.inference.method.load_weights", lambda *_: 1 / 0)
+    with pytest.raises(DataError, match="nothing can be built"):
+        Method(weights, torch.device("cpu"), register=False)
+    assert made == ["meta"]
+
+
+def test_X4_names_in_a_run_cannot_write_on_the_screen(run):
+    with pytest.raises(UsageError, match="say --method") as raised:
+        choose(["d_unet"], [run(bundle="a\x1b[2J\nb")])
+    assert str(raised.value).isprintable()
+    assert choose(["d_unet"], [run(overlay=["a"])])[0].overlay == ()

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import zipfile
 
 import pytest
 import torch
@@ -196,6 +197,10 @@ def test_T16_weights_that_are_not_finite_are_not_saved(tmp_path):
         (lambda weight: weight.long(), "weight holds int64 numbers"),
         (lambda weight: weight.to(torch.complex64), "weight holds complex64 numbers"),
         (
+            lambda weight: weight[:, :1].expand_as(weight),
+            "weight holds fewer numbers than it announces",
+        ),
+        (
             lambda weight: weight.to_sparse(),
             "weight holds a tensor that is sparse, quantized or empty",
         ),
@@ -224,3 +229,21 @@ def test_a_checkpoint_of_other_content_is_refused_in_one_line(saved, tmp_path):
     with pytest.raises(DataError, match=r"last\.pt: holds no weights; give one") as error:
         load_weights(tmp_path / "last.pt", torch.nn.Linear(4, 1))
     assert "\n" not in str(error.value)
+
+
+def test_X1_a_checkpoint_that_grows_when_it_is_read_is_refused(tmp_path):
+    whole, grown = tmp_path / "whole.pt", tmp_path / "grown.pt"
+    torch.save({"network": {"weight": torch.zeros(1000)}}, whole)
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(grown, "w", zipfile.ZIP_DEFLATED) as to:
+        for entry in source.namelist():
+            to.writestr(entry, source.read(entry))
+    assert checkpoint_file.read(whole)["network"]["weight"].shape == (1000,)
+    with pytest.raises(DataError, match=r"grown\.pt: cannot be read"):
+        checkpoint_file.read(grown)
+
+
+def test_X1_a_checksum_that_is_no_text_is_one_line(tmp_path):
+    torch.save({}, tmp_path / "a.pt")
+    (tmp_path / "a.pt.sha256").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="damaged"):
+        checkpoint_file.read(tmp_path / "a.pt")
