@@ -197,7 +197,7 @@ def test_T16_weights_that_are_not_finite_are_not_saved(tmp_path):
         (lambda weight: weight.long(), "weight holds int64 numbers"),
         (lambda weight: weight.to(torch.complex64), "weight holds complex64 numbers"),
         (
-            lambda weight: weight[:, :1].expand_as(weight),
+            lambda weight: weight[:, :1].clone().expand_as(weight),
             "weight holds fewer numbers than it announces",
         ),
         (
