@@ -22,13 +22,18 @@ class ScanFile:
 
     Attributes:
         path: the file; or a folder of DICOM.
-        source: its path below what was given, for the sidecar.
-        stem: what the names of its outputs begin with: ``sub-X[_ses-Y]...``, without ``_T1w``.
+        source: its path below what was given; for the sidecar, unless it has a URI.
+        stem: what the names of its outputs begin with: ``sub-X[_ses-Y]...``, without ``_T1w`` and
+            ``desc-``.
+        data_set: the BIDS data set that holds it, if one does.
+        uri: its BIDS URI, once the output folder links to that data set.
     """
 
     path: Path
     source: str
     stem: str
+    data_set: Path | None = None
+    uri: str | None = None
 
     @property
     def subject(self) -> str:
@@ -80,7 +85,10 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
         found = [given]
     sources = {path: path.relative_to(given).as_posix() for path in found if path != given}
     stems = _stems([(path.name, sources.get(path, path.name)) for path in found])
-    scans = [ScanFile(p, sources.get(p, p.name), s) for p, s in zip(found, stems, strict=True)]
+    scans = [
+        ScanFile(path, sources.get(path, path.name), stem, _data_set(path))
+        for path, stem in zip(found, stems, strict=True)
+    ]
     first: dict[str, ScanFile] = {}
     for scan in scans:
         other = first.setdefault(spaceless(scan.stem), scan)
@@ -147,13 +155,19 @@ def _scans_below(root: Path, out: Path, bids: bool) -> tuple[list[Path], list[st
     return found, lines
 
 
+def _data_set(path: Path) -> Path | None:
+    """The innermost BIDS data set that holds a file."""
+    parents = path.absolute().parents
+    return next((one for one in parents if (one / DESCRIPTION).is_file()), None)
+
+
 def _is_t1w(path: Path) -> bool:
     return path.name.startswith("sub-") and bare(path.name).endswith("_T1w")
 
 
 def spaceless(stem: str) -> str:
-    """A stem without its ``space-``: results on the template's grid have that one."""
-    return re.sub(r"_space-[^_]+", "", stem)
+    """A stem without ``space-`` and ``res-``: results on the template's grid have its own."""
+    return re.sub(r"_(space|res)-[^_]+", "", stem)
 
 
 def bare(name: str) -> str:
@@ -168,7 +182,7 @@ def _stems(names: list[tuple[str, str]]) -> list[str]:
     """
     labels = Counter(bids_label(name) for name, _ in names)
     return [
-        bare(name).removesuffix("_T1w")
+        re.sub(r"_desc-[^_]+", "", bare(name).removesuffix("_T1w"))  # results have their own
         if name.startswith("sub-")
         else f"sub-{bids_label(name if labels[bids_label(name)] == 1 else path)}"
         for name, path in names

@@ -13,21 +13,25 @@ In ``OUT/sub-X[/ses-Y]/anat``, with the stem of the scan's name and the method's
 
 on the scan's own grid; then, from these files, the pages ``<stem>_desc-<method>_report.html`` and
 ``..._viewer.html``. A scan that was registered has besides, on the template's grid, what
-``normalize`` writes and ``<stem>_space-MNI152NLin2009aSym_desc-<method>_mask.nii.gz``. With
-``space="mni"`` the first three and the sidecar are on the template's grid instead, and named so.
+``normalize`` writes and ``<stem>_space-MNI152NLin2009aSym_desc-<method>_mask.nii.gz``. This mask
+and the probabilities have short sidecars with what BIDS asks for. With ``space="mni"`` the first
+three and the sidecar are on the template's grid instead, and named so.
 
 ``OUT/summary.json``, ``OUT/index.html`` and ``OUT/dataset_description.json`` are of all cases
 together.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import nibabel as nib
 import numpy as np
 import torch
 
@@ -106,8 +110,14 @@ class Names:
 
 
 def is_sidecar(path: Path) -> bool:
-    """Whether a file is named as a prediction's sidecar."""
-    return path.name.endswith("_mask.json")
+    """Whether a file is a prediction's sidecar, or damaged and perhaps one; by name and content."""
+    if not path.name.endswith("_mask.json"):
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return True
+    return not isinstance(content, dict) or "Request" in content
 
 
 @dataclass(frozen=True)
@@ -190,10 +200,13 @@ class Results:
                 name = f"{self.names.mni}_mask.nii.gz"
                 write_volume(folder / name, carried["mask"], template_grid().affine, MNI_CODES)
                 files["mask_mni"] = name
+                about = {"Type": "Lesion"} | self._about(on_template=True)
+                write_json(folder / f"{self.names.mni}_mask.json", about)
         codes = MNI_CODES if self.in_mni else header_codes(self.scan)
         for name, voxels in shown.items():
             files[name] = f"{stem}_{name}.nii.gz"
             write_volume(folder / files[name], voxels, affine, codes)
+        write_json(folder / f"{stem}_probseg.json", self._about(self.in_mni))
         maps = {title: shown[name] for name, title in MAPS.items() if name in shown}
         return Volumes.ras(image, shown["mask"], maps, affine), files
 
@@ -230,7 +243,7 @@ class Results:
 
     def _write_registration(self, folder: Path, there: OnTemplate) -> dict[str, str]:
         """Write the scan on the template's grid, the transform and the picture of both."""
-        files = Files.of(self.scan.path, folder, self.names.scan.stem)
+        files = self._registration_files(folder)
         voxels = there.carry(np.asarray(self.scan.voxels, np.float32), self.scan.grid.affine)
         write_volume(files.image, voxels, template_grid().affine, MNI_CODES)
         save(
@@ -243,8 +256,7 @@ class Results:
         draw(files.picture, brain(), voxels, self.scan.path.name)
         sidecar = {  # the key is required of a derivative's T1w; nothing is stripped here
             "SkullStripped": False,
-            "SpatialReference": SPACE,
-            "Sources": [self.names.scan.source],
+            "Sources": [self._source],
         }
         write_json(files.image.with_name(files.image.name.replace(".nii.gz", ".json")), sidecar)
         return {
@@ -253,10 +265,30 @@ class Results:
             "registration_picture": files.picture.name,
         }
 
+    def _registration_files(self, folder: Path) -> Files:
+        return Files.of(self.scan.path, folder, spaceless(self.names.scan.stem))
+
+    @property
+    def _source(self) -> str:
+        return self.names.scan.uri or self.names.scan.source
+
+    def _about(self, on_template: bool) -> dict[str, Any]:
+        """What BIDS asks of each volume: what it was made of, and whose grid it has."""
+        about: dict[str, Any] = {"Sources": [self._source]}
+        if on_template:
+            image = self._registration_files(self.names.scan.folder).image
+            return about | {"SpatialReference": f"bids::{image.as_posix()}"}
+        about["SpatialReference"] = self.names.scan.uri or "orig"
+        if "_res-" in self.names.stem:
+            sizes = nib.affines.voxel_sizes(self.scan.grid.affine)
+            about["Resolution"] = " x ".join(f"{size:.4g}" for size in sizes) + " mm, as the source"
+        return about
+
     def _facts(self, rows: Sequence[dict[str, Any]], files: dict[str, str]) -> dict[str, Any]:
         there = self.found.registration
         native = "native" if there else "as given, taken for MNI"
         return {
+            **self._about(self.in_mni),
             "Space": SPACE if self.in_mni else native,
             "Registered": there is not None,
             "Registration": there.quality if there else {},
@@ -322,31 +354,53 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
-def describe_folder(out: Path) -> None:
+def describe_folder(out: Path, scans: Sequence[ScanFile]) -> list[ScanFile]:
     """Write ``dataset_description.json`` and ``.bidsignore`` of a BIDS derivative, unless there.
 
+    Returns:
+        The scans; those of BIDS data sets with their URI, to whose data set ``DatasetLinks`` links
+        by the way from ``out``.
+
     Raises:
-        UsageError: the folder is a data set of another kind, or cannot be written.
+        UsageError: the folder is a data set of another kind, or cannot be read or written.
     """
     path = out / DESCRIPTION
     sweep_below(out)
+    content: dict[str, Any] = {
+        "Name": "Lesion masks predicted by stroke-nets",
+        "BIDSVersion": "1.10.0",
+        "DatasetType": "derivative",
+        "GeneratedBy": GENERATED_BY,
+    }
     try:
-        if path.is_file():
-            kind = json.loads(path.read_text(encoding="utf-8")).get("DatasetType", "raw")
-            if kind != "derivative":
-                raise UsageError(f"{out}: a {kind} BIDS data set; give a folder of its own")
-            return
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        content = content if before is None else before
+        kind = content.get("DatasetType", "raw")
+        if kind != "derivative":
+            raise UsageError(f"{out}: a {kind} BIDS data set; give a folder of its own")
+        links = dict(content.get("DatasetLinks", {}))
+        linked = [_linked(scan, out, links) for scan in scans]
+        content = content | ({"DatasetLinks": links} if links else {})
         out.mkdir(parents=True, exist_ok=True)
-        content = {
-            "Name": "Lesion masks predicted by stroke-nets",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": GENERATED_BY,
-        }
-        write_whole(out / ".bidsignore", "".join(f"{name}\n" for name in NOT_IN_BIDS))
-        write_json(path, content)
+        if before is None:
+            write_whole(out / ".bidsignore", "".join(f"{name}\n" for name in NOT_IN_BIDS))
+        if content != before:
+            write_json(path, content)
     except (OSError, ValueError, AttributeError) as error:
         raise UsageError(f"{path}: cannot be read or written ({error}); fix the folder") from error
+    return linked
+
+
+def _linked(scan: ScanFile, out: Path, links: dict[str, str]) -> ScanFile:
+    """A scan with its BIDS URI, if a data set holds it; that data set is added to the links."""
+    if scan.data_set is None:
+        return scan
+    where = quote(os.path.relpath(scan.data_set.resolve(), out.resolve()))
+    if where not in links.values():
+        links[f"input{len(links) + 1 if links else ''}"] = where
+    name = next(name for name, link in links.items() if link == where)
+    inside = scan.path.absolute().relative_to(scan.data_set).as_posix()
+    return replace(scan, uri=f"bids:{name}:{quote(inside)}")
 
 
 def image_of(names: Names, scan: ScanFile) -> Path:
@@ -374,16 +428,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 def sidecars(out: Path) -> list[Path]:
     """Those of predictions; not of other programs, nor what another process is writing."""
     found = (p for p in out.glob("sub-*/**/*_desc-*_mask.json") if not is_hidden(p, out))
-    return sorted(path for path in found if not _is_foreign(path))
-
-
-def _is_foreign(path: Path) -> bool:
-    """Whether it is sound JSON of another program; a damaged one may be ours."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return isinstance(content, dict) and "Request" not in content
+    return sorted(path for path in found if is_sidecar(path))
 
 
 def write_summary(out: Path, failed: Sequence[dict[str, str]]) -> dict[str, Any]:

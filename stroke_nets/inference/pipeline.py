@@ -124,7 +124,7 @@ def predict(
     if chosen.fast and len(weights) > 1:
         raise UsageError("--fast: runs one method; give one, or leave --fast out")
     where = find_device(device)
-    outputs.describe_folder(out)
+    scans = outputs.describe_folder(out, scans)
     with Steps(len(scans), quiet) as steps:
         for one in weights:
             steps.step(f"loading the weights of {one.title}")
@@ -225,7 +225,6 @@ class Prediction:
             "Method": "+".join(one.weights.bundle.name for one in self.methods),
             "Weights": [one.weights.facts for one in self.methods],
             "Request": request,
-            "Sources": [file.source],
             "Device": str(self.methods[0].device),
             "Backend": [one.backend for one in self.methods],
             "Versions": {"torch": torch.__version__, "monai": monai.__version__},

@@ -5,6 +5,7 @@ import shutil
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from urllib.parse import unquote
 
 import nibabel as nib
 import numpy as np
@@ -88,7 +89,8 @@ def test_a_case_has_the_agreed_files_and_nothing_else(done):
     wanted = [f"sub-patient1_desc-agmrnet_{name}" for name in (*NAMES, "uncertainty.nii.gz")]
     kinds = ("report.html", "viewer.html", "thumbnail.jpg")
     pages = [f"sub-patient1_desc-agmrnet_{kind}" for kind in kinds]
-    assert sorted(path.name for path in folder.iterdir()) == sorted([*wanted, *pages])
+    short = "sub-patient1_desc-agmrnet_probseg.json"
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*wanted, *pages, short])
     assert pages[0] in (out / "index.html").read_text()
     sidecar = json.loads((folder / wanted[0]).read_text())
     assert sorted([*sidecar["Files"].values(), wanted[0]]) == sorted(wanted)
@@ -278,6 +280,56 @@ def test_a_registered_scan_has_its_mask_in_both_spaces(where, runs, head, tmp_pa
         np.testing.assert_allclose(mask.affine, scan.affine)
         back = nib.affines.apply_affine(scan.affine, np.argwhere(voxels(f"{own}mask.nii.gz")))
         np.testing.assert_allclose(back.mean(axis=0), 0.9 * CENTRE + [-20, 0, 0], atol=0.5)
+
+
+def resolved(uri, out):
+    """The file that a BIDS URI names."""
+    scheme, name, inside = uri.split(":")
+    links = json.loads((out / "dataset_description.json").read_text()).get("DatasetLinks", {})
+    assert scheme == "bids"
+    return (out / unquote(links[name] if name else ".") / unquote(inside)).resolve()
+
+
+def test_sources_and_references_are_bids_uris_of_files(runs, head, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "find", ball)
+    raw = tmp_path / "raw data"
+    scan = raw / "sub-1" / "anat" / "sub-1_res-2_desc-preproc_T1w.nii.gz"
+    scan.parent.mkdir(parents=True)
+    shutil.copy(head, scan)
+    (raw / "dataset_description.json").write_text("{}")
+    out = raw / "derivatives" / "ours"
+    for given in (raw, scan):  # the second time all is kept
+        stroke_nets.predict(given, out, checkpoint=runs["agmr_net"], method="agmr_net")
+    anat = out / "sub-1" / "anat"
+    mni = "sub-1_space-MNI152NLin2009aSym"
+    references = {
+        "sub-1_res-2_desc-agmrnet_mask": scan,
+        "sub-1_res-2_desc-agmrnet_probseg": scan,
+        f"{mni}_desc-agmrnet_mask": anat / f"{mni}_T1w.nii.gz",
+    }
+    for stem, reference in references.items():
+        about = json.loads((anat / f"{stem}.json").read_text())
+        assert resolved(about["SpatialReference"], out) == reference.resolve()
+        assert (nib.load(anat / f"{stem}.nii.gz").affine == nib.load(reference).affine).all()
+        assert [resolved(uri, out) for uri in about["Sources"]] == [scan.resolve()]
+        assert ("res-" in stem) == (about.get("Resolution") == "3 x 3 x 3 mm, as the source")
+    description = json.loads((out / "dataset_description.json").read_text())
+    assert description["DatasetLinks"] == {"input": "../.."}
+
+
+def test_an_output_folder_links_to_each_data_set(tmp_path):
+    scans = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dataset_description.json").write_text("{}")
+        path = tmp_path / name / "sub-1_T1w.nii.gz"
+        scans.append(ScanFile(path, path.name, "sub-1", tmp_path / name))
+    out = tmp_path / "out"
+    for chosen in (scans[:1], scans[1:], scans):
+        linked = outputs.describe_folder(out, chosen)
+    assert [resolved(one.uri, out) for one in linked] == [one.path.resolve() for one in scans]
+    (plain,) = outputs.describe_folder(out, [ScanFile(tmp_path / "x.nii", "x.nii", "sub-x")])
+    assert plain.uri is None
 
 
 def test_a_scan_is_opened_once(runs, head, tmp_path, monkeypatch):
