@@ -9,6 +9,11 @@ class StrokeNetsError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The text without control characters, which names of files may hold."""
+        text = super().__str__()
+        return text if text.isprintable() else "".join(map(_shown, text))
+
 
 class UsageError(StrokeNetsError):
     """The command was used wrongly: an invalid option, a missing folder."""
@@ -20,6 +25,10 @@ class DataError(StrokeNetsError):
     """The data have a problem: an unreadable scan, a mask on another grid."""
 
     exit_code = 3
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() or character == "\n" else repr(character)[1:-1]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -40,6 +40,8 @@ NOT_T1W = re.compile(r"t1rho|t2|flair|tirm|dwi|diff|adc|swi|perf|loc|scout|surve
 def is_dicom(path: Path) -> bool:
     """Whether a file starts like a DICOM file."""
     try:
+        if not path.is_file():  # to open a pipe could wait for ever
+            return False
         with path.open("rb") as file:
             return file.read(132)[128:] == MAGIC
     except OSError:  # a folder, or not readable: whoever opens it says so

@@ -11,7 +11,11 @@
 Segmentations: https://slicer.readthedocs.io, "Segmentations", file format ``.seg.nrrd``.
 """
 
+import bz2
+import functools
 import gzip
+import io
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -23,6 +27,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from stroke_nets.errors import StrokeNetsError
 from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.dicom_series import RAS, is_dicom
 from stroke_nets.scans.finding import Finding, Refusal
@@ -36,6 +41,22 @@ SPACES = {"left-posterior-superior": (-1, -1, 1), "right-anterior-superior": (1,
 SPACES |= {"left-anterior-superior": (-1, 1, 1)}
 SPACES |= {"lps": (-1, -1, 1), "ras": (1, 1, 1), "las": (-1, 1, 1)}
 REFERENCE = re.compile(r"Reference image geometry\|([^|]+)\|")
+GZIP = zlib.MAX_WBITS | 16
+MGH_HEAD, MGH_TAGS = 284, 1 << 20  # bytes before the voxels, and after them
+DENSEST = 1032  # the maximum compression ratio of deflate
+MOST_VOXELS = 1 << 31
+LONGEST_LINE = 400  # characters of a MetaImage's header; ITK cuts longer ones
+FIELD = re.compile(r"(\w+) *= *([^\r\0]*?) *\r?")
+PLACED = [  # each by one of its names
+    {"TransformMatrix", "Rotation", "Orientation"},
+    {"Offset", "Position", "Origin"},
+    {"ElementSpacing", "ElementSize"},
+]
+DETACHED = {"data file", "datafile", "line skip", "lineskip"}  # of a NRRD file
+UNPACKED: dict[str, Callable[[], Any]] = {
+    **dict.fromkeys(("gzip", "gz"), functools.partial(zlib.decompressobj, GZIP)),
+    **dict.fromkeys(("bzip2", "bz2"), bz2.BZ2Decompressor),
+}
 BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
 RESULTS = ("_seg.dcm", "_sr.dcm")  # of `predict`
 UNREAD = {  # how to convert a format that is not read
@@ -111,7 +132,13 @@ def converted(path: Path, segment: str | None) -> NDArray[np.uint8] | None:
     read = READERS.get(ending(path).lower())
     if read is None:
         return None
-    voxels, affine = read(path, segment)
+    try:
+        voxels, affine = read(path, segment)
+    except (StrokeNetsError, MemoryError):
+        raise
+    except Exception as error:  # the libraries raise many kinds for a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise _refusal(path, "F5", f"damaged ({reason})", AGAIN) from error
     if voxels.dtype == bool:
         voxels = voxels.astype(np.uint8)
     try:
@@ -130,13 +157,14 @@ def _as_nifti(voxels: NDArray[Any], affine: NDArray[Any]) -> Any:
 
 
 def _read_mgh(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if ending(path).lower() == ".mgz" else content
-        image: Any = nib.freesurfer.MGHImage.from_bytes(content)
-        return np.asanyarray(image.dataobj), image.affine
-    except (OSError, EOFError, ValueError, zlib.error, HeaderDataError) as error:
-        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+    content = path.read_bytes()
+    if ending(path).lower() == ".mgz":
+        head = zlib.decompressobj(GZIP).decompress(content, MGH_HEAD)
+        count = _count(path, np.frombuffer(head[4:20], ">i4").tolist(), len(content))
+        most = MGH_HEAD + count * 8 + MGH_TAGS
+        content = _unpacked(path, zlib.decompressobj(GZIP), content, most)
+    image: Any = nib.freesurfer.MGHImage.from_bytes(content)
+    return np.asanyarray(image.dataobj), image.affine
 
 
 def _read_metaimage(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -144,7 +172,7 @@ def _read_metaimage(path: Path, segment: str | None) -> tuple[NDArray[Any], NDAr
     import SimpleITK as sitk
 
     require_whole_metaimage(path)
-    image = sitk.ReadImage(str(path))
+    image = sitk.ReadImage(str(path), imageIO="MetaImageIO")
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         what = f"{image.GetDimension()}D with {image.GetNumberOfComponentsPerPixel()} values each"
         raise _refusal(path, "F18", f"its voxels are {what}", "export one number per voxel")
@@ -154,36 +182,89 @@ def _read_metaimage(path: Path, segment: str | None) -> tuple[NDArray[Any], NDAr
 
 
 def require_whole_metaimage(path: Path) -> None:
-    """Refuse a MetaImage with missing voxels, which ITK would fill with zeros."""
+    """Refuse a MetaImage with missing voxels, which ITK would fill with zeros.
+
+    Its voxels may lie in the file itself or in one of the same folder.
+    """
     content = path.read_bytes()
-    head, _, rest = content.partition(b"ElementDataFile")
-    lines = [line.partition("=") for line in head.decode("ascii", "replace").splitlines()]
-    fields = {key.strip(): value.strip() for key, _, value in lines}
-    pointed, _, local = rest.partition(b"\n")
-    name = pointed.decode().strip(" =\r")
+    fields: dict[str, str] = {}
+    start = 0
+    while "ElementDataFile" not in fields:
+        end = content.find(b"\n", start, start + LONGEST_LINE)
+        end = len(content) if end < 0 else end
+        found = FIELD.fullmatch(content[start:end].decode("ascii"))
+        if found is None or found[1] in fields:  # ITK could find other values in it
+            raise _refusal(path, "F5", "damaged (its header is no list of fields)", AGAIN)
+        fields[found[1]] = found[2]
+        start = end + 1
+    name, local = fields["ElementDataFile"], content[start:]
     if name != "LOCAL":
-        data = path.with_name(name)
-        if not data.is_file():
-            raise _refusal(path, "F12", f"its voxels in {name} are missing", AGAIN)
+        data = path.parent / name
+        if Path(name).name != name or not data.is_file():
+            raise _refusal(path, "F12", f"its voxels in {name!r} are missing beside it", AGAIN)
         local = data.read_bytes()
-    try:
-        packed = fields.get("CompressedData", "False") == "True"
-        have = len(zlib.decompress(local) if packed else local)
-        kind = fields["ElementType"].removeprefix("MET_").removeprefix("U")
-        need = int(np.prod([int(n) for n in fields["DimSize"].split()])) * BYTES[kind]
-    except (zlib.error, KeyError, ValueError) as error:
-        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+    kind = fields["ElementType"].removeprefix("MET_").removeprefix("U")
+    shape = [int(n) for n in fields["DimSize"].split()]
+    need = _count(path, shape, len(local)) * BYTES[kind]
+    packed = _is_true(fields.get("CompressedData", ""))
+    size = int(fields.get("CompressedDataSize", 0)) if packed else len(local)
+    binary = _is_true(fields["BinaryData"]) and "HeaderSize" not in fields
+    if not binary or size != len(local) or not fields["NDims"] == "3" == str(len(shape)):
+        # ITK 5.4 would take other memory for voxels, or end the process
+        what = "BinaryData, NDims, DimSize, HeaderSize or CompressedDataSize is not its voxels'"
+        raise _refusal(path, "F5", what, "write it with SimpleITK again")
+    if not all(names & fields.keys() for names in PLACED):
+        what = "it does not say where its voxels lie (TransformMatrix, Offset, ElementSpacing)"
+        raise _refusal(path, "G9", what, "write it with SimpleITK again")
+    have = len(_unpacked(path, zlib.decompressobj(), local, need) if packed else local)
     if have < need:
         raise _refusal(path, "F2", f"cut short: it has {have} of {need} bytes", AGAIN)
+
+
+def _is_true(text: str) -> bool:
+    return text[:1] in ("T", "t", "1")  # as ITK
+
+
+def _count(path: Path, shape: Iterable[int], stored: int) -> int:
+    """The number of voxels, before anything of that size is allocated (rows F14, F15)."""
+    shape = [int(n) for n in shape]
+    count = math.prod(shape)
+    if not shape or min(shape) < 1:
+        raise _refusal(path, "F15", f"impossible dimensions {shape}", AGAIN)
+    if count > min(stored * DENSEST, MOST_VOXELS):
+        what = f"its header announces {count} voxels; the file has {stored} bytes"
+        raise _refusal(path, "F14", what, "export it again")
+    return count
+
+
+def _unpacked(path: Path, unpacker: Any, content: bytes, most: int) -> bytes:
+    """A stream's bytes, of which there are at most so many."""
+    found: bytes = unpacker.decompress(content, most + 1)
+    if not unpacker.eof:
+        what = "its stream is cut short, or longer than its header announces"
+        raise _refusal(path, "F5", what, AGAIN)
+    return found
 
 
 def _read_nrrd(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[Any]]:
     import nrrd
 
-    try:
-        voxels, header = nrrd.read(str(path))
-    except (nrrd.NRRDError, OSError, EOFError, ValueError, KeyError, zlib.error) as error:
-        raise _refusal(path, "F5", f"damaged ({error})", AGAIN) from error
+    with path.open("rb") as stream:
+        header = nrrd.read_header(stream)
+        detached = sorted(key for key in DETACHED & header.keys() if header[key] != 0)
+        if detached:
+            what = f"its voxels lie elsewhere ({', '.join(detached)})"
+            raise _refusal(path, "F12", what, "save it as one file in 3D Slicer")
+        content = stream.read()
+    count = _count(path, header["sizes"], len(content))
+    if header["encoding"] in UNPACKED:
+        content = _unpacked(path, UNPACKED[header["encoding"]](), content, count * 8)
+        header["encoding"] = "raw"
+    voxels = nrrd.read_data(header, io.BytesIO(content))
+    skip = header.get("byte skip", header.get("byteskip", 0))
+    if header["encoding"] == "raw" and skip >= 0 and len(content) > skip + voxels.nbytes:
+        what = f"{len(content)} bytes of voxels, more than its header announces"
+        raise _refusal(path, "F7", what, "export it again")
     signs = SPACES.get(str(header.get("space", "")).lower())
     directions = np.atleast_2d(np.asarray(header.get("space directions", np.nan), float))
     spatial = np.flatnonzero(np.isfinite(directions).all(axis=1))
@@ -198,7 +279,7 @@ def _read_nrrd(path: Path, segment: str | None) -> tuple[NDArray[Any], NDArray[A
     others = [axis for axis in range(voxels.ndim) if axis not in spatial]
     if "Segment0_LabelValue" in header:
         layers = voxels.transpose([*others, *spatial]) if others else voxels[None]
-        return _in_reference(_segment(path, layers, header, segment), affine, header)
+        return _in_reference(path, _segment(path, layers, header, segment), affine, header)
     return voxels.transpose([*spatial, *others]), affine
 
 
@@ -224,7 +305,7 @@ def _segment(
 
 
 def _in_reference(
-    mask: NDArray[Any], affine: NDArray[Any], header: Mapping[str, Any]
+    path: Path, mask: NDArray[Any], affine: NDArray[Any], header: Mapping[str, Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """A mask that was cut to its segments, in the whole grid it was drawn on, if that is known."""
     told = REFERENCE.search(str(header.get("Segmentation_ConversionParameters", "")))
@@ -237,6 +318,10 @@ def _in_reference(
     step = np.linalg.inv(reference) @ affine
     offset = np.rint(step[:3, 3]).astype(int)
     shape = last - first + 1
+    if math.prod(shape.tolist()) > MOST_VOXELS:
+        raise _refusal(
+            path, "F14", f"it was drawn on a grid of {shape.tolist()}", "export it again"
+        )
     fits = (offset >= 0).all() and (offset + mask.shape <= shape).all()
     if not fits or not np.allclose(step, nib.affines.from_matvec(np.eye(3), offset), atol=1e-3):
         return mask, affine

@@ -208,6 +208,8 @@ def _stored(path: Path) -> NDArray[np.uint8]:
     try:
         if path.is_dir():
             raise _refusal(path, "F12", "a folder, not a file", "give the scan inside it")
+        if path.exists() and not path.is_file():  # to open it could wait for ever
+            raise _refusal(path, "F12", "a device or pipe, not a file", "give a file")
         stored = np.fromfile(path, np.uint8)  # twice as fast as bytes, and writable
     except FileNotFoundError as error:
         if path.is_symlink():
