@@ -125,7 +125,7 @@ Segment = Annotated[
 ]
 Folds = Annotated[int, typer.Option("--folds", help="Number of folds with similar lesion sizes.")]
 Runs = Annotated[Path, typer.Option(help="Folder of all runs.")]
-Scale = Literal["demo", "full"]
+Scale = Literal["demo", "bench", "full"]
 Policy = Annotated[
     Literal["paper", "penalty"],
     typer.Option(

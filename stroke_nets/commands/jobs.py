@@ -64,6 +64,30 @@ def demo_data(
     print(f"wrote {path}")
 
 
+@app.command("bench-data", hidden=True)
+def bench_data(
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
+    train: Annotated[int, typer.Option(help="Number of training patients.", min=0)] = 120,
+    validation: Annotated[int, typer.Option(help="Of validation patients.", min=0)] = 20,
+    test: Annotated[int, typer.Option(help="Of test patients.", min=0)] = 60,
+    unlabelled: Annotated[int, typer.Option(help="Of patients without a mask.", min=0)] = 0,
+    sources: Annotated[
+        Path | None,
+        typer.Option(help="Prepared anatomies and masks. Default: the template, drawn lesions."),
+    ] = None,
+) -> None:
+    """Write the simulated patients of 'reproduce --scale bench': a job of it.
+
+    Example: stroke-nets bench-data data/bench/simulated --seed 0 --unlabelled 40
+    """
+    from stroke_nets.papers.bench_data import write
+
+    asked = {"train": train, "validation": validation, "test": test, "unlabelled": unlabelled}
+    parts = {part: count for part, count in asked.items() if count}
+    print(f"wrote {write(out, seed=seed, parts=parts, sources=sources)}")
+
+
 @app.command("choose-approach", hidden=True)
 def choose_approach(
     best: Annotated[Path, typer.Argument(help="JSON file to write.")],

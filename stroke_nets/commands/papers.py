@@ -119,7 +119,11 @@ def figures(
 def reproduce(
     table: Annotated[str, typer.Argument(help="A table, such as agmr_table06, or all.")],
     scale: Annotated[
-        Scale, typer.Option(help="demo: tiny, on simulated patients; full: as in the papers.")
+        Scale,
+        typer.Option(
+            help="demo: tiny, shows that all runs; bench: narrow networks on simulated patients, "
+            "in hours; full: as in the papers."
+        ),
     ] = "demo",
     out: Annotated[Path, _out("tables and figures")] = Path("tables"),
     executor: Annotated[
@@ -156,9 +160,19 @@ def reproduce(
         Path | None, typer.Option(help="Snakemake's program, if it is elsewhere.")
     ] = None,
     self_training: Annotated[
-        Literal["paper", "code", "leak-free"],
-        typer.Option(help="Which networks make the pseudo labels; --dry-run explains it."),
-    ] = "paper",
+        Literal["paper", "code", "leak-free"] | None,
+        typer.Option(
+            help="Which networks make the pseudo labels; --dry-run explains it. Default: paper; "
+            "at bench scale leak-free."
+        ),
+    ] = None,
+    sources: Annotated[
+        Path | None,
+        typer.Option(
+            help="bench: label maps and masks that examples/train_weights.py prepared, for the "
+            "patients. Default: the template and drawn lesions."
+        ),
+    ] = None,
     trust: Trust = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -176,7 +190,7 @@ def reproduce(
 
     own = bundles or bundles_root()
     shown = own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
-    where = grid.places(scale, shown, runs, dataset or (), trust, self_training)
+    where = grid.places(scale, shown, runs, dataset or (), trust, self_training, sources)
     how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
     with hushed(as_json or quiet):
         done = grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)

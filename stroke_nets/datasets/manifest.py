@@ -27,7 +27,7 @@ from stroke_nets.scans.reader import open_scan, sha256
 
 MANIFEST = "manifest.json"
 logger = logging.getLogger(__name__)
-PARTS = ("train", "heldout", "all", "unlabelled")
+PARTS = ("train", "validation", "heldout", "all", "unlabelled")
 
 
 def describe(
@@ -247,12 +247,13 @@ def datalist(
     """The cases of one part of a data set, as MONAI data dictionaries.
 
     A manifest with folds holds out ``fold`` and trains on the others; one with splits holds out
-    ``test`` and trains on ``train``. A folder without a manifest contains scans to predict, all of
-    which are held out.
+    ``test`` and trains on ``train``, whatever the fold; ``validation`` is neither. A folder
+    without a manifest contains scans to predict, all of which are held out.
 
     Args:
         dataset_dir: the data root.
-        part: ``train``, ``heldout``, ``all`` or, for scans without a mask, ``unlabelled``.
+        part: ``train``, ``validation``, ``heldout``, ``all`` or, for scans without a mask,
+            ``unlabelled``.
         manifest: path of the manifest; by default ``manifest.json`` in ``dataset_dir``.
         fold: the held-out fold.
 
@@ -303,7 +304,9 @@ def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:
         )
     held_out = record["split"] == "test" if "split" in record else record.get("fold") == fold
     in_training = record["split"] == "train" if "split" in record else not held_out
-    return {"train": in_training, "heldout": held_out, "all": True}.get(part, False)
+    validates = record.get("split") == "validation"
+    parts = {"train": in_training, "validation": validates, "heldout": held_out, "all": True}
+    return parts.get(part, False)
 
 
 def as_case(root: Path, record: dict[str, Any], source: Path) -> dict[str, Any]:

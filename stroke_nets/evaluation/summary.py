@@ -98,7 +98,7 @@ def _value(case: CaseRow, metric: str, policy: str) -> float:
 
 def _empty(case: CaseRow) -> str | None:
     """Which mask of a case is empty, in the terms of `policy_cases`."""
-    tp, fp, fn = (int(case[key]) for key in ("tp", "fp", "fn"))
+    tp, fp, fn = (float(case[key]) for key in ("tp", "fp", "fn"))
     if tp + fp + fn == 0:
         return "both_empty"
     if tp + fp == 0:
@@ -119,7 +119,7 @@ def _metric(cases: Sequence[CaseRow], name: str, policy: str, resamples: int) ->
     kept = numbers[np.isfinite(numbers)]
     return {
         **_statistics(kept),
-        "ci95": _interval(kept, resamples),
+        "ci95": mean_interval(kept, resamples),
         "n_excluded": len(excluded),
         "excluded": {reason: n for reason, n in policy_cases(excluded).items() if n},
     }
@@ -135,7 +135,7 @@ def _statistics(kept: NDArray[np.float64]) -> dict[str, float | int | None]:
     }
 
 
-def _interval(kept: NDArray[np.float64], resamples: int) -> list[float] | None:
+def mean_interval(kept: NDArray[np.float64], resamples: int = RESAMPLES) -> list[float] | None:
     """95 % percentile-bootstrap interval of the mean over cases; None for fewer than two."""
     if kept.size < 2:
         return None
@@ -180,5 +180,5 @@ def _dice_global(cases: Sequence[CaseRow]) -> float | None:
     """DSC(global): TP, FP and FN pooled over all voxels of all cases; 1 if all masks are empty."""
     if not cases:
         return None
-    tp, fp, fn = (sum(int(case[key]) for case in cases) for key in ("tp", "fp", "fn"))
+    tp, fp, fn = (sum(float(case[key]) for case in cases) for key in ("tp", "fp", "fn"))
     return 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 1.0

@@ -140,7 +140,11 @@ def _require_one_recipe(runs: Sequence[TrainedRun]) -> None:
 def _require_unseen(
     runs: Sequence[TrainedRun], records: Sequence[dict[str, Any]], fold: int
 ) -> None:
-    held_out = {record["subject"] for record in records if record.get("fold") == fold}
+    held_out = {
+        record["subject"]
+        for record in records
+        if record.get("fold") == fold or record.get("split") in ("validation", "test")
+    }
     if not held_out:
         raise UsageError(f"--fold {fold}: the manifest holds no case out there; choose another")
     for run in runs:

@@ -29,7 +29,7 @@ def training(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     """
     if not any((run_dir / "events").glob("events.out.tfevents.*")):
         return None
-    log = _scalars(run_dir / "events")
+    log = scalars(run_dir / "events")
     epochs = _by_epoch(log)
     if not epochs:
         return None
@@ -42,8 +42,15 @@ def training(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _scalars(events: Path) -> dict[str, list[Event]]:
-    """TensorBoard's scalars by tag, each in the order of writing."""
+def scalars(events: Path) -> dict[str, list[Event]]:
+    """TensorBoard's scalars by tag, each in the order of writing; finite values only.
+
+    Args:
+        events: the run folder's ``events``.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
     require_extra("tensorboard", "train", "the curves of a training")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

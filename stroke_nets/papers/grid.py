@@ -72,11 +72,12 @@ class Places:
     """Where a grid reads and writes.
 
     Attributes:
-        scale: ``demo`` or ``full``.
+        scale: ``demo``, ``bench`` or ``full``.
         bundles: the folder of all bundles.
         runs: the folder of all runs.
         datasets: data root by the name that the published tables have for it.
         rule: who makes the pseudo labels, a key of `RULES`.
+        sources: prepared anatomies and masks of the benchmark's patients; None: the template.
 
     Raises:
         UsageError: an unknown rule.
@@ -87,6 +88,7 @@ class Places:
     runs: Path
     datasets: dict[str, Path]
     rule: str = "paper"
+    sources: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse an unknown rule."""
@@ -116,16 +118,22 @@ def expand(tables: Sequence[str], places: Places) -> list[Job]:
     """
     jobs: dict[str, Job] = {}
     wanted = [name for name in tables if name != LAYERS]
-    for content in published(wanted).values() if wanted else ():
+    for table, content in published(wanted).items() if wanted else ():
         references = [content.get("reference"), *(row.get("reference") for row in content["rows"])]
         names = [row["run"] for row in content["rows"]] + [name for name in references if name]
-        folds = range(scale(places.scale)["folds"] or content["folds"])
+        folds = range(folds_of(table, content, places.scale))
         for fold in folds:
             for name in dict.fromkeys(names):
                 for job in _with_needed(name, fold, folds, content["dataset"], places):
                     jobs.setdefault(job.name, job)
     order = list(STEPS)
     return sorted(jobs.values(), key=lambda job: order.index(job.step))
+
+
+def folds_of(table: str, content: dict[str, Any], scale_name: str) -> int:
+    """How many folds of a table's rows are run: at bench scale, repetitions with another seed."""
+    chosen = scale(scale_name)
+    return int(chosen.get("repeats", {}).get(table) or chosen["folds"] or content["folds"])
 
 
 def _with_needed(
@@ -137,7 +145,7 @@ def _with_needed(
     needs = [data / "manifest.json"]
     options: list[str] = []
     if scale(places.scale).get("seeds"):
-        yield _data(data, places.scale)
+        yield _data(dataset, data, places)
     if sources := settings()["sources"].get(bundle):
         labelling = [fold] if places.rule == "leak-free" else folds
         for source in sources:
@@ -208,12 +216,18 @@ def _pseudo_labels(
     )
 
 
-def _data(data: Path, scale_name: str) -> Job:
-    """A simulated data set of the demo."""
-    chosen = scale(scale_name)
-    options = {name: chosen[name] for name in ("patients", "unlabelled", "step", "folds")}
-    options["seed"] = chosen["seeds"].get(str(data), 0)
-    command = [*PROGRAM, "demo-data", str(data)]
+def _data(dataset: str, data: Path, places: Places) -> Job:
+    """A simulated data set of the demo or of the benchmark."""
+    chosen = scale(places.scale)
+    seed = chosen["seeds"].get(chosen["datasets"][dataset], 0)
+    if "parts" in chosen:
+        options = {"seed": seed, **chosen["parts"][dataset]}
+        options |= {"sources": places.sources} if places.sources else {}
+        command = [*PROGRAM, "bench-data", str(data)]
+    else:
+        options = {name: chosen[name] for name in ("patients", "unlabelled", "step", "folds")}
+        options["seed"] = seed
+        command = [*PROGRAM, "demo-data", str(data)]
     command += [text for key, value in options.items() for text in (f"--{key}", str(value))]
     return Job(f"data_{data.name}", data / "manifest.json", command, step="data")
 

@@ -24,6 +24,7 @@ from stroke_nets.papers.grid import (
     all_tables,
     dataset_of,
     expand,
+    folds_of,
 )
 from stroke_nets.papers.settings import scale
 from stroke_nets.papers.snakemake import How, arguments, failures, run_grid
@@ -33,6 +34,10 @@ from stroke_nets.papers.tables import build_table, published
 TINY = (
     "Simulated patients, every {step}th voxel, tiny networks, {epochs} short epochs, {folds} "
     "folds: it shows that the pipeline runs and says nothing about any method."
+)
+BENCH = (
+    "Simulated patients, 2 mm, narrow networks: which method wins here, by the protocol in "
+    "docs/benchmark.md; no accuracy on patients."
 )
 
 
@@ -57,7 +62,7 @@ class Request:
         """What stands above each table and figure; empty on real data."""
         chosen = scale(self.places.scale)
         if self.places.scale != "demo":
-            return ""
+            return BENCH if "parts" in chosen else ""
         epochs = chosen["options"]["max_epochs"]
         return TINY.format(step=chosen["step"], folds=chosen["folds"], epochs=epochs)
 
@@ -68,21 +73,23 @@ def places(
     runs: Path | None,
     datasets: Sequence[str],
     trust: bool = False,
-    rule: str = "paper",
+    rule: str | None = None,
+    sources: Path | None = None,
 ) -> Places:
     """Where a scale reads and writes, with what the user has put elsewhere.
 
     Args:
-        scale_name: ``demo`` or ``full``.
+        scale_name: ``demo``, ``bench`` or ``full``.
         bundles: the folder of all bundles.
         runs: the folder of all runs; by default the scale's.
         datasets: ``name=folder`` each.
         trust: use bundles that are not this repository's own.
-        rule: who makes the pseudo labels, a key of `grid.RULES`.
+        rule: who makes the pseudo labels, a key of `grid.RULES`; by default the scale's.
+        sources: prepared anatomies and masks for the patients of ``bench``.
 
     Raises:
-        UsageError: an unknown scale, rule or data set, or bundles from elsewhere that are not
-            trusted.
+        UsageError: an unknown scale, rule or data set, sources that are not used, or bundles from
+            elsewhere that are not trusted.
         DataError: one of those is damaged.
     """
     for bundle in sorted(file.parents[1] for file in bundles.glob("*/configs/metadata.json")):
@@ -97,7 +104,10 @@ def places(
             )
         roots[name] = folder
     found = {name: Path(root) for name, root in roots.items()}
-    return Places(scale_name, bundles, runs or Path(chosen["runs"]), found, rule)
+    if sources and "parts" not in chosen:
+        raise UsageError(f"--sources {sources}: only --scale bench makes patients of them")
+    rule = rule or chosen.get("rule", "paper")
+    return Places(scale_name, bundles, runs or Path(chosen["runs"]), found, rule, sources)
 
 
 def table_names(name: str) -> list[str]:
@@ -165,6 +175,13 @@ def _announce(request: Request, jobs: Sequence[Job], todo: Sequence[Job], dry_ru
         from stroke_nets.papers.cost import report  # here, because it imports MONAI
 
         print(*report(todo, request.places.scale, measure=not dry_run), sep="\n", flush=True)
+    elif request.places.scale == "bench" and todo:
+        from stroke_nets.papers.bench_time import expected  # here, because it imports MONAI
+
+        where = request.places
+        print(
+            *expected(todo, where.scale, where.bundles, request.how.parallel), sep="\n", flush=True
+        )
     elif todo:
         budget = scale(request.places.scale)["seconds_per_run"]
         minutes = budget * len(todo) / request.how.parallel / 60
@@ -193,8 +210,11 @@ def _write_results(request: Request, runs: set[str]) -> list[Path]:
         written.append(write_layers(request.out))
     for name, content in published(wanted).items() if wanted else ():
         table = build_table(name, content, request.places.runs)
-        folds = scale(request.places.scale)["folds"] or content["folds"]
-        written.append(write_table(table, request.out, folds, request.note)[0])
+        folds = folds_of(name, content, request.places.scale)
+        seeds = "parts" in scale(request.places.scale)
+        written.append(write_table(table, request.out, folds, request.note, seeds)[0])
+    if "parts" in scale(request.places.scale):
+        written += _write_benchmark(request, sorted(runs))
     for name, content in published_figures().items():
         rows = [row["run"] for row in content.get("rows", [content])]
         if not runs.issuperset(rows):
@@ -207,6 +227,17 @@ def _write_results(request: Request, runs: set[str]) -> list[Path]:
             print(f"not drawn: {name}: {error}")
     print(*(f"wrote {path}" for path in written), sep="\n")
     return written
+
+
+def _write_benchmark(request: Request, runs: Sequence[str]) -> list[Path]:
+    """Write what became of the claims, and how the trainings went."""
+    from stroke_nets.papers.bench_runs import run_lines, write_runs
+    from stroke_nets.papers.claims import judge, write_claims
+
+    where = request.places
+    claims = write_claims(judge(request.tables, where.runs), request.out, request.note)
+    lines = run_lines(where.runs, runs, where.scale)
+    return [claims[0], write_runs(lines, request.out, request.note)[0]]
 
 
 def _write_readme(
@@ -226,7 +257,8 @@ def _write_readme(
     if todo:
         used = wall * request.how.parallel / len(todo)
         facts["Seconds of one slot for each job"] = f"{used:.0f}, tables and figures included"
-    lines: list[Any] = [f"# {'Rehearsal' if request.note else 'Results'}", ""]
+    title = {"demo": "Rehearsal", "bench": "Benchmark"}.get(request.places.scale, "Results")
+    lines: list[Any] = [f"# {title}", ""]
     lines += [f"**{request.note}**", ""] if request.note else []
     lines += [f"- {key}: {value}" for key, value in facts.items()]
     lines += [f"- {line}" for line in failed]

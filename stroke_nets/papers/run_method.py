@@ -15,6 +15,9 @@ from stroke_nets.papers.settings import scale
 from stroke_nets.runs.bundle_run import FILES, Step, config_files, run_bundle
 from stroke_nets.training import checkpoint_file
 
+KINDS = {"slices", "patches"}  # of protocols, with options of their own
+STOPS = ("max_epochs", "patience", "val_interval")  # options that end a training
+
 
 def run_method(
     bundle: Path,
@@ -32,10 +35,10 @@ def run_method(
     Args:
         bundle: its folder.
         overlay: names the run folder, and the ablation if the bundle has one of this name.
-        fold: of the manifest, held out.
+        fold: of the manifest, held out; at bench scale, whose data have splits, the seed.
         dataset_dir: the data root.
         runs: the folder of all runs.
-        scale_name: ``demo`` or ``full``.
+        scale_name: ``demo``, ``bench`` or ``full``.
         stage_maps: also save what the stages make of one slice, for the figures.
         manifest: of the scans to train on; by default the bundle's.
 
@@ -72,10 +75,10 @@ def overrides(text: str, scale_name: str) -> dict[str, Any]:
     kind = "patches" if "\npatch_size:" in text else "slices"
     found = {}
     for key, value in scale(scale_name)["options"].items():
-        if f"\n{key}:" not in text:
+        if f"\n{key.partition('#')[0]}:" not in text:
             continue
-        if isinstance(value, dict) and kind in value:
-            found[key] = value[kind]
+        if isinstance(value, dict) and value.keys() <= KINDS:
+            found |= {key: value[kind]} if kind in value else {}
         elif isinstance(value, dict):
             found |= {f"{key}#{name}": inner for name, inner in value.items()}
         else:
@@ -89,19 +92,26 @@ def _known(bundle: Path, step: Step, where: dict[str, Any], scale_name: str) -> 
     known = {key: value for key, value in where.items() if f"\n{key}:" in text}
     if step == "train":
         known.pop("overwrite", None)
+        if "repeats" in scale(scale_name):
+            known |= {"part": "validation", "seed": where["fold"]}
     return overrides(text, scale_name) | known
 
 
 def _is_trained(folder: Path, bundle: Path, over: list[str], options: dict[str, Any]) -> bool:
-    """Whether the last checkpoint is that of the last epoch; a damaged one is not."""
+    """Whether a training has ended, by its number of epochs or early; not if damaged."""
     path = folder / "checkpoints" / checkpoint_file.LAST
     if not path.is_file():
         return False
     try:
-        trainer = checkpoint_file.read(path)["trainer"]
+        saved = checkpoint_file.read(path)
     except DataError:  # training falls back to the one before it
         return False
+    trainer = saved["trainer"]
     done = trainer.get("epoch") or trainer["iteration"] // trainer["epoch_length"]
     config = ConfigParser.load_config_files(config_files(bundle, "train", over))
-    asked = options.get("max_epochs", config["max_epochs"])
-    return bool(trainer["max_epochs"] == asked and done >= asked)
+    asked = {key: options.get(key, config[key]) for key in STOPS}
+    if trainer["max_epochs"] != asked["max_epochs"]:
+        return False
+    best, patience = saved.get("evaluator", {}).get("best_metric_epoch", -1), asked["patience"]
+    stopped = best > 0 and patience and done - best >= patience * asked["val_interval"]
+    return bool(done >= asked["max_epochs"] or stopped)

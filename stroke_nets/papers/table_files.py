@@ -35,7 +35,9 @@ CSV_COLUMNS = (
 LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "<": "$<$", ">": "$>$"}
 
 
-def write_table(table: Table, out: Path, expected_folds: int, note: str = "") -> list[Path]:
+def write_table(
+    table: Table, out: Path, expected_folds: int, note: str = "", seeds: bool = False
+) -> list[Path]:
     """Write `<name>.md`, `<name>.tex` and `<name>.csv` into a folder.
 
     Args:
@@ -43,12 +45,14 @@ def write_table(table: Table, out: Path, expected_folds: int, note: str = "") ->
         out: the folder, made if need be.
         expected_folds: folds that the paper's figures are over.
         note: a line above the table, such as "simulated patients".
+        seeds: the folds are repetitions; our means then have their 95 % intervals beside them.
 
     Returns:
         The three files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    head, lines = _head(table), _lines(table, expected_folds)
+    head, lines = _head(table), _lines(table, expected_folds, seeds)
+    head = ["Seeds" if seeds and title == "Folds" else title for title in head]
     texts = {
         "md": _markdown(table, head, lines, note),
         "tex": _latex(table, head, lines, note),
@@ -70,7 +74,7 @@ def _head(table: Table) -> list[str]:
     return ["Method", "", *metrics, *tested, "Cases", "Folds", "Empty", *excluded]
 
 
-def _lines(table: Table, expected_folds: int) -> list[list[str]]:
+def _lines(table: Table, expected_folds: int, intervals: bool = False) -> list[list[str]]:
     """Three lines of text for each row."""
     lines = []
     for row in table.rows:
@@ -78,6 +82,10 @@ def _lines(table: Table, expected_folds: int) -> list[list[str]]:
         named = list(zip(table.metrics, cells, strict=True))
         blank = [""] * (len(_head(table)) - 2 - len(cells) - 2 * len(table.tests))
         ours = [_pair(metric, cell.ours) if row.folds else NOT_RUN for metric, cell in named]
+        if intervals:
+            ours = [
+                f"{text}{_interval(row, m)}" for m, text in zip(table.metrics, ours, strict=True)
+            ]
         paper = [_pair(metric, cell.paper, printed) for metric, cell in named]
         apart = [_signed(metric, cell.difference) for metric, cell in named]
         p_ours, p_paper = _p_texts(table, row)
@@ -109,6 +117,11 @@ def _pair(metric: str, pair: Pair, text: Callable[[float], str] = _rounded) -> s
     if metric == "parameters":
         return f"{mean:,.0f}"
     return text(mean) + (f" ± {text(std)}" if std is not None else "")
+
+
+def _interval(row: Row, metric: str) -> str:
+    found = row.intervals.get(metric)
+    return f" [{found[0]:.3f}, {found[1]:.3f}]" if found else ""
 
 
 def _signed(metric: str, value: float | None) -> str:

@@ -25,7 +25,7 @@ from stroke_nets.evaluation.summary import (
 )
 from stroke_nets.runs.results import CaseRow, EvaluatedRun, key, read_run
 
-SMALL = 1000  # voxels, MSCSA's small lesions
+SMALL = 1000  # voxels of 1 mm (1 ml), MSCSA's small lesions
 SUBSETS = {
     "entire": "all cases",
     "small": f"cases with a lesion and fewer than {SMALL} lesion voxels in all",
@@ -131,12 +131,22 @@ def build_table(name: str, table: Mapping[str, Any], runs: Path, policy: str = "
 
 
 def in_subset(cases: Sequence[CaseRow], subset: str) -> list[CaseRow]:
-    """The cases of a subset, a key of `SUBSETS`."""
+    """The cases of a subset, a key of `SUBSETS`; on other grids by the volume of those voxels."""
     if subset == "small":
-        return [case for case in cases if 0 < case["tp"] + case["fn"] < SMALL]
+        return [case for case in cases if 0 < _cubic_mm(case) < SMALL]
     if subset == "small_components":
-        return [case for case in cases if 0 < case["largest_lesion_voxels"] <= SMALL]
+        return [case for case in cases if 0 < _largest_cubic_mm(case) <= SMALL]
     return list(cases)
+
+
+def _cubic_mm(case: CaseRow) -> float:
+    return round(float(case["truth_ml"]) * 1000, 6)
+
+
+def _largest_cubic_mm(case: CaseRow) -> float:
+    """Volume of the largest lesion, from its share of the case's lesion voxels."""
+    voxels = case["tp"] + case["fn"]
+    return _cubic_mm(case) * case["largest_lesion_voxels"] / voxels if voxels else 0.0
 
 
 def _reference(table: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:

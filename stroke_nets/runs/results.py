@@ -4,6 +4,7 @@ Everything that compares runs (tables, figures) uses this module, also to see if
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,13 @@ FILES = ("cases.csv", "summary.json")
 class EvaluatedRun:
     """The evaluated folds of one method, pooled: each case is held out once.
 
+    Folds that all hold out the same cases, as those of a manifest with splits, are repetitions with
+    another seed: a case's figures are their means.
+
     Attributes:
         name: ``<bundle>/<overlay>``.
         folders: run folders by fold.
-        cases: the rows of `cases.csv` of all folds, each with its ``fold``.
+        cases: one row for each case as in `cases.csv`, with its ``fold``, of repetitions the first.
         parameters: number of network parameters; None if nothing was trained.
         connectivity: connectivity of lesions.
     """
@@ -62,23 +66,49 @@ def read_run(runs: Path, name: str) -> EvaluatedRun | None:
     folders = evaluated_folds(runs, name)
     if not folders:
         return None
-    cases: dict[tuple[str, str], CaseRow] = {}
-    for fold, folder in folders.items():
-        for case in _cases(folder / "cases.csv"):
-            if key(case) in cases:
-                raise DataError(
-                    f"{folder / 'cases.csv'}: {' '.join(key(case))} was also held out in fold "
-                    f"{cases[key(case)]['fold']}; evaluate folds of one manifest"
-                )
-            cases[key(case)] = case | {"fold": fold}
+    read = {fold: read_cases(folder) for fold, folder in folders.items()}
+    alike = len({frozenset(map(key, rows)) for rows in read.values()}) == 1 < len(read)
+    cases = _means(list(read.values())) if alike else _pooled(read, folders)
     summaries = [_summary(folder / "summary.json") for folder in folders.values()]
     return EvaluatedRun(
         name,
         folders,
-        list(cases.values()),
+        [{"fold": next(iter(folders))} | case for case in cases],
         _common(summaries, "parameters", runs / name),
         _common(summaries, "connectivity", runs / name),
     )
+
+
+def _pooled(read: dict[int, list[CaseRow]], folders: dict[int, Path]) -> list[CaseRow]:
+    """The cases of folds that hold out different ones."""
+    cases: dict[tuple[str, str], CaseRow] = {}
+    for fold, rows in read.items():
+        for case in rows:
+            if key(case) in cases:
+                raise DataError(
+                    f"{folders[fold] / 'cases.csv'}: {' '.join(key(case))} was also held out in "
+                    f"fold {cases[key(case)]['fold']}; evaluate folds of one manifest"
+                )
+            cases[key(case)] = case | {"fold": fold}
+    return list(cases.values())
+
+
+def _means(repetitions: list[list[CaseRow]]) -> list[CaseRow]:
+    """Each case with the mean of its figures, over the repetitions that have them."""
+    found = [{key(case): case for case in rows} for rows in repetitions]
+    return [
+        first | {name: _mean([rows[case][name] for rows in found]) for name in _figures(first)}
+        for case, first in found[0].items()
+    ]
+
+
+def _figures(case: CaseRow) -> list[str]:
+    return [name for name, value in case.items() if not isinstance(value, str)]
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def key(case: CaseRow) -> tuple[str, str]:
@@ -86,7 +116,13 @@ def key(case: CaseRow) -> tuple[str, str]:
     return str(case["subject"]), str(case["session"])
 
 
-def _cases(path: Path) -> list[CaseRow]:
+def read_cases(folder: Path) -> list[CaseRow]:
+    """The rows of a run folder's ``cases.csv``.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    path = folder / "cases.csv"
     text = dict.fromkeys(("subject", "session", "image", "label", "prediction"), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"": []})

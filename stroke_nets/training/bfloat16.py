@@ -6,11 +6,14 @@ import torch
 from monai.inferers import SimpleInferer
 from torch import Tensor, nn
 
-from stroke_nets.inference.backend import choose_bfloat16
+from stroke_nets.inference.backend import LAYOUTS, channels_last, choose_bfloat16
 
 
 class BFloat16Inferer(SimpleInferer):
     """Run a network under autocast and return float32; like `SimpleInferer` if that is not faster.
+
+    In bfloat16, batches and weights are laid out channels last: with oneDNN, training steps are 1.2
+    to 1.4 times faster so for slices and 1.1 to 1.2 times for volumes (benchmarks/bench_steps.py).
 
     Args:
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware supports it.
@@ -23,10 +26,15 @@ class BFloat16Inferer(SimpleInferer):
         """Validate the precision."""
         choose_bfloat16(precision, torch.device("cpu"))
         self.precision = precision
+        self.network: nn.Module | None = None  # the one whose weights lie channels last
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """The network's output for a batch: a tensor, or the logits and those of deeper levels."""
         bfloat16 = choose_bfloat16(self.precision, inputs.device)
+        if bfloat16 and inputs.dim() in LAYOUTS:
+            if network is not self.network:
+                self.network = channels_last(network)
+            inputs = inputs.contiguous(memory_format=LAYOUTS[inputs.dim()])
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
             output = network(inputs, *args, **kwargs)
         return _float32(output)

@@ -193,7 +193,7 @@ def test_every_run_of_the_figures_has_a_data_set():
 def test_what_is_unknown_is_one_line():
     with pytest.raises(UsageError, match="table 'agmr_table12': choose among agmr_table02"):
         table_names("agmr_table12")
-    with pytest.raises(UsageError, match="--scale tiny: choose among demo, full"):
+    with pytest.raises(UsageError, match="--scale tiny: choose among demo, bench, full"):
         places("tiny", BUNDLES, None, ())
     with pytest.raises(UsageError, match="no bundle unet; give their folder"):
         expand(["agmr_table11"], places("demo", Path("nowhere"), None, ()))

@@ -1,3 +1,4 @@
+import math
 import re
 
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.papers.table_files import printed, write_table
 from stroke_nets.papers.tables import build_table, in_subset, published
-from stroke_nets.runs.results import evaluated_folds, read_run
+from stroke_nets.runs.results import evaluated_folds, read_cases, read_run
 
 TABLE = {
     "title": "A paper, Table 1: methods",
@@ -178,11 +179,17 @@ def test_a_missing_reference_is_named(tmp_path, runs):
     assert frame.query("metric == 'asd'")["ours"].isna().all()
 
 
-def test_subsets_of_small_lesions():
-    def case(voxels, largest):
-        return {"tp": voxels // 2, "fn": voxels - voxels // 2, "largest_lesion_voxels": largest}
+@pytest.mark.parametrize("voxel", [1, 8])  # cubic mm: voxels of 1 mm, as in ATLAS, or of 2 mm
+def test_subsets_of_small_lesions(voxel):
+    def case(volume, largest):
+        voxels = volume // voxel
+        counts = {"tp": voxels // 2, "fn": voxels - voxels // 2}
+        return counts | {
+            "truth_ml": voxels * voxel / 1000,
+            "largest_lesion_voxels": largest // voxel,
+        }
 
-    cases = [case(999, 999), case(1000, 1000), case(1500, 800), case(2000, 1001), case(0, 0)]
+    cases = [case(992, 992), case(1000, 1000), case(1600, 800), case(2000, 1008), case(0, 0)]
     assert in_subset(cases, "entire") == cases
     assert in_subset(cases, "small") == cases[:1]
     assert in_subset(cases, "small_components") == cases[:3]
@@ -204,6 +211,24 @@ def test_a_case_in_two_folds_is_refused(tmp_path, runs):
     root = runs("good/default", 2, [2, 3], fold=1)
     with pytest.raises(DataError, match=r"sub-2 .*was also held out in fold 0"):
         read_run(root, "good/default")
+
+
+def test_folds_that_hold_out_the_same_cases_are_repetitions(runs):
+    """Each case's figures are the means; a distance that one repetition lacks is the other's."""
+    runs("good/default", 2, [1, 2])
+    root = runs("good/default", 4, [1, 2], fold=1)
+    folders = [root / "good/default" / f"fold{k}" for k in (0, 1)]
+    first, second = ([row["dice"] for row in read_cases(folder)] for folder in folders)
+    run = read_run(root, "good/default")
+    found = [case["dice"] for case in run.cases]
+    assert found == pytest.approx([(a + b) / 2 for a, b in zip(first, second, strict=True)])
+    assert first != second
+    assert list(run.folders) == [0, 1]
+    (missed, found_once), twice = (
+        [c["hd95"] for c in cases] for cases in (run.cases, read_cases(folders[1]))
+    )
+    assert all(map(math.isnan, [missed, *twice]))
+    assert found_once == read_cases(folders[0])[1]["hd95"]
 
 
 def test_folds_of_different_networks_are_refused(runs):
