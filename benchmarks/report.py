@@ -21,6 +21,7 @@ ORDER = [
     "agreement_scans",
     "agreement",
     "gpu",
+    "bench_steps",
     "data_path",
     "startup",
     "metrics",

@@ -30,7 +30,7 @@ NAVIGATION = {
     "Methods": "methods/*.md",
     "Train": "train.md",
     "Data": ["data_sets.md", "simulated_patients.md", "registration.md", "faults.md"],
-    "Reproduce": ["reproduce.md", "tables.md", "method_costs.md"],
+    "Reproduce": ["reproduce.md", "benchmark.md", "tables.md", "method_costs.md"],
     "MONAI": ["monai_label.md", "monai.md", "federated.md"],
     "Performance": "performance.md",
     "Architecture": "architecture.md",

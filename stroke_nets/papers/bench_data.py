@@ -12,6 +12,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from stroke_nets.datasets import manifest
 from stroke_nets.errors import UsageError
@@ -30,7 +31,7 @@ PARTS = {  # split of the manifest: part of the sources
 }
 STRATA = (1.0, 20.0)  # ml of lesion in all: a third of a part lies below, between, above
 LESIONED = Habit(healthy=0)  # as in ATLAS: no scan without a lesion
-Volume = np.ndarray[Any, Any]
+Volume = NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stroke_nets.evaluation.statistics import holm, paired_tests
 from stroke_nets.evaluation.summary import DISTANCES, mean_interval, values
@@ -122,41 +123,35 @@ def _compare(
     result = Comparison(*names, 0, (seeds[0], seeds[1]))
     if better is None or worse is None:
         return result
-    ours, theirs = (_figures(in_subset(run.cases, subset), metric) for run in (better, worse))
-    gains = _gains(ours, theirs, metric)
+    gains = _gains(better.cases, worse.cases, metric, subset)
     if not len(gains):
         return result
     low, high = mean_interval(gains) or (None, None)
-    shared = better.folders.keys() & worse.folders.keys()
     by_seed = [
-        _gains(
-            *(
-                _figures(in_subset(read_cases(run.folders[k]), subset), metric)
-                for run in (better, worse)
-            ),
-            metric,
-        )
-        for k in sorted(shared)
+        _gains(read_cases(better.folders[k]), read_cases(worse.folders[k]), metric, subset)
+        for k in sorted(better.folders.keys() & worse.folders.keys())
     ]
+    by_patient = dict(enumerate(gains.tolist()))
     return replace(
         result,
         n=len(gains),
         gain=float(gains.mean()),
         low=low,
         high=high,
-        p=paired_tests(ours, theirs)["wilcoxon"],
-        every_seed=all(len(g) and g.mean() > 0 for g in by_seed),
+        p=paired_tests(by_patient, dict.fromkeys(by_patient, 0.0))["wilcoxon"],
+        every_seed=all(len(one) and one.mean() > 0 for one in by_seed),
     )
 
 
-def _figures(cases: Sequence[CaseRow], metric: str) -> dict[Any, float]:
-    """A metric by patient."""
-    return dict(zip(map(key, cases), values(cases, metric, "paper").tolist(), strict=True))
-
-
-def _gains(ours: Mapping[Any, float], theirs: Mapping[Any, float], metric: str) -> np.ndarray:
-    """Ours minus theirs of each patient whom both have; theirs minus ours of distances."""
-    sign = -1 if metric in DISTANCES else 1
+def _gains(
+    better: Sequence[CaseRow], worse: Sequence[CaseRow], metric: str, subset: str
+) -> NDArray[np.float64]:
+    """The gain of each patient of a subset of whom both methods have the metric."""
+    ours, theirs = (
+        dict(zip(map(key, cases), values(cases, metric, "paper").tolist(), strict=True))
+        for cases in (in_subset(better, subset), in_subset(worse, subset))
+    )
+    sign = -1 if metric in DISTANCES else 1  # less is better
     gains = np.array([sign * (ours[case] - theirs[case]) for case in ours if case in theirs])
     return gains[np.isfinite(gains)]
 

@@ -73,7 +73,7 @@ def overlays_of(bundle: Path, overlay: str, scale_name: str) -> list[str]:
 def overrides(text: str, scale_name: str) -> dict[str, Any]:
     """The scale's options that a configuration of this text has."""
     kind = "patches" if "\npatch_size:" in text else "slices"
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in scale(scale_name)["options"].items():
         if f"\n{key.partition('#')[0]}:" not in text:
             continue
