@@ -191,7 +191,8 @@ def reproduce(
     own = bundles or bundles_root()
     shown = own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
     where = grid.places(scale, shown, runs, dataset or (), trust, self_training, sources)
-    how = How(executor, parallel, resume, slurm or ("gpu=1",), snakemake)
+    needed = ("mem_mb=8000",) if scale == "bench" else ("gpu=1",)
+    how = How(executor, parallel, resume, slurm or needed, snakemake)
     with hushed(as_json or quiet):
         done = grid.reproduce(grid.Request(grid.table_names(table), where, how, out), dry_run)
     tell("", done, as_json)

@@ -2,6 +2,8 @@
 
 import datetime
 import os
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -10,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import stroke_nets
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import write_whole
 from stroke_nets.inspection.consent import require_consent
@@ -240,6 +243,21 @@ def _write_benchmark(request: Request, runs: Sequence[str]) -> list[Path]:
     return [claims[0], write_runs(lines, request.out, request.note)[0]]
 
 
+def _build() -> str:
+    """The version and, in a clone, the commit of the code here."""
+    root = Path(__file__).parents[2]
+    git = shutil.which("git") if (root / ".git").exists() else None
+    if git is None:
+        return stroke_nets.__version__
+    found = subprocess.run(
+        [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"{stroke_nets.__version__}, commit {found.stdout.strip() or 'unknown'}"
+
+
 def _write_readme(
     request: Request, jobs: Sequence[Job], todo: Sequence[Job], failed: Sequence[str], wall: float
 ) -> None:
@@ -247,6 +265,7 @@ def _write_readme(
     trained = [job for job in jobs if job.run]
     facts = {
         "Command": f"`stroke-nets {' '.join(sys.argv[1:])}`",
+        "Build": _build(),
         "Date": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "Wall time": f"{wall / 60:.1f} min, {request.how.parallel} jobs at once on "
         f"{os.cpu_count()} cores",
