@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from ignite.engine import Events
 from monai.bundle.scripts import create_workflow
 from record import comparison, cpu, write
 
-from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.bundle_folders import bundles_root, find_bundle
 from stroke_nets.papers.bench_time import bench_config, step_seconds
 from stroke_nets.papers.claims import papers_claims
-from stroke_nets.papers.grid import all_tables
+from stroke_nets.papers.grid import Job, all_tables, expand
+from stroke_nets.papers.reproduce import places
 from stroke_nets.papers.run_method import overlays_of, overrides
 from stroke_nets.runs.bundle_run import FILES, config_files
 from stroke_nets.runs.options import read_options
@@ -43,6 +45,11 @@ def networks() -> list[str]:
     runs = {r for claim in papers_claims(all_tables()) for pair in claim["pairs"] for r in pair}
     trained = {r for r in runs if (find_bundle(r.split("/")[0]) / "configs/train.yaml").is_file()}
     return sorted(r for r in trained if not r.endswith("/isles2015"))
+
+
+def grid() -> list[Job]:
+    """All jobs of the benchmark."""
+    return expand(all_tables(), places("bench", bundles_root(), None, ()))
 
 
 def steps(repeats: int) -> None:
@@ -63,6 +70,12 @@ def steps(repeats: int) -> None:
             seconds[run], min(taken["float32"]), GOAL_STEP
         )
         print(run, taken, flush=True)
+    jobs = Counter(job.run for job in grid() if job.run in seconds)
+    ours = sum(count * seconds[run] for run, count in jobs.items())
+    plain = sum(
+        count * rows[f"training step, {run}, float32"]["peer"] for run, count in jobs.items()
+    )
+    rows["a step of each training of the grid, float32"] = comparison(ours, plain, GOAL_STEP)
     content = {"machine": f"{cpu()}, one thread, torch {torch.__version__}", "seconds": seconds}
     TABLE.write_text(json.dumps(content, indent=1) + "\n")
     write("bench_steps", rows)
