@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from monai.bundle import ConfigWorkflow
 
-from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.training import checkpoint_file
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -52,7 +52,7 @@ def write_cases(root: Path) -> None:
         for name, voxels in (("T1w", image + 50 * lesion), ("mask", lesion)):
             nib.save(nib.Nifti1Image(voxels, np.eye(4)), root / f"sub-{subject}_{name}.nii.gz")
     files = {"image": "*_T1w.nii.gz", "label": "_mask.nii.gz"}
-    manifest.from_folder(root, **files, out=root / "manifest.json", folds=2)
+    from_folder(root, **files, out=root / "manifest.json", folds=2)
 
 
 def train(bundle: str, data: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ROWS, PAGE = ROOT / "docs" / "faults.json", ROOT / "docs" / "faults.md"
@@ -34,16 +35,21 @@ def tests_by_row() -> dict[str, list[str]]:
     return found
 
 
+def tests_of(row: dict[str, Any], tests: dict[str, list[str]]) -> list[str]:
+    """The tests that bear a row's id, and those of other rows that it names."""
+    return tests[row["id"]] + row.get("tests", [])
+
+
 def page() -> str:
     """The page as Markdown."""
     tests, rows = tests_by_row(), json.loads(ROWS.read_text())
-    tested = sum(row["id"] in tests for row in rows)
+    tested = sum(bool(tests_of(row, tests)) for row in rows)
     text = HEAD + f"{tested} of {len(rows)} rows are tested.\n"
     for group, members in groupby(rows, lambda row: row["group"]):
         text += f"\n## {group}\n\n| id | case | expected | state |\n|---|---|---|---|\n"
         for row in members:
-            names = "<br>".join(f"`{name}`" for name in tests[row["id"]])
-            state = f"tested by {names}" if names else "no test yet"
+            names = "<br>".join(f"`{name}`" for name in tests_of(row, tests))
+            state = f"tested by {names}" if names else row.get("no fault", "no test yet")
             text += f"| {row['id']} | {row['case']} | {row['expected']} | {state} |\n"
     return text
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stroke_nets.datasets.manifest import from_folder
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.runs.bundle_run import read_settings, run_bundle
 
 BUNDLES = Path(__file__).parents[1] / "bundles"

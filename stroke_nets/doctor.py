@@ -13,10 +13,10 @@ import torch
 
 from stroke_nets.bundle_folders import bundle_names, bundles_root, with_weights
 from stroke_nets.errors import StrokeNetsError
-from stroke_nets.inference.doubts import free_memory
 from stroke_nets.inference.method import Method
 from stroke_nets.inference.pipeline import find_device
 from stroke_nets.inference.weights import choose
+from stroke_nets.memory import free_memory
 from stroke_nets.text_table import text_table
 from stroke_nets.transforms.slice_plane import ATLAS_GRID
 

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 
 from stroke_nets import synthesis as simulate
 from stroke_nets.bundle_folders import find_bundle
-from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 
 PLAIN = simulate.Design(plain=True)  # quick to make, brain only
 OUTCOMES = Path(__file__).parents[1] / "docs" / "monai_outcomes.json"
@@ -55,7 +55,7 @@ def simulate_thinned(root):
         patient = simulate.simulate_patient(0, index, PLAIN)
         for name, voxels in zip(("T1w", "mask"), patient, strict=True):
             nib.save(nib.Nifti1Image(voxels[thin], affine), folder / f"sub-{index}_{name}.nii.gz")
-    manifest.from_folder(
+    from_folder(
         root, image="**/*_T1w.nii.gz", label="_mask.nii.gz", out=root / "manifest.json", folds=2
     )
 

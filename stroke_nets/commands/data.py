@@ -1,7 +1,7 @@
 """Commands that make, describe and check data sets."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ from stroke_nets.commands.app import (
 )
 from stroke_nets.errors import UsageError
 
+if TYPE_CHECKING:
+    from stroke_nets.scans.check import Look
+
 PANEL: Panel = "Data"
 Contrast = Literal["t1w", "random"]
 DataSet = Literal["atlas_r12", "atlas_v20", "isles2015", "isles2022", "arc"]
@@ -27,6 +30,13 @@ Workers = Annotated[int, typer.Option(help="Number of files or cases read at onc
 Published = Annotated[
     Path | None,
     typer.Option(help="Take the folds from the authors' list (.pkl, .json or .csv)."),
+]
+SkipRegistration = Annotated[
+    bool,
+    typer.Option(
+        "--skip-registration",
+        help="Do not look for another contrast than T1w and missing skulls (some 3 s per scan).",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Random seed; the same seed gives the same result.")]
 
@@ -85,25 +95,50 @@ def manifest(
     *,
     image: Annotated[str, typer.Option(help="Glob pattern of the scans below the root.")],
     label: Annotated[
-        str, typer.Option(help="Ending of a mask's name, which replaces its scan's ending.")
+        str,
+        typer.Option(
+            help="Ending of a mask's name, which replaces its scan's ending; or, with *, the path "
+            "of the mask, such as 'labelsTr/*.nii.gz'."
+        ),
     ],
     folds: Annotated[
         int, typer.Option(help="Number of folds with similar lesion sizes, by subject; 0: none.")
     ] = 5,
     seed: Seed = 0,
+    skip_registration: SkipRegistration = False,
     old_out: OldOut = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the manifest of a folder's scans and masks.
+    """Write the manifest of a folder's scans and masks, which are checked first.
 
     Example: stroke-nets manifest DATA m.json --image '**/*_T1w.nii.gz' --label _mask.nii.gz
     """
-    from stroke_nets.datasets.manifest import from_folder
+    from stroke_nets.datasets.from_folder import from_folder
 
     path = chosen_out(out, old_out)
-    count = from_folder(root, image=image, label=label, out=path, folds=folds or None, seed=seed)
+    count = from_folder(
+        root,
+        image=image,
+        label=label,
+        out=path,
+        folds=folds or None,
+        seed=seed,
+        look=_look(skip_registration),
+    )
     tell(f"wrote {path}: {count} cases", {"manifest": path, "cases": count}, as_json, quiet)
+
+
+def _look(skipped: bool) -> "Look | None":
+    """What looks at the contrast and the skull of scans."""
+    if skipped:
+        return None
+    from stroke_nets.monai_import import import_monai
+
+    import_monai()
+    from stroke_nets.registration.appearance import appearance
+
+    return appearance
 
 
 @app.command(rich_help_panel=PANEL)
@@ -165,6 +200,7 @@ def check(
     phi: Annotated[
         bool, typer.Option("--phi", help="Also look for personally identifying data.")
     ] = False,
+    skip_registration: SkipRegistration = False,
     workers: Workers = 2,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -179,7 +215,12 @@ def check(
     from stroke_nets.scans.check import Rules, as_table
     from stroke_nets.scans.check import check as find
 
-    rules = Rules(empty_masks=lesion_free, orientation=orientation, segment=segment)
+    rules = Rules(
+        empty_masks=lesion_free,
+        orientation=orientation,
+        segment=segment,
+        look=_look(skip_registration),
+    )
     findings = find(path, root=root, bids=bids, rules=rules, workers=workers)
     if phi:
         from stroke_nets.scans.phi import find_personal

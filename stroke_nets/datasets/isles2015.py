@@ -12,6 +12,7 @@ MetaImages (.mha, .mhd). The 36 test cases have no mask. Only T1 is used.
 from pathlib import Path
 
 from stroke_nets.datasets.convert import METAIMAGE, Case, bring_mask, bring_scan, nothing_found
+from stroke_nets.files import is_hidden
 from stroke_nets.scans.formats import ENDINGS
 
 
@@ -45,4 +46,7 @@ def convert(case: Case, out: Path) -> dict[str, str | None]:
 def _volumes(folder: Path, kind: str) -> list[Path]:
     """The volumes below a folder whose names contain ``kind``."""
     found = folder.rglob(f"*{kind}*")
-    return sorted(p for p in found if p.name.endswith((*ENDINGS, *METAIMAGE)) and not p.is_dir())
+    ends = (*ENDINGS, *METAIMAGE)
+    return sorted(
+        p for p in found if p.name.endswith(ends) and not p.is_dir() and not is_hidden(p, folder)
+    )

@@ -5,7 +5,6 @@ The schema is ``data_manifests/schema.json``; the installed package contains a c
 
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -20,9 +19,8 @@ from stroke_nets.datasets.leaks import record_findings
 from stroke_nets.datasets.published_folds import published_folds
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import write_whole
-from stroke_nets.scans.discovery import scans_below
+from stroke_nets.scans.discovery import named_as_masks, scans_below, split
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.formats import is_scan, not_read
 from stroke_nets.scans.reader import open_scan, sha256
 
 MANIFEST = "manifest.json"
@@ -85,52 +83,6 @@ def write(
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
-def from_folder(
-    root: Path, *, image: str, label: str, out: Path, folds: int | None = 5, seed: int = 0
-) -> int:
-    """Write the manifest of a folder of scans, each with its mask in the same folder.
-
-    The path component that starts with ``sub-`` is the subject, otherwise the scan's folder name.
-    Sessions of a subject share its fold.
-
-    Args:
-        root: the data root.
-        image: glob of the scans below ``root``, with a fixed ending after its last ``*``.
-        label: replacement for that ending in a mask's name.
-        out: the manifest to write.
-        folds: number of size-balanced folds; None puts every case into the training split.
-        seed: seed of the folds.
-
-    Returns:
-        The number of cases.
-
-    Raises:
-        UsageError: the folder or its scans are missing, or there are more folds than subjects.
-        DataError: a file cannot be read.
-    """
-    if not root.is_dir():
-        raise UsageError(f"{root}: no such folder; give the data root")
-    ending = image.rpartition("*")[2]
-    scans = sorted(path.relative_to(root).as_posix() for path in root.glob(image))
-    if not scans:
-        raise UsageError(f"--image {image!r}: no file in {root} matches; fix the glob")
-    for other in scans_below(root)[1]:
-        logger.warning("%s", other)
-    records = []
-    for scan in scans:
-        if not is_scan(scan):
-            raise Refusal(not_read(root / scan))
-        subject, session = identity(scan)
-        mask = scan.removesuffix(ending) + label
-        records.append(describe(root, subject=subject, session=session, image=scan, label=mask))
-    deal_folds(records, folds, seed)
-    source = {"image": image, "label": label, "folds": folds, "seed": seed}
-    write(
-        out, name=_snake(root.resolve().name), licence="unknown", records=records, provenance=source
-    )
-    return len(records)
-
-
 def deal_folds(records: Sequence[dict[str, Any]], folds: int | None, seed: int) -> None:
     """Assign every record a size-balanced fold; sessions of a subject share it.
 
@@ -145,19 +97,6 @@ def deal_folds(records: Sequence[dict[str, Any]], folds: int | None, seed: int) 
     dealt = {} if folds is None else subject_folds(records, folds, seed)
     for record in records:
         record |= {"split": "train"} if folds is None else {"fold": dealt[record["subject"]]}
-
-
-def identity(scan: str) -> tuple[str, str | None]:
-    """Subject and session from a scan's path, relative to the data root.
-
-    The component that starts with ``sub-`` is the subject, otherwise the scan's folder name. The
-    folder that starts with ``ses-`` is the session.
-    """
-    parts = Path(scan).parts
-    subjects = [part for part in parts if part.startswith("sub-")]
-    sessions = [part for part in parts[:-1] if part.startswith("ses-")]
-    folder = parts[-2] if len(parts) > 1 else parts[-1]
-    return subjects[0].split("_")[0] if subjects else folder, sessions[0] if sessions else None
 
 
 def load(path: Path) -> Any:
@@ -279,19 +218,20 @@ def datalist(
         cases = [as_case(root, r, path) for r in records if _in_part(r, part, fold)]
     else:
         found, left_out = scans_below(root)
-        for finding in left_out:
+        found, masks = split(found, root)
+        for finding in [*left_out, *named_as_masks(root, masks)]:
             logger.warning("%s", finding)
         scans = [str(p.relative_to(root)) for p in found]
         cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]
+    odd = [case["record"] for case in cases if "warnings" in case["record"]]
+    if odd and part == "train":
+        what = f"{len(odd)} of {len(cases)} cases have warnings, such as {odd[0]['image']}"
+        logger.warning("%s: %s: %s", path, what, odd[0]["warnings"][0])
     if not cases:
         raise UsageError(
             f"{path}: no case for part {part!r}, fold {fold}; choose a fold that it has"
         )
     return cases
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "data"
 
 
 def _in_part(record: dict[str, Any], part: str, fold: int) -> bool:

@@ -33,8 +33,8 @@ from stroke_nets.inference.inputs import bare
 from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.progress import track
 from stroke_nets.runs.processes import in_processes
-from stroke_nets.scans.check import MASK, require_same_grid
-from stroke_nets.scans.discovery import scans_below
+from stroke_nets.scans.check import require_same_grid
+from stroke_nets.scans.discovery import is_mask, scans_below
 from stroke_nets.scans.formats import SPELLED
 from stroke_nets.scans.reader import open_scan
 from stroke_nets.scans.voxels import require_mask
@@ -43,6 +43,7 @@ from stroke_nets.text_table import text_table
 from stroke_nets.transforms.load_scan import as_nifti
 
 Truth = Callable[[dict[str, str]], nib.Nifti1Image]
+FORMULA = ("=", "+", "-", "@")  # cells of cases.csv that begin so are run by spreadsheets
 NAMES = ("subject", "session", "image", "label")
 # Importing torch and MONAI takes a worker about as long as this many cases.
 CASES_PER_WORKER = 16
@@ -199,7 +200,7 @@ def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
     """The cases of a folder of masks, by their relative paths; BIDS folders also contain scans."""
     masks = scans_below(truth)[0]
     if bids:
-        masks = [path for path in masks if MASK.search(bare(path.name))] or masks
+        masks = [path for path in masks if is_mask(path, truth)] or masks
     if not masks:
         raise UsageError(f"{truth}: no mask in it; give the folder of the truth")
     cases = []
@@ -250,6 +251,12 @@ def _evaluate(
         if case.prediction() is None
     ]
     problems += [("-", f"{stray} belongs to no case; move it") for stray in strays]
+    problems += [
+        (name, "a spreadsheet would take its name for a formula; rename it")
+        for case in cases
+        for name in case.names.values()
+        if name.startswith(FORMULA)
+    ]
     found = [case for case in cases if case.prediction() is not None]
     rows = []
     for case, figures in zip(found, _all_figures(found, truth, options), strict=True):

@@ -9,9 +9,15 @@ from pathlib import Path
 
 from stroke_nets.errors import UsageError, did_you_mean
 from stroke_nets.scans import formats
-from stroke_nets.scans.check import MASK
 from stroke_nets.scans.dicom_series import is_series
-from stroke_nets.scans.discovery import DESCRIPTION, scans_below
+from stroke_nets.scans.discovery import (
+    DESCRIPTION,
+    is_bids,
+    is_t1w,
+    named_as_masks,
+    scans_below,
+    split,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +77,7 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
     if given.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"{out}: the output folder is or holds the input; give another")
     if given.is_dir():
-        bids = (given / DESCRIPTION).is_file() or any(given.glob("sub-*/"))
+        bids = is_bids(given)
         found, left_out = _scans_below(given, out, bids)
         if not found and is_series(given):
             found = [given]
@@ -144,25 +150,15 @@ def _scans_below(root: Path, out: Path, bids: bool) -> tuple[list[Path], list[st
     """Scans by their names, and a line for each thing that was left out."""
     there, left_out = scans_below(root, lambda path: out.resolve() in path.resolve().parents)
     there = [path for path in there if "derivatives" not in path.relative_to(root).parts]
-    found = [path for path in there if _is_t1w(path) or not (bids or MASK.search(bare(path.name)))]
-    masks = [path for path in there if MASK.search(bare(path.name)) and path not in {*found}]
-    lines = [str(finding) for finding in left_out]
-    if masks and not bids:
-        lines.append(
-            f"{root}: {len(masks)} left out, named as masks, such as {masks[0].name}; give a scan "
-            "of such a name alone"
-        )
-    return found, lines
+    scans, masks = split(there, root)
+    said = left_out if bids else [*left_out, *named_as_masks(root, masks)]
+    return [path for path in scans if is_t1w(path) or not bids], [str(one) for one in said]
 
 
 def _data_set(path: Path) -> Path | None:
     """The innermost BIDS data set that holds a file."""
     parents = path.absolute().parents
     return next((one for one in parents if (one / DESCRIPTION).is_file()), None)
-
-
-def _is_t1w(path: Path) -> bool:
-    return path.name.startswith("sub-") and bare(path.name).endswith("_T1w")
 
 
 def spaceless(stem: str) -> str:

@@ -190,10 +190,7 @@ class Prediction:
                 self._one(file)
             except Exception as error:  # one bad scan of many: the others go on
                 logger.debug("%s", file.path, exc_info=True)
-                known = find_error(error)
-                text = str(known) if known else f"{type(error).__name__}: {error}"
-                text = text.removeprefix(f"{file.path}: ").replace(f"{self.out}{os.sep}", "")
-                failed.append({"input": file.source, "error": text})
+                failed.append({"input": file.source, "error": reason(error, file.path, self.out)})
         return failed
 
     def _one(self, file: ScanFile) -> None:
@@ -252,6 +249,16 @@ class Prediction:
             "threshold": [one.threshold for one in self.methods],
             "minimum_ml": [one.minimum_ml for one in self.methods],
         }
+
+
+def reason(error: Exception, scan: Path, out: Path) -> str:
+    """Why a scan failed, without its own name and without the folders it and its outputs lie in."""
+    known = find_error(error)
+    text = str(known) if known else f"{type(error).__name__}: {error}"
+    text = text.removeprefix(f"{scan}: ")
+    for folder in {scan.parent, scan.absolute().parent, out, out.absolute()}:
+        text = text.replace(f"{folder}{os.sep}", "")
+    return text
 
 
 def is_done(names: outputs.Names, request: dict[str, Any], overwrite: bool) -> bool:

@@ -19,6 +19,7 @@ from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.weights import choose
 from stroke_nets.inspection.consent import require_known_code
 from stroke_nets.scans.check import require_fit
+from stroke_nets.scans.discovery import identity
 from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import mask_path
 
@@ -103,7 +104,7 @@ def pseudo_label(
     whole["records"] = [r for r in whole["records"] if "label" in r]
     for scan in scans:
         label = mask_path(out, scan, "pseudo").relative_to(dataset_dir).as_posix()
-        subject, session = manifest.identity(scan)
+        subject, session = identity(scan)
         record = manifest.describe(
             dataset_dir, subject=subject, session=session, image=scan, label=label
         )

@@ -5,7 +5,6 @@ positives are blue, and the slice is lightened so that black is visible.
 """
 
 import io
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from stroke_nets.errors import DataError
+from stroke_nets.scans.reader import read_scan
 
 Array = NDArray[Any]
 
@@ -99,16 +98,10 @@ def read_ras(path: Path) -> tuple[Array, Array]:
     """Voxels of shape (X, Y, Z), reoriented to RAS, and their affine.
 
     Raises:
-        DataError: the file cannot be read or is not three-dimensional.
+        DataError: the file cannot be used: see `stroke_nets.scans.reader`.
     """
-    try:
-        scan: Any = nib.as_closest_canonical(nib.squeeze_image(nib.load(path)))
-        voxels = np.asanyarray(scan.dataobj)
-    except (OSError, EOFError, zlib.error, ImageFileError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if voxels.ndim != 3:
-        raise DataError(f"{path}: has shape {voxels.shape}, not three dimensions")
-    return voxels, scan.affine
+    scan: Any = nib.as_closest_canonical(read_scan(path).image)
+    return np.asanyarray(scan.dataobj), scan.affine
 
 
 def slice_of_interest(truth: Array, predicted: Array) -> int:

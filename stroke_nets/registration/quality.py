@@ -5,7 +5,7 @@ The limits were set on right and wrong maps of real heads, simulated patients an
 """
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ LEAST_RESEMBLANCE, FAIR_RESEMBLANCE = 0.4, 0.5
 MOST_UNSEEN, SOME_UNSEEN = 0.1, 0.02  # share of the brain
 SCALES, MOST_STRETCH = (0.8, 1.4), 1.3
 LEAST_CONTRAST = 1.15  # four T1w heads have 1.22 to 1.41, diffusion and ADC 0.80 to 1.09
+LEAST_SCALP = 0.15  # three whole T1w heads have 0.42 to 0.57, scans without skull 0.000
+SCALP_MM = (4, 20)  # from the brain
 PURE = 0.8  # share of a tissue in the template's voxels that stand for it
 
 
@@ -39,6 +41,8 @@ class Quality:
         most_scale: largest of them.
         contrast: white matter's median over grey matter's, where the template has them; above 1 in
             T1w alone.
+        scalp: median brightness of what is 4 to 20 mm around the upper brain, over the brain's; 1
+            if too little of it is in view.
     """
 
     information: float
@@ -48,6 +52,7 @@ class Quality:
     least_scale: float
     most_scale: float
     contrast: float
+    scalp: float = 1.0
 
     def problems(self) -> list[str]:
         """What is wrong, in words; empty if nothing is."""
@@ -77,11 +82,16 @@ class Quality:
         elif self.information < FAIR_INFORMATION or self.resemblance < FAIR_RESEMBLANCE:
             fit = f"the scan fits the template only fairly ({self._fit()})"
             found.append(f"{fit}; look at the picture of the registration")
+        if self.scalp < LEAST_SCALP and self.contrast >= LEAST_CONTRAST:
+            found.append(
+                "nothing is seen around the brain: it is skull-stripped, and the published weights "
+                "know whole heads alone"
+            )
         return found
 
     def doubtful(self) -> bool:
-        """Whether anything is wrong or odd."""
-        return bool(self.problems() or self.warnings())
+        """Whether another pose may fit better."""
+        return bool(self.problems() or replace(self, scalp=1.0).warnings())
 
     def score(self) -> float:
         """The higher, the better the scan fits."""
@@ -106,6 +116,7 @@ class _Regions:
     halves: tuple[NDArray[np.bool_], NDArray[np.bool_]]  # of the inner brain
     white: NDArray[np.bool_]
     grey: NDArray[np.bool_]
+    scalp: NDArray[np.bool_]  # and skull, above the brain's centre: no neck, no face
 
 
 @functools.cache
@@ -113,6 +124,8 @@ def _regions() -> _Regions:
     template = brain(FINE_MM)
     inner = ndimage.binary_erosion(dilated(template, 0), iterations=2)
     x = template.affine[0, 3] + FINE_MM * np.arange(len(inner))[:, None, None]
+    z = template.affine[2, 3] + FINE_MM * np.arange(inner.shape[2])
+    near, far = (dilated(template, margin) for margin in SCALP_MM)
     return _Regions(
         template=template,
         smooth=ndimage.gaussian_filter(template.voxels, 1.0),
@@ -121,6 +134,7 @@ def _regions() -> _Regions:
         halves=(inner & (x < 0), inner & (x > 0)),
         white=_tissue("wm"),
         grey=_tissue("gm"),
+        scalp=far & ~near & (z > 10),
     )
 
 
@@ -147,6 +161,9 @@ def measure(scan: Volume, matrix: Array) -> Quality:
         for half in regions.halves
     ]
     white, grey = (float(np.median(seen[tissue])) for tissue in (regions.white, regions.grey))
+    around = seen[regions.scalp & in_view]
+    enough = around.size > 0.3 * np.count_nonzero(regions.scalp)
+    brightness = float(np.median(seen[regions.inner]))
     scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
     return Quality(
         information=_information(regions.template.voxels[regions.around], seen[regions.around]),
@@ -156,6 +173,7 @@ def measure(scan: Volume, matrix: Array) -> Quality:
         least_scale=float(1 / scales.max()),
         most_scale=float(1 / scales.min()),
         contrast=white / max(grey, 1.0),
+        scalp=float(np.median(around)) / max(brightness, 1.0) if enough else 1.0,
     )
 
 

@@ -58,8 +58,8 @@ def _known(error: BaseException) -> StrokeNetsError | Interrupted | None:
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         where = "GPU memory" if "CUDA" in text else "memory (RAM)"
         return UsageError(
-            f"batch_size: out of {where}; use a smaller --batch_size (or --patch_size), or close "
-            "other programs that use it"
+            f"out of {where}; close other programs that use it; a training needs less with a "
+            "smaller --batch_size or --patch_size, a prediction with --fast or a coarser scan"
         )
     return None
 

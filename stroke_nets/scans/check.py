@@ -5,13 +5,11 @@ Rows: F files, G geometry, L intensities and labels, D data sets.
 """
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +19,22 @@ from stroke_nets.datasets import manifest
 from stroke_nets.datasets.leaks import name_of, record_findings
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.progress import track
-from stroke_nets.scans.discovery import scans_below
+from stroke_nets.scans.discovery import (
+    identity,
+    is_bids,
+    is_t1w,
+    scans_below,
+    scans_of,
+    split,
+)
 from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.formats import READ, bare
 from stroke_nets.scans.geometry import Grid, compare_grids
-from stroke_nets.scans.reader import read_scan, sha256
+from stroke_nets.scans.reader import Scan, read_scan, sha256
 from stroke_nets.scans.voxels import require_image, require_mask
 from stroke_nets.text_table import text_table
 
-MASK = re.compile(r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT)(?:[._-]|$)", re.IGNORECASE)
+Look = Callable[[Scan], list[Finding]]
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Rules:
         nonfinite: replacement for NaN and infinite voxels of scans; None refuses them.
         binarize: treat every positive value of a mask as lesion.
         segment: name of the lesion's segment in ``.seg.nrrd`` files with several.
+        look: says what is odd about a scan, besides; no rule of a configuration.
     """
 
     empty_masks: bool = False
@@ -51,6 +57,7 @@ class Rules:
     nonfinite: float | None = None
     binarize: bool = False
     segment: str | None = None
+    look: Look | None = None
 
     @property
     def opening(self) -> dict[str, Any]:
@@ -68,7 +75,7 @@ class Rules:
     @classmethod
     def of(cls, reading: Mapping[str, Any]) -> "Rules":
         """The rules of a configuration; an unknown name is a usage error."""
-        names = [f.name for f in fields(cls)]
+        names = [f.name for f in fields(cls) if f.name != "look"]
         for name in reading:
             if name not in names:
                 raise UsageError(f"reading: no rule {name!r}; choose from {', '.join(names)}")
@@ -192,7 +199,7 @@ def check_cases(cases: Sequence[dict[str, Any]], rules: Rules, workers: int = 2)
         for key in ("image", "label", *record.get("companions", {})):
             if key in case:
                 empty = key == "label" and record.get("lesion_voxels") == 0
-                role = "declared" if empty else "label" if key == "label" else "image"
+                role = "declared" if empty else key if key in ("image", "label") else "companion"
                 jobs.append((Path(case[key]), role, sums.get(key)))
     seen = {s.path: s for s in _see_all(jobs, rules, workers)}
     for case in cases:
@@ -206,30 +213,32 @@ def check_cases(cases: Sequence[dict[str, Any]], rules: Rules, workers: int = 2)
 def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list[Finding]:
     """Check every scan and mask below a folder; masks are recognised by their names.
 
-    A mask must lie on the grid of one of the scans of its subject and session; the scan with the
-    most similar name is tried first.
+    A mask must lie on the grid of one of the scans that `discovery.scans_of` finds for it.
     """
     paths, left_out = scans_below(root)
     findings = (_tree_findings(root) if bids else []) + left_out
     if not paths:
         what = f"no file ends in {', '.join(READ)}"
         return [*findings, Finding(str(root), "D7", what, "give the folder that holds the scans")]
-    masks = {p for p in paths if MASK.search(_stem(p))}
-    jobs = [(p, "label" if p in masks else "image", None) for p in paths]
+    scans, masks = split(paths, root)
+    every = not is_bids(root)  # or else only what BIDS calls T1w is segmented
+    jobs = [(p, "image" if every or is_t1w(p) else "companion", None) for p in scans]
+    jobs += [(p, "label", None) for p in masks]
     seen = {s.path: s for s in _see_all(jobs, rules, workers)}
     findings += [f for s in seen.values() for f in s.findings]
-    findings += shared_names([p for p in paths if p not in masks])
-    findings += _twins(root, [p for p in paths if p not in masks])
-    scans = defaultdict(list)
-    for path in paths:
-        if path not in masks:
-            scans[manifest.identity(path.relative_to(root).as_posix())].append(seen[path])
-    for mask in sorted(masks):
-        near = scans[manifest.identity(mask.relative_to(root).as_posix())]
-        near = sorted(near, key=lambda s: (-_likeness(s.path, mask), s.path))
-        compared = [_compare(scan, seen[mask]) for scan in near]
+    findings += shared_names(scans)
+    findings += _twins(root, scans)
+    alone = []
+    for mask in masks:
+        near = scans_of(mask, scans, root)
+        compared = [_compare(seen[scan], seen[mask]) for scan in near]
         if compared and all(compared):
             findings += compared[0]
+        alone += [] if near else [mask]
+    if alone and scans:
+        what = f"no scan fits the names of {len(alone)} masks, such as {alone[0].name}"
+        fix = "their places were not compared; give them their scans' names"
+        findings.append(Finding(str(root), "G20", what, fix, notice=True))
     return findings
 
 
@@ -247,15 +256,16 @@ def _see_all(jobs: Sequence[tuple], rules: Rules, workers: int) -> list[Seen]:
 
 
 def _see(rules: Rules, job: tuple[Path, str, str | None]) -> Seen:
-    """Read one file as an ``image``, a ``label`` or a ``declared`` lesion-free label."""
+    """Read an ``image``, its ``companion``, its ``label`` or a ``declared`` lesion-free label."""
     path, role, checksum = job
     seen = Seen(path)
     try:
         scan = read_scan(path, sha256=checksum, **rules.opening)
         seen.findings += scan.notices
         seen.grid, voxels = scan.grid, scan.voxels
-        if role == "image":
+        if role in ("image", "companion"):
             require_image(str(path), voxels, rules.nonfinite)
+            seen.findings += rules.look(scan) if rules.look and role == "image" else []
         elif not require_mask(str(path), voxels, rules.binarize).any() and role == "label":
             if not rules.empty_masks:
                 fix = "if it is meant, give --lesion-free or a manifest that says 0 voxels"
@@ -303,7 +313,7 @@ def _twins(root: Path, scans: Iterable[Path]) -> list[Finding]:
     findings, sizes = [], defaultdict(list)
     named: dict[tuple[str, ...], Path] = {}
     for scan in scans:
-        subject, session = manifest.identity(scan.relative_to(root).as_posix())
+        subject, session = identity(scan.relative_to(root).as_posix())
         other = named.setdefault((subject, session or "", scan.name), scan)
         if other != scan and scan.name.startswith("sub-"):
             what = f"{subject} lies at {other.relative_to(root)} too"
@@ -322,9 +332,3 @@ def _twins(root: Path, scans: Iterable[Path]) -> list[Finding]:
 
 def _stem(path: Path) -> str:
     return bare(path.name)
-
-
-def _likeness(scan: Path, mask: Path) -> int:
-    """Length of the common prefix of two names."""
-    alike = (a == b for a, b in zip(scan.name, mask.name, strict=False))
-    return sum(takewhile(bool, alike))

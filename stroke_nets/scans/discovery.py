@@ -1,19 +1,29 @@
-"""Which files below a folder are scans and masks: the same rules for every tool.
+"""Which files below a folder are scans and masks, and which belong together: for every tool.
 
 Hidden files, the copies that macOS puts into archives, older predictions and, in a BIDS tree, other
 modalities and originals are left out. Images of other formats are never left out silently.
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from stroke_nets.files import is_hidden, paths_below
 from stroke_nets.scans.finding import Finding
-from stroke_nets.scans.formats import is_scan, unread
+from stroke_nets.scans.formats import bare, is_scan, unread
 
 DESCRIPTION = "dataset_description.json"
+MASK = re.compile(
+    r"(?:^|[._-])(?:mask|msk|lesion\w*|label|d?seg|OT|gt|roi)(?:[._-]|$)", re.IGNORECASE
+)
+MASKS = re.compile(  # folders; labelsTr and labelsTs are nnU-Net's
+    r"(?:labels?|(?:lesion[_-]?)?masks?|gts?|segs?|rois?)(?:[_-]?(?:tr|ts|train|test|val))?"
+    r"|segmentations?|ground[_-]?truths?|annotations?",
+    re.IGNORECASE,
+)
+CHANNEL = re.compile(r"_\d{4}$")  # of nnU-Net's scans: case_0000, case_0001
 OTHER_DATA = {"func", "dwi", "fmap", "perf", "pet", "eeg", "meg", "ieeg"}  # folders of BIDS
 
 
@@ -34,7 +44,7 @@ def scans_below(
     others: list[Path] = []
     left_out: Counter[str] = Counter()
     predictions: dict[Path, bool] = {}
-    bids = (root / DESCRIPTION).is_file() or any(root.glob("sub-*/"))
+    bids = is_bids(root)
     for path in paths_below(root):
         reason = _reason(path, root, bids, predictions)
         if not reason and also_out(path):
@@ -50,6 +60,91 @@ def scans_below(
     return found, findings
 
 
+def is_bids(root: Path) -> bool:
+    """Whether a folder is a BIDS tree."""
+    return (root / DESCRIPTION).is_file() or any(root.glob("sub-*/"))
+
+
+def is_t1w(path: Path) -> bool:
+    """Whether BIDS calls a file a T1w scan."""
+    return path.name.startswith("sub-") and bare(path.name).endswith("_T1w")
+
+
+def is_mask(path: Path, root: Path) -> bool:
+    """Whether a file below a folder is named as a mask, or lies in a folder that is."""
+    folders = path.relative_to(root).parts[:-1]
+    named = MASK.search(bare(path.name)) and not is_t1w(path)
+    return bool(named) or any(MASKS.fullmatch(folder) for folder in folders)
+
+
+def split(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[Path]]:
+    """Scans and masks, by their names."""
+    named: tuple[list[Path], list[Path]] = [], []
+    for path in paths:
+        named[is_mask(path, root)].append(path)
+    return named
+
+
+def named_as_masks(root: Path, masks: Sequence[Path]) -> list[Finding]:
+    """A notice that files were left out because they, or their folders, are named as masks."""
+    if not masks:
+        return []
+    what = f"{len(masks)} left out, named as masks, such as {masks[0].name}"
+    return [Finding(str(root), "F25", what, "give a scan of such a name alone", notice=True)]
+
+
+def scans_of(mask: Path, scans: Iterable[Path], root: Path) -> list[Path]:
+    """The scans on whose grid a mask may lie, by their names, the likeliest first.
+
+    In a tree with ``sub-*`` these are all scans of the subject and session. Elsewhere they are
+    those that share most words with it, in its folder or else in any (``imagesTr``, ``labelsTr``).
+
+    Args:
+        mask: its file.
+        scans: all scans below the root.
+        root: the folder that was given.
+    """
+    scans = list(scans)
+    own = _identity(mask, root)
+    near = [scan for scan in scans if _identity(scan, root) == own]
+    if not near and own[1] is None:
+        near = [scan for scan in scans if _identity(scan, root)[0] == own[0]]
+    words = _words(mask)
+    if not near:
+        near = [scan for scan in scans if words and _words(scan) and _nested(words, _words(scan))]
+    shared = {scan: len(words & _words(scan)) for scan in near}
+    if not own[0].startswith("sub-"):
+        near = [scan for scan in near if shared[scan] == max(shared.values())]
+    return sorted(near, key=lambda scan: (-shared[scan], scan))
+
+
+def _identity(path: Path, root: Path) -> tuple[str, str | None]:
+    return identity(path.relative_to(root).as_posix())
+
+
+def identity(scan: str) -> tuple[str, str | None]:
+    """Subject and session from a scan's path, relative to the data root.
+
+    The component that starts with ``sub-`` is the subject, otherwise the scan's folder name. The
+    folder that starts with ``ses-`` is the session.
+    """
+    parts = Path(scan).parts
+    subjects = [part for part in parts if part.startswith("sub-")]
+    sessions = [part for part in parts[:-1] if part.startswith("ses-")]
+    folder = parts[-2] if len(parts) > 1 else parts[-1]
+    return subjects[0].split("_")[0] if subjects else folder, sessions[0] if sessions else None
+
+
+def _words(path: Path) -> frozenset[str]:
+    """The words of a name, without those that call it a mask and without nnU-Net's channel."""
+    words = re.split(r"[^a-z0-9]+", CHANNEL.sub("", bare(path.name)).lower())
+    return frozenset(word for word in words if word and not MASK.fullmatch(word))
+
+
+def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
+    return one <= other or other <= one
+
+
 def _reason(path: Path, root: Path, bids: bool, predictions: dict[Path, bool]) -> str:
     """Why an image is left out; empty if it is not."""
     if is_hidden(path, root):
@@ -63,6 +158,11 @@ def _reason(path: Path, root: Path, bids: bool, predictions: dict[Path, bool]) -
         if parent not in predictions:
             predictions[parent] = _holds_predictions(parent)
     return "older predictions" if any(predictions[parent] for parent in parents) else ""
+
+
+def is_aside(path: Path, root: Path) -> bool:
+    """Whether a file is hidden, a copy of macOS or an older prediction, whatever it is named."""
+    return bool(_reason(path, root, False, {}))
 
 
 def _holds_predictions(folder: Path) -> bool:

@@ -1,9 +1,10 @@
-"""A scan's geometry, and whether two files share a grid: rows G1 to G16 of the checks.
+"""A scan's geometry, and whether two files share a grid: rows G1 to G16 and G19 of the checks.
 
 NIfTI-1, https://nifti.nimh.nih.gov/nifti-1/documentation/nifti1fields: a form with code 0 is
 undefined, and lengths are in mm unless the header specifies metres or micrometres.
 """
 
+import math
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from stroke_nets.scans.finding import Finding, Refusal
 
 MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # one unit of length: unknown, metre, mm, micrometre
-UNITS = {1: "metre", 3: "micrometre"}
+UNITS = {1: "metre", 2: "mm", 3: "micrometre"}
 AFFINE_TOLERANCE_MM = 1e-2  # headers store float32: a rounding error at 200 mm is 1e-5
 FORM_TOLERANCE_MM = 0.1  # at the volume's corners; float32 quaternions err by 1e-3 at 200 mm
+VOXEL_MM = (0.02, 100.0)  # outside of it, the unit of length is wrong: metres, micrometres
 SHEAR_TOLERANCE = 1e-3  # cosine between two axes: 0.2 mm at 200 mm
 
 
@@ -60,7 +62,7 @@ def select_volume(
 def place(
     name: str, header: Any, shape: tuple[int, ...], orientation: str | None
 ) -> tuple[NDArray[Any], list[Finding]]:
-    """A volume's affine in mm (rows G9 to G16).
+    """A volume's affine in mm (rows G9 to G16 and G19).
 
     The header's forms are converted to mm; its unit is kept, so that a mask can be written in it.
 
@@ -74,8 +76,9 @@ def place(
         Refusal: the header does not define the voxels' positions, or contradicts itself.
     """
     notices = _mend_sizes(name, header)
-    if header["scl_slope"] == 0 and header["scl_inter"] != 0:
-        what = f"scl_slope is 0, so scl_inter {header['scl_inter']:g} does not apply"
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    if math.isinf(slope) or (not abs(slope) > 0 and abs(inter) > 0):  # both may be NaN: no scaling
+        what = f"scl_slope is {slope:g}, so it and scl_inter {inter:g} do not apply"
         notices.append(Finding(name, "G16", what, "none needed if raw values are meant", True))
     forms = _forms(name, header, shape, orientation)
     for affine in forms.values():
@@ -88,6 +91,7 @@ def place(
             affine[:3] *= scale
             _set_form(header, form, affine)
     first, *others = forms.values()
+    _require_length(name, header, first)
     for other in others:
         gap = _corner_gap(shape, first, other)
         if gap > FORM_TOLERANCE_MM:
@@ -192,6 +196,19 @@ def _require_sound(name: str, affine: NDArray[Any]) -> None:
     if shear > SHEAR_TOLERANCE:
         what = f"its affine has shear: the cosine between two axes is {shear:.3g}"
         raise Refusal(Finding(name, "G13", what, "resample it onto a grid with right angles"))
+
+
+def _require_length(name: str, header: Any, affine: NDArray[Any]) -> None:
+    """Refuse voxels of a size that no scanner makes: the unit of length is wrong (row G19)."""
+    sizes = nib.affines.voxel_sizes(affine)
+    if sizes.min() >= VOXEL_MM[0] and sizes.max() <= VOXEL_MM[1]:
+        return
+    code = int(header["xyzt_units"]) & 7
+    measured = " x ".join(f"{size:.4g}" for size in sizes)
+    unit = UNITS.get(code, "unknown and taken for mm")
+    what = f"voxels of {measured} mm: its unit of length, {unit}, cannot be right"
+    fix = "set the unit (xyzt_units) in which the header's sizes are, and write it again"
+    raise Refusal(Finding(name, "G19", what, fix))
 
 
 def _set_form(header: Any, form: str, affine: NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ calls private or copies from the scanner (https://github.com/rordenlab/dcm2niix,
 import csv
 import json
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,8 +92,13 @@ def find_personal(path: Path) -> list[Finding]:
 def _in_header(file: Path) -> Iterator[Finding]:
     """Free text (row P1) and extensions (row P2)."""
     try:
-        header: Any = nib.load(file).header
-    except (ImageFileError, HeaderDataError, WrapStructError, OSError, EOFError, zlib.error):
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            header: Any = nib.load(file).header
+    except (HeaderDataError, ValueError, UserWarning):  # an extension of an impossible size
+        what = "a header or header extension that cannot be read"
+        yield Finding(str(file), "P2", what, "remove the extension before sharing")
+        return
+    except (ImageFileError, WrapStructError, OSError, EOFError, zlib.error):
         return
     for name in TEXTS:
         text = header[name].item().decode("latin-1").strip() if name in header else ""

@@ -23,14 +23,14 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 from numpy.typing import NDArray
 
+from stroke_nets.memory import free_memory
 from stroke_nets.scans.dicom_series import Series, is_series, read_series
 from stroke_nets.scans.finding import Finding, Refusal
-from stroke_nets.scans.formats import AGAIN, ENDINGS, ZIPPED, converted, is_scan, not_read
+from stroke_nets.scans.formats import AGAIN, DENSEST, ENDINGS, ZIPPED, converted, is_scan, not_read
 from stroke_nets.scans.geometry import Grid, place, select_volume
 
 GZIP = b"\x1f\x8b"
 HEAD = 544  # bytes of the longer header, NIfTI-2's, with its extension flag
-DENSEST = 1032  # the maximum compression ratio of deflate
 PADDING = 1 << 16  # zero bytes that some programs write after the voxels
 CHUNK = 1 << 18  # bytes passed to zlib at once
 DTYPES = {"int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
@@ -126,6 +126,10 @@ class Scan:
         if need > len(stored) * DENSEST:
             what = f"its header announces {self.announced} voxels, {need} bytes; "
             raise _refusal(path, "F14", f"{what}the file has {len(stored)}", "export it again")
+        free = free_memory()
+        if need > free:
+            what = f"its voxels need {need / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free"
+            raise _refusal(path, "F14", what, "resample it, or use a machine with more memory")
         content = _inflate(path, stored, need) if _is_zipped(path) else stored
         _compare_size(path, content, need, self._offset)
         flat = np.frombuffer(content, dtype, count, self._offset)

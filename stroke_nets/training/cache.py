@@ -32,6 +32,7 @@ from stroke_nets.scans.reader import sha256
 Arrays = dict[str, np.ndarray]
 ENTRY = "entry.json"
 DAY = 86400  # seconds; older leftovers of interrupted processes are deleted
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # None: of a short write by NumPy
 CODE = (
     "training/cache.py",
     "scans/geometry.py",
@@ -98,7 +99,7 @@ class VolumeCache:
             written = _mapped(files)
             _put(temporary, entry)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in FULL:
                 raise
             need = sum(array.nbytes for array in arrays.values()) / 1e6
             free = shutil.disk_usage(self.folder).free / 1e6

@@ -24,6 +24,7 @@ from stroke_nets.datasets import manifest
 from stroke_nets.errors import UsageError
 from stroke_nets.files import write_whole
 from stroke_nets.runs.exit_codes import one_line_errors
+from stroke_nets.scans.reader import read_scan
 
 ANISOTROPY = 3  # an axis is coarse if its spacing is this many times the others'
 SMALLEST_MAP = 4  # voxels along each axis of the deepest stage
@@ -101,7 +102,7 @@ def fingerprint(root: Path, records: Sequence[dict[str, Any]]) -> Fingerprint:
     """
     spacings, shapes, shares = [], [], []
     for record in records:
-        scan = nib.as_closest_canonical(nib.load(root / record["image"]))
+        scan = nib.as_closest_canonical(read_scan(root / record["image"]).image)
         filled = np.asanyarray(scan.dataobj) != 0
         box = [np.flatnonzero(filled.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
         sides = [

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.runs.bundle_run import bundle_command
 
@@ -215,7 +215,7 @@ def test_mask_on_another_grid_is_one_line(run, simulated, tmp_path):
     moved[0, 3] += 40
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), mask)
     files = {"image": "**/*_T1w.nii.gz", "label": "_mask.nii.gz"}
-    manifest.from_folder(root, **files, out=root / "manifest.json", folds=2)  # new checksums
+    from_folder(root, **files, out=root / "manifest.json", folds=2)  # new checksums
     options = {"output_dir": tmp_path / "run", "cache_dir": tmp_path / "cache"}
     done = run("train", dataset_dir=root, **options, **TINY)
     assert_one_line(done, 3, mask.name, "resample")

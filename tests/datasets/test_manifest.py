@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.scans.reader import sha256
 
@@ -45,18 +46,18 @@ def test_sessions_of_a_subject_share_a_fold(tmp_path):
         for session in (1, 2):
             folder = tmp_path / f"sub-{subject}" / f"ses-{session}"
             folder.mkdir(parents=True)
-            for name in ("a_T1w", "a_mask"):
-                voxels = np.full((2, 2, 2), subject, np.uint8)
+            scan = np.arange(8, dtype=np.uint8).reshape(2, 2, 2) + 8 * subject
+            for name, voxels in (("a_T1w", scan), ("a_mask", scan % 2)):
                 nib.save(nib.Nifti1Image(voxels, np.eye(4)), folder / f"{name}.nii.gz")
     out = tmp_path / "m.json"
     glob = {"image": "**/*_T1w.nii.gz", "label": "_mask.nii.gz"}
-    assert manifest.from_folder(tmp_path, **glob, out=out, folds=2) == 8
+    assert from_folder(tmp_path, **glob, out=out, folds=2) == 8
     folds: dict[str, set[int]] = {}
     for record in manifest.read(out):
         folds.setdefault(record["subject"], set()).add(record["fold"])
     assert [len(found) for found in folds.values()] == [1] * 4
     with pytest.raises(UsageError, match="there are 4 subjects"):
-        manifest.from_folder(tmp_path, **glob, out=out, folds=5)
+        from_folder(tmp_path, **glob, out=out, folds=5)
 
 
 @pytest.mark.parametrize("path", ["../x.nii.gz", "/etc/x.nii.gz"])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.evaluation.derivative import entities, fits, is_derivative
 from stroke_nets.evaluation.evaluate import evaluate_folder
@@ -29,7 +29,9 @@ def folders(tmp_path):
     data, out = tmp_path / "data", tmp_path / "predictions"
     for session in (1, 2):
         stem = f"sub-1/ses-{session}/anat/sub-1_ses-{session}"
-        save(data / f"{stem}_T1w.nii.gz", 6, np.float32)
+        scan = np.arange(np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
+        (data / stem).parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(scan + session, np.eye(4)), data / f"{stem}_T1w.nii.gz")
         save(data / f"{stem}_label-lesion_mask.nii.gz", 5)
         save(out / f"{stem}_desc-agmrnet_mask.nii.gz", 2 + session)
         save(out / f"{stem}_desc-agmrnet_probseg.nii.gz", 5, np.float32)
@@ -50,7 +52,7 @@ def test_masks_are_found_by_subject_session_and_space(folders, capsys):
 
 def test_a_manifest_gives_a_report_with_pictures(folders):
     path = folders[1] / "manifest.json"
-    manifest.from_folder(
+    from_folder(
         folders[1], image="**/*_T1w.nii.gz", label="_label-lesion_mask.nii.gz", out=path, folds=None
     )
     evaluate_folder(folders[0], path, folders[2])

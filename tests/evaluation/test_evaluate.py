@@ -139,3 +139,14 @@ def test_refuses(folders, change, message):
     arguments, options = change(*folders)
     with pytest.raises(UsageError, match=message):
         evaluate_folder(*arguments, **options)
+
+
+@pytest.mark.parametrize("name", ["=HYPERLINK(1)", "+1", "-1", "@x"])
+def test_R15_a_name_that_spreadsheets_would_run_is_refused(name, tmp_path):
+    mask = np.zeros((4, 4, 4), np.uint8)
+    mask[1:3] = 1
+    for folder in ("truth", "masks"):
+        (tmp_path / folder).mkdir()
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), tmp_path / folder / f"{name}.nii.gz")
+    with pytest.raises(DataError, match="take its name for a formula; rename it"):
+        evaluate_folder(tmp_path / "masks", tmp_path / "truth", tmp_path / "out")

@@ -5,7 +5,7 @@ import pytest
 from stroke_nets.errors import DataError
 from stroke_nets.inference import doubts
 from stroke_nets.registration.on_template import OnTemplate
-from stroke_nets.registration.volume import brain
+from stroke_nets.registration.volume import brain, dilated
 from stroke_nets.scans.reader import Scan
 
 
@@ -15,12 +15,17 @@ def small(tmp_path):
     return Scan(tmp_path / "scan.nii.gz")
 
 
-def test_a_scan_that_was_not_registered_is_looked_at(tmp_path):
+def test_L11_a_scan_that_was_not_registered_is_looked_at(tmp_path):
     template = brain()
     inverted = ((template.voxels > 0) - 0.8 * template.voxels).astype(np.float32)
-    for name, voxels in (("right", template.voxels), ("inverted", inverted)):
-        nib.save(nib.Nifti1Image(voxels, template.affine), tmp_path / f"{name}.nii")
+    head = np.where(dilated(template, 16.0) & ~dilated(template, 6.0), 0.7, template.voxels)
+    images = {"right": head, "stripped": template.voxels, "inverted": inverted}
+    for name, voxels in images.items():
+        image = nib.Nifti1Image(voxels.astype(np.float32), template.affine)
+        nib.save(image, tmp_path / f"{name}.nii")
     assert doubts.doubts(Scan(tmp_path / "right.nii"), None) == []
+    (told,) = doubts.doubts(Scan(tmp_path / "stripped.nii"), None)
+    assert "it is skull-stripped" in told
     told = doubts.doubts(Scan(tmp_path / "inverted.nii"), None)
     assert "contrast is not T1w" in " ".join(told)
 

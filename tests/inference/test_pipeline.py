@@ -62,6 +62,25 @@ def test_one_bad_scan_does_not_stop_the_others(done):
     assert not (out / "sub-broken").exists()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied", "{folder}/b.nii.gz"),
+        OSError(5, "Input/output error", "{folder}/out/sub-b/x.nii.gz"),
+        RuntimeError("cannot open '{folder}/b.nii.gz'"),
+        DataError("{folder}/b.nii.gz: damaged"),
+    ],
+)
+def test_R11_a_failed_scan_is_told_without_folders(error, tmp_path):
+    if isinstance(error, OSError):
+        error.filename = error.filename.format(folder=tmp_path)
+    else:
+        error.args = (error.args[0].format(folder=tmp_path),)
+    said = pipeline.reason(error, tmp_path / "b.nii.gz", tmp_path / "out")
+    assert str(tmp_path) not in said
+    assert said
+
+
 def test_other_programs_files_are_passed_over(tmp_path):
     anat = tmp_path / "sub-01[2]" / "anat"
     (anat / ".partial_x").mkdir(parents=True)

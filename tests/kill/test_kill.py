@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import stroke_nets
-from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.datasets.prepare import prepare
 from stroke_nets.errors import StrokeNetsError
 from stroke_nets.evaluation.evaluate import evaluate_folder
@@ -177,7 +177,7 @@ def test_I2_prepare_killed_at_any_write_heals(name, tmp_path):
 def test_I2_manifest_killed_at_any_write_heals(simulated, tmp_path):
     out = tmp_path / "out"
     options = {"image": "**/*_T1w.nii.gz", "label": "_mask.nii.gz", "folds": 2}
-    write = partial(manifest.from_folder, simulated, out=out / "m.json", **options)
+    write = partial(from_folder, simulated, out=out / "m.json", **options)
     write()
     whole, points = tree(out), 0
     for points in kill_points(write, out):

@@ -192,17 +192,17 @@ def test_unreadable_scan(folders):
     run, dataset = folders
     path = run / "predictions/sub-1.nii.gz"
     path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(DataError, match=r"sub-1\.nii\.gz: cannot be read"):
+    with pytest.raises(DataError, match=r"sub-1\.nii\.gz: not a NIfTI file"):
         write_report(run, dataset)
     path.unlink()
-    with pytest.raises(DataError, match=r"sub-1\.nii\.gz: cannot be read"):
+    with pytest.raises(DataError, match=r"sub-1\.nii\.gz: no such file"):
         write_report(run, dataset)
 
 
 def test_scan_without_three_dimensions(folders):
     run, dataset = folders
     save(dataset / "sub-1/anat/sub-1_T1w.nii.gz", np.zeros((*SHAPE, 2), np.float32))
-    with pytest.raises(DataError, match="three dimensions"):
+    with pytest.raises(DataError, match="4D, with 2 volumes"):
         write_report(run, dataset)
 
 

@@ -16,6 +16,7 @@ from stroke_nets.papers.reproduce import Request, places
 from stroke_nets.papers.run_method import overlays_of, overrides, run_method
 from stroke_nets.papers.snakemake import How
 from stroke_nets.runs.bundle_run import config_files
+from stroke_nets.training import checkpoint_file
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 TINIER = {
@@ -62,6 +63,26 @@ def test_an_unfinished_training_goes_on(simulated, tmp_path, tinier, monkeypatch
     monkeypatch.setitem(demo, "options", demo["options"] | {"max_epochs": 2})
     run("unet", "isles2015", simulated, tmp_path)
     assert torch.load(path, weights_only=True)["trainer"]["iteration"] == 2 * first
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_T8_a_finished_training_whose_last_checkpoint_is_damaged_goes_on(
+    simulated, tmp_path, tinier, damage, monkeypatch
+):
+    demo = settings.scale("demo")
+    monkeypatch.setitem(demo, "options", demo["options"] | {"max_epochs": 2})
+    folder = run("unet", "isles2015", simulated, tmp_path)
+    path = folder / "checkpoints" / "last.pt"
+    whole = checkpoint_file.read(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.resolve().write_bytes(content[: len(content) // 2] if damage == "truncated" else content)
+    with pytest.raises(DataError):
+        checkpoint_file.read(path)
+    run("unet", "isles2015", simulated, tmp_path)
+    again = checkpoint_file.read(path)
+    assert again["trainer"] == whole["trainer"]
+    assert all(torch.equal(again["network"][k], v) for k, v in whole["network"].items())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from stroke_nets.cli import main
 from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.scans.check import Rules, as_table, check, require_fit
 from stroke_nets.scans.formats import READ
@@ -36,7 +37,7 @@ def tree(tmp_path):
     add(root, "sub-2", seed=3)
     (root / "dataset_description.json").write_text("{}")
     out = root / "manifest.json"
-    manifest.from_folder(root, image="**/*_T1w.nii.gz", label="_mask.nii.gz", out=out, folds=2)
+    from_folder(root, image="**/*_T1w.nii.gz", label="_mask.nii.gz", out=out, folds=2)
     return root
 
 

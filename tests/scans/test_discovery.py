@@ -2,15 +2,19 @@
 
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
 
 from stroke_nets.datasets import manifest
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.evaluation.evaluate import evaluate_folder
 from stroke_nets.inference.inputs import find_scans
-from stroke_nets.scans.check import check
+from stroke_nets.scans.check import Rules, check, check_folder, require_fit
 from stroke_nets.scans.discovery import scans_below
+from stroke_nets.scans.reader import read_scan
 
 from . import scans
 
@@ -63,7 +67,7 @@ def test_F25_a_scan_that_is_named_as_a_mask_is_said(tmp_path, caplog):
 
 
 def test_L10_a_mask_under_any_name_is_no_scan(tmp_path):
-    scans.save(tmp_path / "patient_gt.nii.gz", scans.mask() * 255)
+    scans.save(tmp_path / "patient_stroke.nii.gz", scans.mask() * 255)
     (problem,) = check(tmp_path)
     assert problem.row == "L10"
     assert problem.what == "a mask, not a scan: it holds only 0 and 255"
@@ -97,3 +101,138 @@ def test_D1_two_runs_of_a_session_are_one_subject(tmp_path):
     path = tmp_path / "manifest.json"
     manifest.write(path, name="x", licence="unknown", records=records, provenance={})
     assert check(path) == []
+
+
+TREES = {
+    "imagesTr/case_00{}_0000.nii.gz": "labelsTr/case_00{}.nii.gz",  # nnU-Net
+    "images/p{}.nii.gz": "masks/p{}.nii.gz",
+    "train/images/p{}.nii.gz": "train/labels/p{}.nii.gz",
+    "images/p{}/T1.nii.gz": "labels/p{}/lesion.nii.gz",
+    "T1/patient{}.nii.gz": "Segmentations/patient{}_seg.nii.gz",
+    "p{}_T1.nii.gz": "p{}_lesion.nii.gz",
+    "all/T1_{}.nii.gz": "all/mask_{}.nii.gz",
+    "p{}/T1.nii.gz": "p{}/lesion.nii.gz",
+    "sub-{0}/anat/sub-{0}_T1w.nii.gz": "derivatives/manual/sub-{0}/anat/sub-{0}_mask.nii.gz",
+    "sub-{0}/ses-1/sub-{0}_ses-1_T1w.nii.gz": "derivatives/manual/sub-{0}/sub-{0}_mask.nii.gz",
+}
+
+
+def plant(root, image, label, shift):
+    """Two patients in places of their own, as two scanners leave them; the first mask is moved."""
+    for number in (1, 2):
+        place = scans.affine()
+        place[0, 3] += 7 * number
+        values = scans.voxels(dtype=np.float32) + number
+        scans.save(root / image.format(number), values, place)
+        place[0, 3] += shift if number == 1 else 0
+        lesion = np.roll(scans.mask(), number, axis=0)
+        scans.save(root / label.format(number), lesion, place)
+
+
+@pytest.mark.parametrize(("image", "label"), TREES.items())
+def test_G5_L10_W3_masks_are_found_and_compared_in_any_tree(image, label, tmp_path, caplog):
+    root = tmp_path / "moved"
+    plant(root, image, label, 40.0)
+    (problem,) = check(root)
+    assert (problem.row, problem.file) == ("G5", str(root / label.format(1)))
+    assert len(find_scans(root, tmp_path / "out")) == 2
+    plant(tmp_path / "right", image, label, 0.0)
+    assert check(tmp_path / "right") == []
+
+
+def test_G5_a_mask_that_fits_only_another_patients_scan_is_found(tmp_path):
+    plant(tmp_path, "p{}_T1.nii.gz", "p{}_lesion.nii.gz", 7.0)  # onto the other's grid
+    assert [problem.row for problem in check(tmp_path)] == ["G5"]
+
+
+def test_G20_masks_that_fit_no_scan_are_said(tmp_path):
+    scans.save(tmp_path / "images" / "a.nii.gz")
+    scans.save(tmp_path / "masks" / "b.nii.gz", scans.mask())
+    (notice,) = check(tmp_path)
+    assert notice.notice
+    assert "no scan fits the names of 1 masks, such as b.nii.gz" in notice.what
+
+
+@pytest.mark.parametrize(
+    ("tree", "image", "label"),
+    [
+        ("imagesTr/case_00{}_0000.nii.gz", "imagesTr/*_0000.nii.gz", "labelsTr/*.nii.gz"),
+        (
+            "sub-{0}/anat/sub-{0}_T1w.nii.gz",
+            "**/*_T1w.nii.gz",
+            "derivatives/manual/**/*_mask.nii.gz",
+        ),
+        ("images/p{}/T1.nii.gz", "images/**/T1.nii.gz", "labels/**/lesion.nii.gz"),
+        ("p{}_T1.nii.gz", "p*_T1.nii.gz", "_lesion.nii.gz"),
+        ("p{}_T1.nii.gz", "p*_T1.nii.gz", "p*_lesion.nii.gz"),
+    ],
+)
+def test_W8_masks_of_a_manifest_may_lie_in_another_folder(tree, image, label, tmp_path):
+    plant(tmp_path, tree, TREES[tree], 0.0)
+    out = tmp_path / "m.json"
+    assert from_folder(tmp_path, image=image, label=label, out=out, folds=2) == 2
+    records = manifest.read(out)
+    expected = [TREES[tree].format(number) for number in (1, 2)]
+    assert [record["label"] for record in records] == expected
+    assert len({record["subject"] for record in records}) == 2  # also where all share a folder
+
+
+def test_W8_linked_subjects_are_listed(tmp_path):
+    plant(tmp_path / "store", "p{}/T1.nii.gz", "p{}/lesion.nii.gz", 0.0)
+    (tmp_path / "data").mkdir()
+    for number in (1, 2):
+        (tmp_path / "data" / f"p{number}").symlink_to(tmp_path / "store" / f"p{number}")
+    how = {"image": "**/T1.nii.gz", "label": "**/lesion.nii.gz", "out": tmp_path / "m.json"}
+    assert from_folder(tmp_path / "data", **how, folds=2) == 2
+
+
+def test_W8_all_masks_that_are_missing_are_named_at_once(tmp_path):
+    plant(tmp_path, "p{}_T1.nii.gz", "p{}_lesion.nii.gz", 0.0)
+    for number in (1, 2):
+        (tmp_path / f"p{number}_lesion.nii.gz").unlink()
+    how = {"image": "*_T1.nii.gz", "label": "_lesion.nii.gz", "out": tmp_path / "m.json"}
+    with pytest.raises(DataError) as caught:
+        from_folder(tmp_path, **how, folds=2)
+    for number in (1, 2):
+        assert f"p{number}_lesion.nii.gz: no such file" in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["__MACOSX", ".git/annex/objects"])
+def test_W3_a_manifest_lists_no_copies(folder, tmp_path):
+    plant(tmp_path, "p{}_T1.nii.gz", "p{}_lesion.nii.gz", 0.0)
+    plant(tmp_path / folder, "p{}_T1.nii.gz", "p{}_lesion.nii.gz", 0.0)
+    plant(tmp_path, "._p{}_T1.nii.gz", "._p{}_lesion.nii.gz", 0.0)
+    how = {"image": "**/*_T1.nii.gz", "label": "_lesion.nii.gz", "out": tmp_path / "m.json"}
+    assert from_folder(tmp_path, **how, folds=2) == 2
+
+
+BAD = {  # what is wrong with a mask: its row
+    "G5": lambda array, matrix: (array, matrix + np.outer([40, 0, 0, 0], [0, 0, 0, 1])),
+    "G4": lambda array, matrix: (array[1:], matrix),
+    "L9": lambda array, matrix: (scans.voxels(), matrix),
+    "L7": lambda array, matrix: (array * 2, matrix),
+    "G19": lambda array, matrix: (array, np.diag([1e-3, 1e-3, 1e-3, 1]) @ matrix),
+}
+
+
+@pytest.mark.parametrize("row", BAD)
+def test_W4_check_manifest_training_and_evaluate_refuse_the_same_masks(row, tmp_path):
+    data, truth = tmp_path / "data", tmp_path / "truth"
+    plant(data, "p{}_T1.nii.gz", "p{}_lesion.nii.gz", 0.0)
+    path = data / "manifest.json"
+    how = {"image": "*_T1.nii.gz", "label": "_lesion.nii.gz", "out": path, "folds": 2}
+    from_folder(data, **how)
+    image = read_scan(data / "p1_lesion.nii.gz").image
+    truth.mkdir()
+    shutil.copy(data / "p1_lesion.nii.gz", truth / "p1.nii.gz")
+    scans.save(data / "p1_lesion.nii.gz", *BAD[row](np.asarray(image.dataobj), image.affine))
+    assert row in {finding.row for finding in check_folder(data, False, Rules())}
+    with pytest.raises(DataError):
+        from_folder(data, **how | {"out": tmp_path / "m.json"})
+    with pytest.raises(DataError):
+        require_fit(manifest.datalist(str(data)))
+    predictions = tmp_path / "predictions"
+    predictions.mkdir()
+    shutil.copy(data / "p1_lesion.nii.gz", predictions / "p1.nii.gz")
+    with pytest.raises(DataError, match=r"p1\.nii\.gz"):
+        evaluate_folder(predictions, truth, tmp_path / "figures")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from stroke_nets.datasets.manifest import from_folder
+from stroke_nets.datasets.from_folder import from_folder
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.evaluation.evaluate import evaluate_folder
 from stroke_nets.inference.inputs import find_scans
@@ -287,3 +287,39 @@ def test_F13_a_name_without_a_format_is_refused(tmp_path):
         read_scan(tmp_path / "x.txt")
     with pytest.raises(UsageError, match="no file that ends in"):
         find_scans(tmp_path, tmp_path / "out")
+
+
+META = "ObjectType = Image\nNDims = 3\nDimSize = 6 7 8\nElementType = MET_SHORT\n"
+NRRD = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 7 8\nspace: LPS\nspace directions: (1,0,0) "
+NRRD += "(0,1,0) (0,0,1)\nspace origin: (0,0,0)\nencoding: gzip\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row"),
+    [
+        ("x.mhd", META + "ElementDataFile = ../v.raw\n", "F12"),
+        ("x.mhd", META + "ElementDataFile = /etc/passwd\n", "F12"),
+        ("x.mhd", META + "ElementDataFile = \n", "F12"),
+        ("x.mhd", META + "ElementDataFile = v\0w\n", "F5"),
+        ("x.mhd", META + "ElementDataFile = LIST\na\nb\n", "F12"),
+        ("x.mhd", META, "F5"),
+        ("x.mha", "no MetaImage", "F5"),
+        ("._x.mhd", "\0\5\x16\7" + "\0" * 200, "F5"),
+        ("x.mha", META.replace("6 7 8", "-6 7 8") + "ElementDataFile = LOCAL\n1", "F15"),
+        ("x.mha", META.replace("6 7 8", "six") + "ElementDataFile = LOCAL\n1", "F5"),
+        ("x.mha", META.replace("6 7 8", "60000 7000 8000") + "ElementDataFile = LOCAL\n1", "F14"),
+        ("x.mha", META.replace("SHORT", "RGB") + "ElementDataFile = LOCAL\n1", "F5"),
+        ("x.nrrd", NRRD + "data file: /etc/passwd\n\n", "F12"),
+        ("x.nrrd", NRRD.replace("6 7 8", "60000 7000 8000") + "\n1", "F14"),
+        ("x.nrrd", NRRD.replace("6 7 8", "0 7 8") + "\n1", "F15"),
+        ("x.nrrd", "no NRRD", "F5"),
+        ("x.mgh", "\0\0\0\1" + "\x7f" * 600, "F5"),
+        ("x.mgh", "\0" * 600, "F5"),
+        ("x.mgz", "no gzip", "F5"),
+    ],
+)
+def test_F5_R8_a_damaged_file_of_another_format_is_one_line(name, content, row, tmp_path):
+    (tmp_path / name).write_bytes(content.encode("latin1"))
+    (problem,) = check(tmp_path / name)
+    assert problem.row == row
+    assert "\n" not in str(problem)

@@ -196,9 +196,32 @@ def test_G15_unknown_unit_is_mm(tmp_path):
     np.testing.assert_array_equal(scan.grid.affine, affine())
 
 
-def test_G16_zero_slope_means_no_scaling(tmp_path):
-    image = noticed(save(tmp_path / "a.nii", scl_slope=0, scl_inter=5), "G16", "scl_inter 5")
+@pytest.mark.parametrize("slope", [0, np.inf, -np.inf, np.nan])
+def test_G16_a_slope_that_is_none_means_no_scaling(tmp_path, slope):
+    path = save(tmp_path / "a.nii", scl_slope=slope, scl_inter=5)
+    image = noticed(path, "G16", f"scl_slope is {slope:g}", "scl_inter 5")
     np.testing.assert_array_equal(image.dataobj, voxels())
+
+
+@pytest.mark.parametrize(("slope", "inter"), [(np.nan, np.nan), (0, 0), (np.nan, 0), (1, 0)])
+def test_G16_what_every_program_writes_needs_no_word(tmp_path, slope, inter):
+    path = save(tmp_path / "a.nii", scl_slope=slope, scl_inter=inter)
+    assert read_scan(path).notices == []
+
+
+@pytest.mark.parametrize(
+    ("stored", "unit", "told"),
+    [
+        (1.0, 1, "voxels of 1000 x 1000 x 1000 mm: its unit of length, metre,"),
+        (1.0, 3, "voxels of 0.001 x 0.001 x 0.001 mm: its unit of length, micrometre,"),
+        (1e-3, 0, "voxels of 0.001 x 0.001 x 0.001 mm: its unit of length, unknown and taken"),
+        (1e-3, 2, "voxels of 0.001 x 0.001 x 0.001 mm: its unit of length, mm,"),
+        (1e3, 2, "voxels of 1000 x 1000 x 1000 mm: its unit of length, mm,"),
+    ],
+)
+def test_G19_a_unit_of_length_that_cannot_be_right(tmp_path, stored, unit, told):
+    path = save(tmp_path / "a.nii", matrix=np.diag([stored] * 3 + [1]), xyzt_units=unit)
+    refused(path, "G19", told)
 
 
 def test_G17_volume_smaller_than_the_box_is_padded(tmp_path):

@@ -1,6 +1,7 @@
 """Rows P1 to P5: what may tell who a patient is."""
 
 import json
+import struct
 import sys
 
 import nibabel as nib
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from stroke_nets.cli import main
+from stroke_nets.scans.check import check
 from stroke_nets.scans.phi import find_personal
 
 from . import scans
@@ -110,3 +112,15 @@ def test_command(tmp_path, monkeypatch, capsys):
             main()
         assert stopped.value.code == code
         assert row in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [0, -16, 8, 15, 1000, 2**31 - 16])
+def test_P2_R14_an_extension_of_an_impossible_size_is_said(size, tmp_path):
+    path = scans.save(tmp_path / "a.nii", vox_offset=384)
+    content = path.read_bytes()
+    extension = struct.pack("<4B2i", 1, 0, 0, 0, size, 6) + b"John Smith".ljust(24)
+    path.write_bytes(content[:348] + extension + content[352:])
+    assert [problem for problem in check(path) if not problem.notice] == []
+    (finding,) = find_personal(path)
+    assert finding.row == "P2"
+    assert "cannot be read" in finding.what

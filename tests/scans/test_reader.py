@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from stroke_nets.scans import reader
 from stroke_nets.scans.check import check
 from stroke_nets.scans.finding import Refusal
 from stroke_nets.scans.reader import open_scan, sha256
@@ -246,3 +247,10 @@ def test_one_file_is_checked_as_an_image(tmp_path):
     assert check(path) == []
     edit(path, magic=b"bad")
     assert [f.row for f in check(path)] == ["F17"]
+
+
+def test_F14_R10_a_scan_that_would_not_fit_into_memory_is_refused_undecoded(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.nii.gz")
+    monkeypatch.setattr(reader, "free_memory", lambda: 500)
+    monkeypatch.setattr(reader, "_inflate", None)
+    refused(path, "F14", "GB of memory")

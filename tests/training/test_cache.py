@@ -173,13 +173,13 @@ def test_what_a_killed_process_left_is_swept_after_a_day(source):
     assert [path.name for path in entries(source)][:-1] == [".gone.tmp", ".new.tmp"]
 
 
-def test_a_full_disk_says_how_much_is_needed(source, monkeypatch):
-    def full(*_, **__):
-        raise OSError(cache.errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(DataError, match=r"the disk is full: 0 MB are needed .* are free"):
-        get(source)
+@pytest.mark.parametrize("size", [0, 100_000])
+def test_T2_a_full_disk_says_how_much_the_cache_needs(source, full_disk, size):
+    volume = np.zeros((100, 100, 100), np.float32)
+    volumes = VolumeCache(source.parent / "cache", scale)
+    message = r"the disk is full: 4 MB are needed .* are free; make room or give another"
+    with full_disk(size), pytest.raises(DataError, match=message):
+        volumes.get([source], lambda: {"image": volume})
     assert entries(source) == []
 
 
