@@ -47,13 +47,14 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser test-kill test-fuzz soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal bench federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser test-kill test-fuzz soak docs lint clean
 
 help:
 	@echo "make install    the environment .venv alone"
 	@echo "make demo       segment a simulated patient; then train, infer, evaluate and report"
 	@echo "make methods    train and evaluate all eleven methods briefly, and print one table"
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
+	@echo "make bench      all tables with narrow networks on simulated patients: 10 hours on two cores"
 	@echo "make federated  agmr_net trained by two simulated hospitals that share no scan (NVFlare)"
 	@echo "make weights    make the shipped weights again, from MASKS='folder folder'"
 	@echo "make test       the test suite"
@@ -107,6 +108,9 @@ label-env: .label-venv/installed
 
 rehearsal: .venv/installed reproduce-env
 	$(BIN)/stroke-nets reproduce all --scale demo --out docs/rehearsal --resume
+
+bench: .venv/installed reproduce-env
+	$(BIN)/stroke-nets reproduce all --scale bench --out docs/bench --resume
 
 federated: .federated-venv/installed
 	for site in 1 2; do \
