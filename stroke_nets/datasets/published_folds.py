@@ -107,7 +107,9 @@ def _read_json(path: Path) -> Any:
 
 def _read_csv(path: Path) -> list[list[str]]:
     with open(path, newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
+        separator = max(",;\t", key=stream.readline().count)  # Excel writes ; in many countries
+        stream.seek(0)
+        reader = csv.DictReader(stream, delimiter=separator)
         named = {(name or "").lower(): name for name in reader.fieldnames or ()}
         subject, fold = named.get("subject", named.get("name")), named.get("fold")
         if subject is None or fold is None:

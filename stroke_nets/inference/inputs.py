@@ -1,5 +1,6 @@
 """Which scans to predict, and what their outputs are called (BIDS derivatives)."""
 
+import hashlib
 import logging
 import re
 from collections import Counter
@@ -186,5 +187,6 @@ def _stems(names: list[tuple[str, str]]) -> list[str]:
 
 
 def bids_label(name: str) -> str:
-    """A BIDS label: letters and digits alone."""
-    return re.sub(r"[^a-zA-Z0-9]", "", bare(name)) or "scan"
+    """A BIDS label: letters and digits alone; of a name without any, its checksum."""
+    label = re.sub(r"[^a-zA-Z0-9]", "", bare(name))
+    return label or f"scan{hashlib.sha256(bare(name).encode()).hexdigest()[:8]}"

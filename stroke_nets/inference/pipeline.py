@@ -270,6 +270,12 @@ def is_done(names: outputs.Names, request: dict[str, Any], overwrite: bool) -> b
     present = [path for path in names.present() if outputs.is_sidecar(path)]
     if overwrite or not present:
         return False
-    if names.sidecar in present and outputs.read_sidecar(names.sidecar)["Request"] == request:
+    known = outputs.read_sidecar(names.sidecar if names.sidecar in present else present[0])
+    if names.sidecar in present and known["Request"] == request:
         return True
+    if known["Request"].get("scan_sha256") != request["scan_sha256"]:
+        raise UsageError(
+            f"{present[0]} is of another scan of this name; rename this one or give another OUT "
+            "(--overwrite replaces the other scan's results)"
+        )
     raise UsageError(f"{present[0]} is there already; give --overwrite or another OUT")

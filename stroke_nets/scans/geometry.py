@@ -48,7 +48,7 @@ def select_volume(
         return voxels, []
     count = voxels.shape[3]
     if volume is None and count > 1:
-        fix = "save one volume as a file of its own, or choose it with reading: {volume: 0}"
+        fix = "save one volume as a file of its own (a bundle takes one with reading: {volume: 0})"
         raise Refusal(Finding(name, "G2", f"4D, with {count} volumes", fix))
     if not 0 <= (volume or 0) < count:
         fix = f"choose one from 0 to {count - 1}"
@@ -168,7 +168,8 @@ def _forms(
             raise Refusal(Finding(name, "G12", f"unusable qform ({error})", fix)) from error
     if not forms:
         if orientation is None:
-            fix = "set one of them, or give the orientation, such as RAS"
+            fix = "set one of them (for check, --orientation RAS will give the orientation; for a "
+            fix += "bundle, reading: {orientation: RAS})"
             raise Refusal(Finding(name, "G9", "neither a qform nor an sform", fix))
         forms["sform"] = _told(orientation, shape, header["pixdim"][1:4])
     return forms

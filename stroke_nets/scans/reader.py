@@ -29,6 +29,7 @@ from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.formats import AGAIN, DENSEST, ENDINGS, ZIPPED, converted, is_scan, not_read
 from stroke_nets.scans.geometry import Grid, place, select_volume
 
+APPLE = b"\0\5\x16\7"  # AppleDouble, RFC 1740
 GZIP = b"\x1f\x8b"
 HEAD = 544  # bytes of the longer header, NIfTI-2's, with its extension flag
 PADDING = 1 << 16  # zero bytes that some programs write after the voxels
@@ -219,7 +220,7 @@ def _stored(path: Path) -> NDArray[np.uint8]:
         if path.is_symlink():
             to = path.readlink()
             annex = ".git/annex/objects" in to.as_posix()
-            fix = f"run 'datalad get {path.name}'" if annex else "restore what it points to"
+            fix = _from_annex(path, to) if annex else "restore what it points to"
             row = "F9" if annex else "F12"
             raise _refusal(path, row, f"a link to {to}, which is not there", fix) from error
         fix = "check the path or the manifest"
@@ -234,6 +235,14 @@ def _stored(path: Path) -> NDArray[np.uint8]:
     if not stored.size:
         raise _refusal(path, "F8", "0 bytes", AGAIN)
     return stored
+
+
+def _from_annex(path: Path, to: Path) -> str:
+    """How to get a file of DataLad, in the data set that has it."""
+    root = to.as_posix().split("/.git/annex")[0] if to.is_absolute() else ""
+    if root and not path.absolute().is_relative_to(root):  # a link from a prepared data set
+        return f"run 'datalad get .' in {root}"
+    return f"run 'datalad get {path.name}'"
 
 
 def _head(path: Path, stored: NDArray[np.uint8]) -> bytes:
@@ -259,6 +268,9 @@ def _is_header(head: bytes) -> bool:
 
 def _stand_in(path: Path, start: bytes) -> Refusal:
     """Say what the file is instead of a scan (row F9), or that it is not one (row F17)."""
+    if start.startswith(APPLE):
+        fix = f"delete it, and give {path.name.removeprefix('._')}"
+        return _refusal(path, "F9", "what macOS keeps beside a scan, not the scan", fix)
     start = start.lstrip()
     if start.startswith(b"version https://git-lfs"):
         return _refusal(path, "F9", "a git-lfs pointer, not the scan", "run 'git lfs pull'")

@@ -30,7 +30,7 @@ def require_image(name: str, voxels: NDArray[Any], nonfinite: float | None = Non
             kinds = {"L1": np.isnan(voxels).any(), "L2": np.isinf(voxels).any()}
             row = next(row for row, found in kinds.items() if found)
             what = f"{bad} voxels are {'NaN' if row == 'L1' else 'infinite'}"
-            fix = "export it again, or replace them with reading: {nonfinite: 0}"
+            fix = "save it with finite values (a bundle replaces them with reading: {nonfinite: 0})"
             raise Refusal(Finding(name, row, what, fix))
         if bad:
             voxels = np.where(finite, voxels, voxels.dtype.type(nonfinite))
@@ -66,9 +66,9 @@ def require_mask(name: str, voxels: NDArray[Any], binarize: bool = False) -> NDA
     if len(values) > MANY:
         what = f"{len(values)} different values from {values[0]:g} to {values[-1]:g}: not a mask"
         raise Refusal(Finding(name, "L9", what, "check which file is the mask"))
-    shown = ", ".join(f"{value:g}" for value in values)
+    shown = ", ".join(str(value).removesuffix(".0") for value in values)
     if list(values) == [0, 255]:
-        fix = "set 255 to 1, or read it with reading: {binarize: true}"
+        fix = "set 255 to 1 (a bundle does with reading: {binarize: true})"
         raise Refusal(Finding(name, "L5", "a mask with values 0 and 255", fix))
     row = "L6" if np.any(values % 1 != 0) else "L7"
     fix = "set what is lesion to 1 and the rest to 0"

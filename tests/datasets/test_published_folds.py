@@ -184,3 +184,11 @@ def test_the_published_folds_of_atlas():
     folds = published_folds(REFERENCE, subjects)
     assert [list(folds.values()).count(k) for k in range(5)] == [131] * 5
     assert all(folds[name] == k for k, ids in enumerate(lists) for name in ids)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_W7_a_list_as_excel_writes_it(separator, tmp_path):
+    rows = (("subject", "fold"), ("sub-1", "0"), ("sub-2", "1"))
+    text = "".join(separator.join(row) + "\r\n" for row in rows)
+    (tmp_path / "folds.csv").write_text(text, encoding="utf-8-sig")
+    assert published_folds(tmp_path / "folds.csv", {"sub-1", "sub-2"}) == {"sub-1": 0, "sub-2": 1}

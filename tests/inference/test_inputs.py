@@ -70,3 +70,10 @@ def test_nothing_to_predict_is_said(tmp_path):
         find_scans(touch(tmp_path / "bids", "sub-1/sub-1_FLAIR.nii.gz"), tmp_path / "out")
     with pytest.raises(UsageError, match="is or holds the input"):
         find_scans(tmp_path / "in", tmp_path)
+
+
+def test_W7_names_without_letters_are_told_apart(tmp_path):
+    touch(tmp_path, "\u75c5\u4eba.nii.gz", "\u60a3\u8005.nii.gz")
+    stems = {scan.stem for scan in find_scans(tmp_path, tmp_path / "out")}
+    assert len(stems) == 2
+    assert all(stem.removeprefix("sub-scan").isalnum() for stem in stems)

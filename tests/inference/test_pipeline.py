@@ -215,6 +215,14 @@ def test_the_volumes_interval_is_that_of_the_weights():
     assert outputs.volume_interval(20.0, [{}]) == {}
 
 
+def test_W7_another_scan_of_the_same_name_is_not_overwritten_by_the_advice(done, tmp_path):
+    scans, out, options, _ = done
+    other = tmp_path / "patient 1.nii.gz"
+    shutil.copy(scans / "patient 2.nii.gz", other)
+    with pytest.raises(DataError, match="of another scan of this name; rename this one or give"):
+        stroke_nets.predict(other, out, tta=True, **options)
+
+
 def test_weights_in_another_configuration_are_another_prediction(done, tmp_path):
     scans, out, options, _ = done
     run = shutil.copytree(options["checkpoint"].parents[1], tmp_path / "run")

@@ -137,6 +137,19 @@ def test_F9_annexed_link(tmp_path):
     refused(path, "F9", "datalad get a.nii.gz")
 
 
+def test_F9_W7_a_link_into_a_data_set_of_datalad_names_the_data_set(tmp_path):
+    path = tmp_path / "prepared" / "sub-1_T1w.nii.gz"
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "source" / ".git/annex/objects/0/MD5E-s4.nii.gz")
+    refused(path, "F9", f"run 'datalad get .' in {tmp_path / 'source'}")
+
+
+def test_F9_W7_a_companion_file_of_macos_is_named(tmp_path):
+    path = tmp_path / "._sub-1_T1w.nii.gz"
+    path.write_bytes(b"\0\5\x16\7" + bytes(100))
+    refused(path, "F9", "what macOS keeps beside a scan", "give sub-1_T1w.nii.gz")
+
+
 def test_F10_plain_nifti_named_gz(tmp_path):
     path = save(tmp_path / "a.nii").rename(tmp_path / "a.nii.gz")
     refused(path, "F10", "rename it to a.nii")

@@ -109,3 +109,10 @@ def test_values_pass_unchanged():
     array = voxels(dtype=np.float32)
     assert require_image("a", array) is array
     np.testing.assert_array_equal(require_mask("a", mask().astype(bool)), mask())
+
+
+def test_L6_W7_a_value_is_shown_with_its_digits(tmp_path):
+    save(tmp_path / "a_T1w.nii")
+    save(tmp_path / "a_mask.nii", mask().astype(np.float32) * np.float32(0.99999994))
+    (problem,) = check(tmp_path)
+    assert (problem.row, problem.what) == ("L6", "a mask with values 0, 0.99999994, not 0 and 1")
