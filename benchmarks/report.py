@@ -22,6 +22,7 @@ ORDER = [
     "agreement",
     "gpu",
     "bench_steps",
+    "bench_waiting",
     "data_path",
     "startup",
     "metrics",
