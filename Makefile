@@ -56,7 +56,7 @@ help:
 	@echo "make rehearsal  all twelve tables and seven figures on simulated patients, in docs/rehearsal"
 	@echo "make bench      all tables with narrow networks on simulated patients: 10 hours on two cores"
 	@echo "make federated  agmr_net trained by two simulated hospitals that share no scan (NVFlare)"
-	@echo "make weights    make the shipped weights again, from MASKS='folder folder'"
+	@echo "make weights    make the shipped weights again, from MASKS='folder folder' ANATOMIES=folder"
 	@echo "make test       the test suite"
 	@echo "make test-label MONAI Label with every bundle, over REST, in an environment of its own"
 	@echo "make test-zoo   every bundle exported to TorchScript and ONNX, and packed"
@@ -117,7 +117,7 @@ federated: .federated-venv/installed
 	  .federated-venv/bin/stroke-nets simulate data/federated/site-$$site --plain --subjects 4 --seed $$site; done
 	.federated-venv/bin/python examples/federated/job.py data/federated runs/federated
 
-# the masks are not shipped: MASKS names folders of lesion masks in MNI space
+# neither is shipped: MASKS are folders of lesion masks in MNI space, ANATOMIES one of label maps
 weights: .venv/installed
 	$(BIN)/python examples/train_weights.py data data/weights $(MASKS)
 	$(BIN)/python examples/train_weights.py train agmr_net data/weights
@@ -126,6 +126,11 @@ weights: .venv/installed
 		$(foreach b,agmr_net mscsa_default,$(b)=runs/$(b)/narrow/fold0/checkpoints/best.pt)
 	$(BIN)/python examples/train_weights.py publish agmr_net runs/tried
 	$(BIN)/python examples/train_weights.py publish mscsa_default runs/tried
+	$(BIN)/python examples/train_weights.py prepare data/sources $(ANATOMIES) $(MASKS)
+	$(BIN)/python examples/train_weights.py train mscsa_default:whole_brain data/sources
+	$(BIN)/python examples/try_whole_brain.py simulated runs/tried_whole_brain data/sources \
+		runs/mscsa_default/whole_brain/fold0/checkpoints/best.pt
+	$(BIN)/python examples/train_weights.py publish mscsa_default:whole_brain runs/tried_whole_brain
 
 browser-env: .venv/browser
 

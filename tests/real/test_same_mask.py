@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import stroke_nets
-from stroke_nets.bundle_folders import find_bundle
+from stroke_nets.bundle_folders import find_bundle, weights_list
 from stroke_nets.packing.archive import unpack
 from stroke_nets.packing.pack import pack
 
@@ -79,8 +79,9 @@ def run_bundle(root, files, study, out, **options):
 
 def test_the_bundle_and_the_packed_bundle_write_the_mask_of_predict(mask, study, tmp_path):
     bundle = find_bundle(METHOD)
-    files = [bundle / "configs" / f"{name}.yaml" for name in ("inference", "narrow")]
-    weights = bundle / "models" / "narrow.safetensors"
+    default = weights_list(bundle)[0]
+    files = [bundle / "configs" / f"{name}.yaml" for name in ("inference", default["overlay"])]
+    weights = bundle / "models" / default["file"]
     np.testing.assert_array_equal(
         run_bundle(bundle, files, study, tmp_path / "raw", checkpoint=weights), mask
     )
