@@ -138,6 +138,10 @@ def publish_run(bundle: str, variant: str, tried: Path, run: Path | None = None)
     files = {"dice_simulated": tried / "simulated.json", "dice_real": tried / "arc.json"}
     found = {name: json.loads(f.read_text()) for name, f in files.items() if f.is_file()}
     sets = MANIFESTS[VARIANTS[variant].removesuffix(".json")][0] if is_narrow else ()
+    about = {name: content.get(bundle, content)["dice"] for name, content in found.items()}
+    if variant == "whole_brain":
+        about["volume_ratio"] = found["dice_simulated"]["volume_ratio"]
+        about["limits"] = limits(found["dice_simulated"], found.get("dice_real"))
     entry = publish(
         run / "checkpoints" / "best.pt",
         parser.get_parsed_content("network_def"),
@@ -145,11 +149,27 @@ def publish_run(bundle: str, variant: str, tried: Path, run: Path | None = None)
         variant,
         trained_on=f"simulated patients: {' and '.join(sets)}" if sets else "simulated patients",
         date=datetime.date.today().isoformat(),
-        **{name: content.get(bundle, content)["dice"] for name, content in found.items()},
-        **{k: v for k, v in found["dice_simulated"].items() if k == "volume_ratio"},
+        **about,
     )
     draw_curves(run / "events", folder / "docs" / f"training_{variant}.png")
     print(f"published {entry['file']} of {bundle}")
+
+
+def limits(simulated: dict[str, Any], real: dict[str, Any] | None) -> list[str]:
+    """What ``try_whole_brain.py`` found that a reader of a mask has to know, in sentences."""
+    small, middle, _ = simulated["lesions_found"].values()
+    low, high = simulated["volume_error_10_ml_and_more"]["limits_of_agreement"]
+    told = [
+        f"They found {small[0]} of {small[1]} lesions below 1 ml and {middle[0]} of {middle[1]} of "
+        "1 to 10 ml in held-out simulated patients: expect to miss small lesions.",
+        f"Over held-out simulated patients with at least 10 ml the volume was wrong by {low:+.0%} "
+        f"to {high:+.0%} (95 % limits of agreement).",
+    ]
+    if real:
+        heads = real["false_ml_in_healthy_heads"].values()
+        marked = ", ".join(f"{ml:.1f}" for ml in sorted(heads))
+        told.append(f"In {len(heads)} real heads without a lesion they marked {marked} ml.")
+    return told
 
 
 def draw_curves(events: Path, file: Path) -> None:
