@@ -18,6 +18,7 @@ from stroke_nets.registration.volume import Array, Float32, Volume, brain, read,
 from stroke_nets.scans.check import require_same_grid
 from stroke_nets.scans.formats import ENDINGS, bare
 from stroke_nets.scans.reader import open_scan, read_scan
+from stroke_nets.scans.voxels import require_mask
 
 SPACE = "MNI152NLin2009aSym"
 MNI152 = 4  # NIfTI-1 form code
@@ -100,7 +101,7 @@ def bring_back(mask: Path, transform: Path, out: Path) -> None:
 
     Raises:
         UsageError: ``out`` is there already or does not end as a NIfTI file.
-        DataError: the mask lies on another grid, or a file cannot be read.
+        DataError: the mask lies on another grid or is none, or a file cannot be read.
     """
     if out.exists() or not out.name.endswith(ENDINGS):
         raise UsageError(f"{out}: give a new file that ends in {' or '.join(ENDINGS)}")
@@ -109,7 +110,8 @@ def bring_back(mask: Path, transform: Path, out: Path) -> None:
     image = open_scan(mask)
     require_same_grid(nib.Nifti1Image(template.voxels, template.affine), image, str(mask))
     image = nib.as_closest_canonical(image)
-    lesion = Volume((np.asanyarray(image.dataobj) > 0).astype(np.float32), image.affine)
+    voxels = require_mask(str(mask), np.asanyarray(image.dataobj))
+    lesion = Volume(voxels.astype(np.float32), image.affine)
     voxels = from_template(lesion, there, header.get_data_shape(), header.get_best_affine())
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)

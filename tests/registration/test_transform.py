@@ -62,6 +62,15 @@ def test_mask_on_another_grid_is_refused(tmp_path, scan):
         bring_back(tmp_path / "m.nii.gz", tmp_path / "a.json", tmp_path / "back.nii.gz")
 
 
+def test_W4_probabilities_are_no_mask_to_bring_back(tmp_path, scan):
+    save(tmp_path / "a.json", Transform(np.eye(4)), scan, {})
+    template = brain()
+    image = nib.Nifti1Image(0.2 * template.voxels, template.affine)
+    nib.save(image, tmp_path / "m.nii")
+    with pytest.raises(DataError, match=r"m\.nii: .*not a mask"):
+        bring_back(tmp_path / "m.nii", tmp_path / "a.json", tmp_path / "back.nii.gz")
+
+
 @pytest.mark.parametrize("text", ["no JSON", "{}", '{"scan_header": "AAAA", "matrix": []}'])
 def test_what_is_no_transform_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
