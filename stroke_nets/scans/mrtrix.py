@@ -9,7 +9,7 @@ import math
 import re
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +21,7 @@ MAGIC = "mrtrix image"
 LONGEST = 1 << 24  # bytes of a header, which may hold a gradient table and the file's history
 DENSEST = 1032  # the maximum compression ratio of deflate
 DATATYPE = re.compile(r"(U?Int(?:8|16|32|64)|Float(?:32|64))(LE|BE)?")
-ORDERS = {"LE": "<", "BE": ">", None: "="}
+ORDERS: dict[str | None, Literal["<", ">", "="]] = {"LE": "<", "BE": ">", None: "="}
 
 
 def read_mif(path: Path, segment: str | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -99,7 +99,7 @@ def _in_order(flat: NDArray[Any], shape: list[int], layout: list[str]) -> NDArra
         raise ValueError(f"layout: {','.join(layout)}")
     axes = np.argsort(ranks)
     voxels = flat.reshape([shape[axis] for axis in axes], order="F").transpose(ranks)
-    return np.flip(voxels, [axis for axis, rank in enumerate(layout) if rank.startswith("-")])
+    return np.flip(voxels, tuple(axis for axis, rank in enumerate(layout) if rank.startswith("-")))
 
 
 def _affine(path: Path, header: dict[str, str]) -> NDArray[Any]:
