@@ -6,6 +6,7 @@ from stroke_nets import synthesis as simulate
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.registration.pipeline import bring_back, normalize
 from stroke_nets.registration.transform import Transform, load, save
+from stroke_nets.registration.volume import brain
 
 TURNED = np.array([[0, -1.1, 0, 12], [0.9, 0, 0, -7], [0, 0, 1, 20], [0, 0, 0, 1.0]])
 
