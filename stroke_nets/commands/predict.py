@@ -87,6 +87,13 @@ def predict(
         Path | None,
         typer.Option(help="A mask of the scan to show in the report and the viewer as well."),
     ] = None,
+    adc: Annotated[
+        Path | None,
+        typer.Option(
+            help="ADC map of the scan, for an overlay of diffusion. Default: the file beside it "
+            "whose name has adc in place of dwi."
+        ),
+    ] = None,
     like: Annotated[
         bool,
         typer.Option("--like", help="Also write the mask in the scan's format (NRRD, MHA, MGZ)."),
@@ -108,6 +115,8 @@ def predict(
     Example: stroke-nets predict sub-1_T1w.nii.gz predictions
 
     Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
+
+    With an overlay of diffusion, the scans are DWI (b = 1000 s/mm2), with or without an ADC map.
     """
     segment_and_tell(
         given,
@@ -129,6 +138,7 @@ def predict(
         threshold=threshold,
         minimum_ml=minimum_ml,
         truth=truth,
+        adc=adc,
         sr=sr,
         like=like,
     )

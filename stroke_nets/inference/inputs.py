@@ -10,11 +10,11 @@ from pathlib import Path
 
 from stroke_nets.errors import UsageError, did_you_mean
 from stroke_nets.scans import formats
+from stroke_nets.scans.contrast import DIFFUSION, FOLDERS, SUFFIXES, T1W
 from stroke_nets.scans.dicom_series import is_series
 from stroke_nets.scans.discovery import (
     DESCRIPTION,
     is_bids,
-    is_t1w,
     named_as_masks,
     scans_below,
     split,
@@ -30,10 +30,12 @@ class ScanFile:
     Attributes:
         path: the file; or a folder of DICOM.
         source: its path below what was given; for the sidecar, unless it has a URI.
-        stem: what the names of its outputs begin with: ``sub-X[_ses-Y]...``, without ``_T1w`` and
-            ``desc-``.
+        stem: what the names of its outputs begin with: ``sub-X[_ses-Y]...``, without ``_T1w`` (or
+            ``_dwi``) and ``desc-``.
         data_set: the BIDS data set that holds it, if one does.
         uri: its BIDS URI, once the output folder links to that data set.
+        contrast: of the scan: ``T1w`` or ``diffusion``.
+        adc: the ADC map of diffusion, if there is one.
     """
 
     path: Path
@@ -41,6 +43,8 @@ class ScanFile:
     stem: str
     data_set: Path | None = None
     uri: str | None = None
+    contrast: str = T1W
+    adc: Path | None = None
 
     @property
     def subject(self) -> str:
@@ -56,19 +60,22 @@ class ScanFile:
     @property
     def folder(self) -> Path:
         """Where its outputs lie, relative to the output folder."""
-        return Path(*filter(None, (self.subject, self.session)), "anat")
+        return Path(*filter(None, (self.subject, self.session)), FOLDERS[self.contrast])
 
 
-def find_scans(given: Path, out: Path) -> list[ScanFile]:
+def find_scans(given: Path, out: Path, contrast: str = T1W) -> list[ScanFile]:
     """The scans of a file, a folder, a BIDS tree, or a folder or zip archive of one DICOM study.
 
     In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders) these are the
     ``*_T1w`` files outside of ``derivatives``; in another folder, every NIfTI file that is not
     named as a mask. What lies in the output folder is left out (`stroke_nets.scans.discovery`).
+    Of diffusion, these are in any folder the files named ``dwi`` or ``*_dwi``; the ADC map of each
+    is the file beside it named ``adc`` (or ``ADC``) instead.
 
     Args:
         given: what the user named.
         out: the output folder.
+        contrast: of the scans: ``T1w`` or ``diffusion``.
 
     Raises:
         UsageError: nothing is there, or two scans would have outputs of one name.
@@ -79,21 +86,30 @@ def find_scans(given: Path, out: Path) -> list[ScanFile]:
         raise UsageError(f"{out}: the output folder is or holds the input; give another")
     if given.is_dir():
         bids = is_bids(given)
-        found, left_out = _scans_below(given, out, bids)
+        found, left_out = _scans_below(given, out, bids, contrast)
         if not found and is_series(given):
             found = [given]
         else:
             for line in left_out:
                 logger.warning("%s", line)
         if not found:
-            what = "sub-*_T1w.nii.gz" if bids else f"file that ends in {', '.join(formats.READ)}"
+            what = f"file that ends in {', '.join(formats.READ)}"
+            if bids or contrast != T1W:
+                what = f"{'sub-' if bids else ''}*_{SUFFIXES[contrast]}.nii.gz"
             raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
     else:
         found = [given]
     sources = {path: path.relative_to(given).as_posix() for path in found if path != given}
-    stems = _stems([(path.name, sources.get(path, path.name)) for path in found])
+    stems = _stems([(path.name, sources.get(path, path.name)) for path in found], contrast)
     scans = [
-        ScanFile(path, sources.get(path, path.name), stem, _data_set(path))
+        ScanFile(
+            path,
+            sources.get(path, path.name),
+            stem,
+            _data_set(path),
+            contrast=contrast,
+            adc=adc_beside(path) if contrast == DIFFUSION else None,
+        )
         for path, stem in zip(found, stems, strict=True)
     ]
     first: dict[str, ScanFile] = {}
@@ -147,13 +163,34 @@ def _prefixed(prefix: str, labels: Sequence[str]) -> list[str]:
     return [prefix + label.removeprefix(prefix) for label in labels]
 
 
-def _scans_below(root: Path, out: Path, bids: bool) -> tuple[list[Path], list[str]]:
+def adc_beside(dwi: Path) -> Path | None:
+    """The ADC map of a DWI, by its name: ``sub-1_adc.nii.gz`` beside ``sub-1_dwi.nii.gz``."""
+    stem = bare(dwi.name)
+    wanted = f"{stem[: -len('dwi')]}adc".lower()
+    if not _is_wanted(dwi, DIFFUSION, bids=False) or not dwi.is_file():
+        return None
+    beside = sorted(path for path in dwi.parent.iterdir() if formats.is_scan(path))
+    return next((path for path in beside if bare(path.name).lower() == wanted), None)
+
+
+def _scans_below(root: Path, out: Path, bids: bool, contrast: str) -> tuple[list[Path], list[str]]:
     """Scans by their names, and a line for each thing that was left out."""
-    there, left_out = scans_below(root, lambda path: out.resolve() in path.resolve().parents)
+    there, left_out = scans_below(
+        root, lambda path: out.resolve() in path.resolve().parents, FOLDERS[contrast]
+    )
     there = [path for path in there if "derivatives" not in path.relative_to(root).parts]
     scans, masks = split(there, root)
     said = left_out if bids else [*left_out, *named_as_masks(root, masks)]
-    return [path for path in scans if is_t1w(path) or not bids], [str(one) for one in said]
+    wanted = [path for path in scans if _is_wanted(path, contrast, bids)]
+    return wanted, [str(one) for one in said]
+
+
+def _is_wanted(path: Path, contrast: str, bids: bool) -> bool:
+    """Whether a file is named as of a contrast; outside of BIDS any may be T1w."""
+    if bids and not path.name.startswith("sub-"):
+        return False
+    named = bare(path.name).split("_")[-1] == SUFFIXES[contrast]
+    return named or (contrast == T1W and not bids)
 
 
 def _data_set(path: Path) -> Path | None:
@@ -172,14 +209,14 @@ def bare(name: str) -> str:
     return formats.bare(name.removesuffix(".zip"))
 
 
-def _stems(names: list[tuple[str, str]]) -> list[str]:
+def _stems(names: list[tuple[str, str]], contrast: str) -> list[str]:
     """A stem for each (name, path); a name that is none of BIDS becomes a subject's label.
 
     Where such names are not unique (``p1/T1.nii.gz``, ``p2/T1.nii.gz``) the path takes their place.
     """
     labels = Counter(bids_label(name) for name, _ in names)
     return [
-        re.sub(r"_desc-[^_]+", "", bare(name).removesuffix("_T1w"))  # results have their own
+        re.sub(r"_desc-[^_]+", "", bare(name).removesuffix(f"_{SUFFIXES[contrast]}"))
         if name.startswith("sub-")
         else f"sub-{bids_label(name if labels[bids_label(name)] == 1 else path)}"
         for name, path in names

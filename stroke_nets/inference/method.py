@@ -23,6 +23,7 @@ from stroke_nets.inference.sliding_patch import FLIPS, PatchInferer, tile_starts
 from stroke_nets.inference.weights import CARRIED, Weights
 from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.runs.exit_codes import find_error
+from stroke_nets.scans.contrast import T1W
 from stroke_nets.scans.reader import Scan
 from stroke_nets.training.weights import load_weights
 
@@ -121,19 +122,20 @@ class Method:
         self.network = network.eval().to(self.device)
 
     @torch.inference_mode()
-    def find(self, scan: Scan, steps: Steps = NOBODY) -> Found:
+    def find(self, scan: Scan, steps: Steps = NOBODY, adc: Scan | None = None) -> Found:
         """Segment a scan.
 
         Args:
-            scan: T1w scan.
+            scan: T1w scan, or what the method's ``contrast`` says.
             steps: is told how far the work is.
+            adc: the ADC map of a diffusion-weighted scan, on its grid.
 
         Raises:
             DataError: the scan cannot be used, or its probabilities are not finite.
         """
         name = self.weights.bundle.name
         steps.step(f"{name}: registration and preprocessing")
-        data = self.preprocessing({"image": scan})
+        data = self.preprocessing({"image": scan} | _given({"adc": adc}))
         steps.step(f"{name}: segmentation")
         mean, deviation = spread(self._samples(data["image"], steps))
         if not torch.isfinite(mean).all():
@@ -225,14 +227,16 @@ class Method:
         return time.perf_counter() - begin, calls
 
 
-def find(scan: Scan, methods: Sequence[Method], steps: Steps = NOBODY) -> Found:
+def find(
+    scan: Scan, methods: Sequence[Method], steps: Steps = NOBODY, adc: Scan | None = None
+) -> Found:
     """What several methods find on average, and how much they differ.
 
     With one method, the flips' mean and deviation.
     """
     if len(methods) == 1:
-        return methods[0].find(scan, steps)
-    each = [one.find(scan, steps) for one in methods]
+        return methods[0].find(scan, steps, adc)
+    each = [one.find(scan, steps, adc) for one in methods]
     mean, deviation = spread(one.probability for one in each)
     return Found(mean, deviation, each[0].registration)
 
@@ -294,6 +298,18 @@ def _require_alike(file: Path, key: str, value: Any, own: Any) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
+
+
+def contrast_of(weights: Sequence[Weights]) -> str:
+    """The contrast of the scans that methods segment: ``T1w`` or ``diffusion``.
+
+    Raises:
+        UsageError: they segment scans of different contrasts, or one describes no single network.
+    """
+    found = {read_config(one).get("contrast", T1W) for one in weights}
+    if len(found) > 1:
+        raise UsageError(f"--method: of several contrasts ({', '.join(sorted(found))}); give one")
+    return str(found.pop())
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

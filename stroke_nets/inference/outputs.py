@@ -48,6 +48,7 @@ from stroke_nets.registration.picture import draw
 from stroke_nets.registration.pipeline import MNI152, SPACE, Files
 from stroke_nets.registration.transform import Transform, save
 from stroke_nets.registration.volume import Array, Float32, brain
+from stroke_nets.scans.contrast import DIFFUSION, SUFFIXES
 from stroke_nets.scans.dicom import write_report, write_segmentation
 from stroke_nets.scans.discovery import DESCRIPTION
 from stroke_nets.scans.formats import LIKE, ending, write_like
@@ -57,6 +58,7 @@ from stroke_nets.scans.writer import HeaderWriter
 DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where they pass the limit
 LEAST_ML, LEVEL = 10.0, 0.9  # of intervals of the volume: ours
 MANY = 5  # lesions that a warning names
+NO_ADC = "no ADC map was given: what is bright in DWI by its T2 alone may be marked; give --adc"
 NOTICE = "Research use only; not a medical device."
 GENERATED_BY = [{"Name": "stroke-nets", "Version": stroke_nets.__version__}]
 NOT_IN_BIDS = (  # https://github.com/bids-standard/bids-validator: .bidsignore
@@ -256,7 +258,7 @@ class Results:
         draw(files.picture, brain(), voxels, self.scan.path.name)
         sidecar = {  # the key is required of a derivative's T1w; nothing is stripped here
             "SkullStripped": False,
-            "Sources": [self._source],
+            "Sources": self._sources,
         }
         write_json(files.image.with_name(files.image.name.replace(".nii.gz", ".json")), sidecar)
         return {
@@ -266,15 +268,21 @@ class Results:
         }
 
     def _registration_files(self, folder: Path) -> Files:
-        return Files.of(self.scan.path, folder, spaceless(self.names.scan.stem))
+        scan = self.names.scan
+        return Files.of(self.scan.path, folder, spaceless(scan.stem), SUFFIXES[scan.contrast])
 
     @property
-    def _source(self) -> str:
-        return self.names.scan.uri or self.names.scan.source
+    def _sources(self) -> list[str]:
+        """The scan and its ADC map, by BIDS URI if the scan has one and they lie together."""
+        scan = self.names.scan
+        source, beside = scan.uri or scan.source, scan.adc and scan.adc.parent == scan.path.parent
+        if scan.adc is None:
+            return [source]
+        return [source, source[: -len(scan.path.name)] + scan.adc.name if beside else scan.adc.name]
 
     def _about(self, on_template: bool) -> dict[str, Any]:
         """What BIDS asks of each volume: what it was made of, and whose grid it has."""
-        about: dict[str, Any] = {"Sources": [self._source]}
+        about: dict[str, Any] = {"Sources": self._sources}
         if on_template:
             image = self._registration_files(self.names.scan.folder).image
             return about | {"SpatialReference": f"bids::{image.as_posix()}"}
@@ -301,8 +309,14 @@ class Results:
                 "largest_ml": rows[0]["volume_ml"] if rows else 0.0,
                 "connectivity": CONNECTIVITY,
             },
-            "Warnings": doubts(self.scan, there) + border_warnings(rows),
+            "Warnings": self._doubts() + border_warnings(rows),
         }
+
+    def _doubts(self) -> list[str]:
+        """What is doubtful about the scan, or missing."""
+        file = self.names.scan
+        found = doubts(self.scan, self.found.registration, file.contrast)
+        return [*found, NO_ADC] if file.contrast == DIFFUSION and file.adc is None else found
 
 
 def volume_interval(total_ml: float, weights: Sequence[dict[str, Any]]) -> dict[str, Any]:

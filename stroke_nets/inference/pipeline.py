@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +17,13 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inference import outputs
 from stroke_nets.inference.doubts import require_memory
 from stroke_nets.inference.inputs import ScanFile, find_scans, of_participants
-from stroke_nets.inference.method import Method, find
+from stroke_nets.inference.method import Method, contrast_of, find
 from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.weights import choose
 from stroke_nets.pages.cohort import write_index
 from stroke_nets.pages.prediction_report import write_prediction_report
 from stroke_nets.runs.exit_codes import find_error
+from stroke_nets.scans.contrast import DIFFUSION
 from stroke_nets.scans.dicom_series import is_series
 from stroke_nets.scans.reader import Scan
 
@@ -44,6 +45,7 @@ class PredictionOptions:
         threshold: probability from which on a voxel is lesion; None: as the method says.
         minimum_ml: volume below which a lesion is left out; None: as the method says.
         truth: a mask on the grid of the one scan, which the report and the viewer show as well.
+        adc: the ADC map of the one scan, for a method of diffusion; None: the one beside it.
         like: write the mask in the scan's format as well, if it is not NIfTI.
         sr: write a DICOM report of the volumes beside the Segmentation of a DICOM scan.
     """
@@ -58,6 +60,7 @@ class PredictionOptions:
     threshold: float | None = None
     minimum_ml: float | None = None
     truth: Path | None = None
+    adc: Path | None = None
     sr: bool = False
     like: bool = False
 
@@ -89,7 +92,7 @@ def predict(
     sessions: Sequence[str] = (),
     **options: Any,
 ) -> dict[str, Any]:
-    """Segment the stroke lesions of T1w scans.
+    """Segment the stroke lesions of T1w scans, or of diffusion with weights of such an overlay.
 
     Args:
         given: a scan, a folder of scans, a BIDS tree, or a folder or zip archive of DICOM.
@@ -115,8 +118,11 @@ def predict(
     given, out, chosen = Path(given), Path(out), PredictionOptions(**options)
     names = (method.split(",") if isinstance(method, str) else method) or ()
     files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
-    scans = of_participants(find_scans(given, out), participants, sessions)
     weights = choose(names, [Path(file) for file in files], overlay, trust)
+    contrast = contrast_of(weights)
+    scans = of_participants(find_scans(given, out, contrast), participants, sessions)
+    if chosen.adc:
+        scans = [_with_adc(scans, chosen.adc)]
     if chosen.truth and len(scans) > 1:
         raise UsageError(f"--truth {chosen.truth}: there are {len(scans)} scans; give one")
     if chosen.sr and not is_series(scans[0].path):
@@ -145,6 +151,20 @@ def predict(
         head = f"{len(failed)} of {len(scans)} scans failed; what could be done is in {out}"
         raise DataError("\n".join([head, *(f"{f['input']}: {f['error']}" for f in failed)]))
     return summary
+
+
+def _with_adc(scans: Sequence[ScanFile], adc: Path) -> ScanFile:
+    """The one scan of diffusion, with its ADC map.
+
+    Raises:
+        UsageError: there are several scans, the method takes no ADC, or there is no such file.
+    """
+    if len(scans) > 1 or scans[0].contrast != DIFFUSION:
+        why = f"there are {len(scans)} scans" if len(scans) > 1 else "the method is of T1w scans"
+        raise UsageError(f"--adc {adc}: {why}; give it with one scan and an overlay of diffusion")
+    if not adc.is_file():
+        raise UsageError(f"--adc {adc}: no such file; give the ADC map of the scan")
+    return replace(scans[0], adc=adc)
 
 
 def find_device(name: str) -> torch.device:
@@ -197,12 +217,12 @@ class Prediction:
         """Predict a scan and write its pages, unless the very same prediction is there."""
         names = outputs.Names(self.out, file, self.label, self.options.space == "mni")
         self.steps.step("reading")
-        scan = Scan(file.path)
-        request, truth = self._request(scan), self.options.truth
+        scan, adc = Scan(file.path), Scan(file.adc) if file.adc else None
+        request, truth = self._request(scan, adc), self.options.truth
         shown: Path | outputs.Volumes | None = None
         if not is_done(names, request, self.options.overwrite):
             require_memory(scan, registered=not self.options.skip_registration)
-            shown = self._predict(file, scan, names, request)
+            shown = self._predict(file, scan, adc, names, request)
         if truth or (shown is None and not names.report.exists()):
             shown = outputs.image_of(names, file)
         if shown is not None:
@@ -210,10 +230,15 @@ class Prediction:
             write_prediction_report(names.sidecar, shown, truth)
 
     def _predict(
-        self, file: ScanFile, scan: Scan, names: outputs.Names, request: dict[str, Any]
+        self,
+        file: ScanFile,
+        scan: Scan,
+        adc: Scan | None,
+        names: outputs.Names,
+        request: dict[str, Any],
     ) -> outputs.Volumes:
         begin = time.perf_counter()
-        found = find(scan, self.methods, self.steps)
+        found = find(scan, self.methods, self.steps, adc)
         self.steps.step("writing the mask")
         facts = {
             "GeneratedBy": outputs.GENERATED_BY,
@@ -232,9 +257,10 @@ class Prediction:
         )
         return results.write(facts)
 
-    def _request(self, scan: Scan) -> dict[str, Any]:
+    def _request(self, scan: Scan, adc: Scan | None) -> dict[str, Any]:
         """What makes two predictions the same."""
-        return {
+        companions = {"adc_sha256": adc.digest} if adc else {}
+        return companions | {
             "scan_sha256": scan.digest,
             "weights_sha256": [one.weights.facts["sha256"] for one in self.methods],
             "config_sha256": [one.weights.digest() for one in self.methods],

@@ -10,21 +10,24 @@ import numpy as np
 from stroke_nets.errors import UsageError
 from stroke_nets.registration.register import Registration, register
 from stroke_nets.registration.volume import Volume
+from stroke_nets.scans.contrast import T1W
 from stroke_nets.scans.finding import Finding
 from stroke_nets.scans.reader import Scan
 
 LEAST_SIDE = 16  # voxels
 
 
-def seen(scan: Scan, in_place: bool = False) -> Registration:
+def seen(scan: Scan, in_place: bool = False, contrast: str = T1W) -> Registration:
     """The registration of a scan that was not preprocessed.
 
     Args:
-        scan: T1w scan.
+        scan: the scan.
         in_place: the scan lies on the template already, on whatever grid.
+        contrast: that it should have: ``T1w`` or ``diffusion``.
     """
     image = nib.as_closest_canonical(scan.image)
-    return register(Volume(np.asarray(image.dataobj, np.float32), image.affine), in_place)
+    volume = Volume(np.asarray(image.dataobj, np.float32), image.affine)
+    return register(volume, in_place, contrast)
 
 
 def appearance(scan: Scan) -> list[Finding]:

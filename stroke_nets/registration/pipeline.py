@@ -34,12 +34,12 @@ class Files:
     rejected: Path  # the picture if the registration is poor; then nothing else is written
 
     @classmethod
-    def of(cls, scan: Path, out: Path, stem: str | None = None) -> "Files":
+    def of(cls, scan: Path, out: Path, stem: str | None = None, suffix: str = "T1w") -> "Files":
         """The files of a scan, named after it, or beginning with ``stem``."""
         if stem is None:
-            stem = bare(scan.name).removesuffix("_T1w")
+            stem = bare(scan.name).removesuffix(f"_{suffix}")
         return cls(
-            image=out / f"{stem}_space-{SPACE}_T1w.nii.gz",
+            image=out / f"{stem}_space-{SPACE}_{suffix}.nii.gz",
             transform=out / f"{stem}_to-{SPACE}_transform.json",
             picture=out / f"{stem}_to-{SPACE}_qc.png",
             rejected=out / f"{stem}_to-{SPACE}_rejected.png",

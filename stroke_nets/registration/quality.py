@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from stroke_nets.registration.template import nilearn_map
 from stroke_nets.registration.volume import Array, Float32, Volume, brain, dilated, resampled
+from stroke_nets.scans.contrast import T1W
 
 FINE_MM = 3
 DARKEST = 20  # of a canonical scan's 1000: below it there is no tissue
@@ -54,14 +55,20 @@ class Quality:
     contrast: float
     scalp: float = 1.0
 
-    def problems(self) -> list[str]:
-        """What is wrong, in words; empty if nothing is."""
+    def problems(self, contrast: str = T1W) -> list[str]:
+        """What is wrong, in words; empty if nothing is.
+
+        Args:
+            contrast: the scan's. Diffusion does not resemble the template, which is T1w; the
+                information that both share tells whether they fit.
+        """
         found = []
         if self.outside > MOST_UNSEEN:
             found.append(f"{self.outside:.0%} of the brain lies outside the field of view")
         elif self.empty > MOST_UNSEEN:
             found.append(f"{self.empty:.0%} of the brain is empty")
-        if self.information < LEAST_INFORMATION or abs(self.resemblance) < LEAST_RESEMBLANCE:
+        alike = contrast != T1W or abs(self.resemblance) >= LEAST_RESEMBLANCE
+        if self.information < LEAST_INFORMATION or not alike:
             found.append(f"no brain is recognised there ({self._fit()})")
         scales = f"{self.least_scale:.2f} to {self.most_scale:.2f}"
         if self.least_scale < SCALES[0] or self.most_scale > SCALES[1]:
@@ -70,16 +77,19 @@ class Quality:
             found.append(f"stretched, by {scales}")
         return found
 
-    def warnings(self) -> list[str]:
+    def warnings(self, contrast: str = T1W) -> list[str]:
         """What is odd but may be right, in words; empty if nothing is."""
         found = []
         if SOME_UNSEEN < max(self.outside, self.empty) <= MOST_UNSEEN:
             share = max(self.outside, self.empty)
             found.append(f"{share:.0%} of the brain is not in view; lesions there are missed")
-        if self.resemblance < 0 or self.contrast < LEAST_CONTRAST:
-            tissues = f"white matter is {self.contrast:.2f} times as bright as grey matter"
-            found.append(f"its contrast is not T1w ({tissues}); the methods know no other")
-        elif self.information < FAIR_INFORMATION or self.resemblance < FAIR_RESEMBLANCE:
+        tissues = f"white matter is {self.contrast:.2f} times as bright as grey matter"
+        is_t1w = self.resemblance >= 0 and self.contrast >= LEAST_CONTRAST
+        alike = contrast != T1W or self.resemblance >= FAIR_RESEMBLANCE
+        if is_t1w != (contrast == T1W):
+            known = "the methods know no other" if contrast == T1W else "the method knows no other"
+            found.append(f"its contrast is not {contrast} ({tissues}); {known}")
+        elif self.information < FAIR_INFORMATION or not alike:
             fit = f"the scan fits the template only fairly ({self._fit()})"
             found.append(f"{fit}; look at the picture of the registration")
         if self.scalp < LEAST_SCALP and self.contrast >= LEAST_CONTRAST:
@@ -89,9 +99,9 @@ class Quality:
             )
         return found
 
-    def doubtful(self) -> bool:
+    def doubtful(self, contrast: str = T1W) -> bool:
         """Whether another pose may fit better."""
-        return bool(self.problems() or replace(self, scalp=1.0).warnings())
+        return bool(self.problems(contrast) or replace(self, scalp=1.0).warnings(contrast))
 
     def score(self) -> float:
         """The higher, the better the scan fits."""

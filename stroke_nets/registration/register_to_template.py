@@ -10,21 +10,23 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
+from monai.utils import ensure_tuple
 
 from stroke_nets.errors import DataError
 from stroke_nets.registration.register import Registration, register
 from stroke_nets.registration.volume import Array, Float32, Volume, brain, placed, resampled
+from stroke_nets.scans.contrast import T1W
 from stroke_nets.scans.geometry import Grid, compare_grids
 
 
 class RegisterToTemplated(MapTransform, InvertibleTransform):
-    """Bring a T1w scan, and masks on its grid, onto the grid of ATLAS v2.0.
+    """Bring a scan, and other images and masks on its grid, onto the grid of ATLAS v2.0.
 
     The scan is registered in whatever unit, orientation and pose it lies, and resampled once
-    (cubic splines; masks: nearest). Its values become 0 in air and 1 in the brightest tissue. A
-    scan that lies on the template's grid already, in whatever orientation, stays as it is, so that
-    the papers' data are not touched. A scan of the same bytes (``sha256`` in its metadata, which
-    `LoadScand` sets) is registered once a process.
+    (cubic splines; companions: trilinear; masks: nearest). Its values become 0 in air and 1 in the
+    brightest tissue. A scan that lies on the template's grid already, in whatever orientation,
+    stays as it is, so that the papers' data are not touched. A scan of the same bytes (``sha256``
+    in its metadata, which `LoadScand` sets) is registered once a process.
 
     The inverse resamples what the network gave back onto the scan's own grid, once, trilinear:
     ``Invertd(keys="pred", transform=preprocessing, orig_keys="image", nearest_interp=False)``.
@@ -38,10 +40,12 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
           keys: image
 
     Args:
-        keys: the scan first, then masks of the same grid; each 1 x X x Y x Z with its affine.
+        keys: the scan first, then others of the same grid; each 1 x X x Y x Z with its affine.
         spacing: of the template's grid: 1 mm (197 x 233 x 189) or a whole multiple of it.
         refuse: whether a poor registration raises an error; else it is one of the warnings.
         allow_missing_keys: skip keys that are not there.
+        contrast: of the scan: ``T1w`` or ``diffusion``.
+        companions: those of the keys that are images, whose values stay; the others are masks.
     """
 
     def __init__(
@@ -50,10 +54,13 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         spacing: int = 1,
         refuse: bool = True,
         allow_missing_keys: bool = False,
+        contrast: str = T1W,
+        companions: KeysCollection = (),
     ) -> None:
         """Store the grid."""
         super().__init__(keys, allow_missing_keys)
-        self.spacing, self.refuse = spacing, refuse
+        self.spacing, self.refuse, self.contrast = spacing, refuse, contrast
+        self.companions = ensure_tuple(companions)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Register the scan and resample each key.
@@ -65,17 +72,18 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
         scan = result[self.keys[0]]
         if self.spacing == 1 and lies_on_template(scan):
             return result
-        found = registered(scan)
+        found = registered(scan, self.contrast)
         problems, name = found.problems(), scan.meta.get("filename_or_obj", "the scan")
         if problems and self.refuse:
             raise DataError(
                 f"{name}: the registration is poor ({'; '.join(problems + found.warnings())}); "
-                "give a T1w scan of a whole head"
+                f"give a {self.contrast} scan of a whole head"
             )
         for key in self.key_iterator(result):
-            is_scan = key == self.keys[0]
-            volume = (result[key] - found.air) / found.unit if is_scan else result[key]
-            result[key] = self._onto_template(volume, found.matrix, is_scan)
+            volume, order = result[key], 1 if key in self.companions else 0
+            if key == self.keys[0]:
+                volume, order = (volume - found.air) / found.unit, 3
+            result[key] = self._onto_template(volume, found.matrix, order)
         result[self.keys[0]].meta["registration"] = described(found)
         return result
 
@@ -93,11 +101,11 @@ class RegisterToTemplated(MapTransform, InvertibleTransform):
             result[key] = _moved(result[key], affine, onto)
         return result
 
-    def _onto_template(self, volume: MetaTensor, matrix: Array, is_scan: bool) -> MetaTensor:
+    def _onto_template(self, volume: MetaTensor, matrix: Array, order: int) -> MetaTensor:
         affine, size = volume.affine.numpy(), tuple(volume.shape[1:])
         grid, shape = template_grid(self.spacing)
         there = np.linalg.inv(affine) @ matrix @ grid
-        onto = placed if is_scan else functools.partial(resampled, order=0)
+        onto = placed if order == 3 else functools.partial(resampled, order=order)
         moved = _moved(volume, grid, lambda channel: onto(channel, there, shape))
         info = {"matrix": matrix.tolist(), "affine": affine.tolist()}
         self.push_transform(moved, orig_size=size, extra_info=info)
@@ -111,17 +119,17 @@ def lies_on_template(scan: MetaTensor) -> bool:
     return compare_grids("", Grid(template.voxels.shape, template.affine), grid) is None
 
 
-_known: dict[str, Registration] = {}  # of this process, by the scan's SHA-256
+_known: dict[tuple[str, str], Registration] = {}  # of this process, by SHA-256 and contrast
 
 
-def registered(scan: MetaTensor) -> Registration:
+def registered(scan: MetaTensor, contrast: str) -> Registration:
     """Where a scan lies; one of the same bytes is not registered again."""
     digest = scan.meta.get("sha256")
     if digest is None:
-        return register(as_volume(scan))
-    if digest not in _known:
-        _known[digest] = register(as_volume(scan))
-    return _known[digest]
+        return register(as_volume(scan), contrast=contrast)
+    if (digest, contrast) not in _known:
+        _known[digest, contrast] = register(as_volume(scan), contrast=contrast)
+    return _known[digest, contrast]
 
 
 def _moved(volume: MetaTensor, affine: Array, onto: Callable[[Float32], Float32]) -> MetaTensor:

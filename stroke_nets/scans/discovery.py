@@ -28,13 +28,14 @@ OTHER_DATA = {"func", "dwi", "fmap", "perf", "pet", "eeg", "meg", "ieeg"}  # fol
 
 
 def scans_below(
-    root: Path, also_out: Callable[[Path], bool] = lambda path: False
+    root: Path, also_out: Callable[[Path], bool] = lambda path: False, modality: str = "anat"
 ) -> tuple[list[Path], list[Finding]]:
     """The images below a folder, and what was left out.
 
     Args:
         root: the folder.
         also_out: says of further paths that they are left out.
+        modality: the folder in a BIDS tree whose images are wanted.
 
     Returns:
         The files, sorted; and findings: of each image of a format that is not read (row F13), and
@@ -46,7 +47,7 @@ def scans_below(
     predictions: dict[Path, bool] = {}
     bids = is_bids(root)
     for path in paths_below(root):
-        reason = _reason(path, root, bids, predictions)
+        reason = _reason(path, root, bids, predictions, modality)
         if not reason and also_out(path):
             reason = "in the output folder"
         if not reason:
@@ -145,12 +146,14 @@ def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
     return one <= other or other <= one
 
 
-def _reason(path: Path, root: Path, bids: bool, predictions: dict[Path, bool]) -> str:
+def _reason(
+    path: Path, root: Path, bids: bool, predictions: dict[Path, bool], modality: str
+) -> str:
     """Why an image is left out; empty if it is not."""
     if is_hidden(path, root):
         return "hidden, or a copy of macOS (__MACOSX, ._*)"
     parents = [one for one in path.parents if one != root and one.is_relative_to(root)]
-    if bids and OTHER_DATA & {parent.name for parent in parents}:
+    if bids and (OTHER_DATA - {modality}) & {parent.name for parent in parents}:
         return "another modality's (func, dwi, fmap, ...)"
     if bids and "sourcedata" in {parent.name for parent in parents}:
         return "originals (sourcedata)"

@@ -26,6 +26,7 @@ MARGIN = 2  # voxels of fluid and skull kept around the template's brain
 BRIGHT = 0.9  # quantile of the brain that is scaled to 1: white matter
 BRIGHTEST = 1.6  # values above are clipped
 BRIGHTEST_DWI = 3.0  # of the brain's median
+MM2_PER_S, UM2_PER_S = 0.05, 50.0  # medians below and above are in mm2/s and 1e-6 mm2/s
 HIGHEST_ADC = 3.0  # 1e-3 mm2/s: cerebrospinal fluid
 DARKEST = 0.02  # of the maximum; values below count as outside
 SMOOTHING_MM = 0.6  # standard deviation; avoids aliasing when a 1 mm scan is downsampled
@@ -52,25 +53,50 @@ class BrainBoxd(MapTransform, InvertibleTransform):
         """Resample each key; mask, scale and mirror the first."""
         result = dict(data)
         for key in self.key_iterator(result):
-            is_scan = key == self.keys[0]
-            volume = result[key]
-            if is_scan:
-                spacing = np.linalg.norm(np.asarray(volume.affine)[:3, :3], axis=0)
-                volume = GaussianSmooth(np.minimum(SMOOTHING_MM / spacing, 1.0).tolist())(volume)
-            volume = self.resample(
-                volume,
-                dst_affine=torch.as_tensor(AFFINE),
-                spatial_size=SHAPE,
-                mode="bilinear" if is_scan else "nearest",
-            )
-            result[key] = with_mirror(scale_by_white_matter(volume)) if is_scan else volume
+            volume = self._moved(result[key], smooth=key == self.keys[0])
+            if key == self.keys[0]:
+                volume = with_mirror(scale_by_white_matter(volume))
+            result[key] = volume
         return result
+
+    def _moved(self, volume: Any, smooth: bool) -> Any:
+        """Resample to the box: an image, smoothed before, or a mask."""
+        if smooth:
+            spacing = np.linalg.norm(np.asarray(volume.affine)[:3, :3], axis=0)
+            volume = GaussianSmooth(np.minimum(SMOOTHING_MM / spacing, 1.0).tolist())(volume)
+        mode = "bilinear" if smooth else "nearest"
+        affine = torch.as_tensor(AFFINE)
+        return self.resample(volume, dst_affine=affine, spatial_size=SHAPE, mode=mode)
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Resample each key back to its original grid."""
         result = dict(data)
         for key in self.key_iterator(result):
             result[key] = self.resample.inverse(result[key])
+        return result
+
+
+class DiffusionBoxd(BrainBoxd):
+    """As `BrainBoxd`, of DWI and ADC: 4 x 80 x 96 x 80, the mirror image of each last.
+
+    The DWI's median in the brain becomes 1. The ADC may be in mm2/s, 1e-3 or 1e-6 mm2/s, which its
+    median tells; without it, its channels are 0. It is removed from the dictionary.
+
+    Args:
+        keys: the DWI, the ADC, then masks, all on the same grid.
+        allow_missing_keys: skip missing keys.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Resample each key; scale DWI and ADC, and stack them with their mirror images."""
+        result = dict(data)
+        first, second = self.keys[:2]
+        images = [key for key in (first, second) if key in result]
+        for key in self.key_iterator(result):
+            result[key] = self._moved(result[key], smooth=key in images)
+        dwi, adc = scale_dwi(result[first]), result.pop(second, None)
+        adc = torch.zeros_like(dwi) if adc is None else scale_adc(in_um2_per_ms(adc))
+        result[first] = with_mirror(torch.cat([dwi, torch.as_tensor(adc)]))
         return result
 
 
@@ -112,6 +138,17 @@ def scale_dwi(volume: Tensor) -> Tensor:
     if not len(tissue):
         return volume * mask
     return (volume / tissue.median().clamp_min(1e-6)).clamp(0, BRIGHTEST_DWI) * mask
+
+
+def in_um2_per_ms(adc: Tensor) -> Tensor:
+    """An ADC map in 1e-3 mm2/s, of one in this unit, in mm2/s or in 1e-6 mm2/s: its median tells.
+
+    Args:
+        adc: (..., X, Y, Z) in the box.
+    """
+    inside = adc[..., brain_mask()].flatten()
+    median = float(inside[inside > 0].median()) if (inside > 0).any() else 1.0
+    return adc * (1e3 if median < MM2_PER_S else 1e-3 if median > UM2_PER_S else 1.0)
 
 
 def scale_adc(volume: Tensor) -> Tensor:

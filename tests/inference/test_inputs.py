@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from stroke_nets.errors import UsageError
@@ -77,3 +79,16 @@ def test_W7_names_without_letters_are_told_apart(tmp_path):
     stems = {scan.stem for scan in find_scans(tmp_path, tmp_path / "out")}
     assert len(stems) == 2
     assert all(stem.removeprefix("sub-scan").isalnum() for stem in stems)
+
+
+def test_the_dwi_of_a_tree_comes_with_its_adc(tmp_path):
+    names = ("sub-1/dwi/sub-1_dwi.nii.gz", "sub-1/dwi/sub-1_ADC.nii", "sub-1/anat/sub-1_T1w.nii.gz")
+    root = touch(tmp_path / "bids", *names, "sub-2/sub-2_dwi.nii.gz", "sub-2/sub-2_msk.nii.gz")
+    one, other = find_scans(root, root / "out", "diffusion")
+    assert (one.stem, one.folder, one.adc) == ("sub-1", Path("sub-1/dwi"), root / names[1])
+    assert (other.source, other.adc) == ("sub-2/sub-2_dwi.nii.gz", None)
+    plain = touch(tmp_path / "plain", "dwi.nii.gz", "adc.nii.gz", "T1.nii.gz")
+    (scan,) = find_scans(plain, tmp_path / "out", "diffusion")
+    assert (scan.stem, scan.adc) == ("sub-dwi", plain / "adc.nii.gz")
+    with pytest.raises(UsageError, match=r"no sub-\*_dwi.nii.gz"):
+        find_scans(touch(tmp_path / "t1w", names[2]), tmp_path / "out", "diffusion")

@@ -362,7 +362,7 @@ def test_an_output_folder_links_to_each_data_set(tmp_path):
 def test_a_scan_is_opened_once(runs, head, tmp_path, monkeypatch):
     """From command to mask, tables and report; the registration is not of interest here."""
     good = register.Registration(MATRIX, Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0, 1.4))
-    monkeypatch.setattr(register_to_template, "register", lambda scan: good)
+    monkeypatch.setattr(register_to_template, "register", lambda scan, contrast: good)
     opened = []
 
     def hook(event, arguments):

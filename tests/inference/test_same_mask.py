@@ -149,7 +149,7 @@ ORDERS = list(
 def test_all_48_axis_orders_give_one_mask(head, tmp_path, monkeypatch):
     """From the scan to the template, to a network's axes, and back into a file."""
     found = Registration(TURN, Quality(1.0, 0.9, 0.0, 0.0, 1.0, 1.0, 1.4), 0.0, 800.0)
-    monkeypatch.setattr(register_to_template, "register", lambda scan: found)
+    monkeypatch.setattr(register_to_template, "register", lambda scan, contrast: found)
     chain = Compose(
         [RegisterToTemplated("image", spacing=4), Orientationd("image", axcodes="SAR", labels=None)]
     )

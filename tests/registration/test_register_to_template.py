@@ -27,7 +27,7 @@ def known(monkeypatch):
     """In place of a registration: every scan lies 20 mm to the left, smaller."""
     calls = []
 
-    def register(scan):
+    def register(scan, contrast):
         calls.append(scan)
         return Registration(MATRIX, FAIR)
 
@@ -101,7 +101,7 @@ def test_places_of_the_scan_and_the_template(known):
 
 def test_a_poor_registration_is_refused(monkeypatch):
     poor = Registration(MATRIX, replace(FAIR, outside=0.4))
-    monkeypatch.setattr(register_to_template, "register", lambda scan: poor)
+    monkeypatch.setattr(register_to_template, "register", lambda scan, contrast: poor)
     with pytest.raises(DataError, match="40% of the brain lies outside the field of view"):
         RegisterToTemplated("image")({"image": ball(digest=None)})
 
@@ -122,7 +122,7 @@ def test_a_scan_keeps_its_resolution_and_its_air():
 
 def test_each_warning_is_one_whole_sentence(monkeypatch):
     odd = Registration(MATRIX, replace(FAIR, outside=0.05, contrast=1.0))
-    monkeypatch.setattr(register_to_template, "register", lambda scan: odd)
+    monkeypatch.setattr(register_to_template, "register", lambda scan, contrast: odd)
     image = RegisterToTemplated("image")({"image": ball(digest=None)})["image"]
     assert OnTemplate.of(image).warnings == odd.warnings()
     assert len(odd.warnings()) == 2

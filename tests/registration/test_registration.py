@@ -210,6 +210,10 @@ def test_another_contrast_is_told(head):
     quality = measure(inverted, canonical(moved(head, np.eye(4))).from_scan(np.eye(4)))
     assert quality.problems() == []
     assert any("contrast is not T1w" in warning for warning in quality.warnings())
+    assert quality.warnings("diffusion") == []
+    assert not quality.doubtful("diffusion")
+    plain = measure(whole, canonical(moved(head, np.eye(4))).from_scan(np.eye(4)))
+    assert any("contrast is not diffusion" in warning for warning in plain.warnings("diffusion"))
 
 
 def test_a_refused_scan_leaves_only_its_picture(tmp_path):

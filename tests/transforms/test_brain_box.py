@@ -7,9 +7,16 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd
 
 from stroke_nets.synthesis import template
-from stroke_nets.transforms.brain_box import SHAPE, BrainBoxd, brain_mask, scale_by_white_matter
+from stroke_nets.transforms.brain_box import (
+    SHAPE,
+    BrainBoxd,
+    DiffusionBoxd,
+    brain_mask,
+    scale_by_white_matter,
+)
 
 BOX = Compose([BrainBoxd(keys=["image", "label"], allow_missing_keys=True)])
+DIFFUSION_BOX = Compose([DiffusionBoxd(keys=["image", "adc", "label"], allow_missing_keys=True)])
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +51,28 @@ def test_the_unit_of_a_scan_does_not_matter(scan):
     assert torch.allclose(a, b, atol=1e-5)
 
 
-def test_a_prediction_comes_back_to_its_place(scan, lesion):
-    data = BOX({"image": scan, "label": lesion})
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1000.0])
+def test_dwi_and_adc_are_stacked_with_their_mirror_images(scan, unit):
+    adc = 0.8 * torch.ones_like(scan)  # 1e-3 mm2/s
+    found = DIFFUSION_BOX({"image": 500 * scan, "adc": unit * adc})
+    seen = found["image"].as_tensor()
+    assert "adc" not in found
+    assert seen.shape == (4, *SHAPE)
+    assert torch.equal(seen[2:], seen[:2].flip(1))
+    assert not seen[:, ~brain_mask()].any()
+    assert seen[0][seen[0] > 0].median() == pytest.approx(1, abs=0.05)
+    assert seen[1][brain_mask()].median() == pytest.approx(0.8, abs=1e-4)
+    alone = DIFFUSION_BOX({"image": scan})["image"].as_tensor()
+    assert torch.allclose(alone[0], seen[0], atol=1e-5)
+    assert not alone[[1, 3]].any()
+
+
+@pytest.mark.parametrize("box", [BOX, DIFFUSION_BOX])
+def test_a_prediction_comes_back_to_its_place(box, scan, lesion):
+    data = box({"image": scan, "label": lesion})
     assert data["label"].shape == (1, *SHAPE)
     data["pred"] = data["label"].clone()
-    back = Invertd(keys="pred", orig_keys="image", transform=BOX, nearest_interp=False)(data)[
+    back = Invertd(keys="pred", orig_keys="image", transform=box, nearest_interp=False)(data)[
         "pred"
     ]
     assert back.shape == lesion.shape
