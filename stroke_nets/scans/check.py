@@ -91,14 +91,16 @@ class Seen:
     findings: list[Finding] = field(default_factory=list)
 
 
-def require_same_grid(image: nib.Nifti1Image, label: nib.Nifti1Image, name: str) -> None:
+def require_same_grid(
+    image: nib.Nifti1Image, label: nib.Nifti1Image, name: str, kind: str = "mask"
+) -> None:
     """Refuse a mask whose grid differs from its scan's; a different orientation is accepted.
 
     Raises:
         DataError: the shapes differ, or the affines differ by more than rounding errors.
     """
     grids = [Grid(volume.shape, volume.affine) for volume in (image, label)]
-    finding = compare_grids(name, *grids)
+    finding = compare_grids(name, grids[0], grids[1], kind)
     if finding is not None:
         raise Refusal(finding)
 

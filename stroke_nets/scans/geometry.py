@@ -109,30 +109,31 @@ def canonical(grid: Grid) -> Grid:
     return Grid(shape, grid.affine @ inv_ornt_aff(turn, grid.shape))
 
 
-def compare_grids(name: str, scan: Grid, mask: Grid) -> Finding | None:
+def compare_grids(name: str, scan: Grid, mask: Grid, kind: str = "mask") -> Finding | None:
     """The problem of a mask's grid; None if only the orientation differs (rows G4 to G8).
 
     Args:
         name: the mask's file name, for the message.
         scan: the scan's grid.
         mask: the mask's grid.
+        kind: what it is, for the message.
     """
-    fix = "resample the mask onto the scan"
+    fix = f"resample the {kind} onto the scan"
     a, b = canonical(scan), canonical(mask)
     if a.shape != b.shape:
-        what = f"the mask's shape {mask.shape} is not the scan's {scan.shape}"
+        what = f"the {kind}'s shape {mask.shape} is not the scan's {scan.shape}"
         return Finding(name, "G4", what, fix)
     gap = float(np.abs(a.affine - b.affine).max())
     if gap <= AFFINE_TOLERANCE_MM:
         return None
     sizes = [nib.affines.voxel_sizes(grid.affine) for grid in (a, b)]
     if np.abs(sizes[0] - sizes[1]).max() > AFFINE_TOLERANCE_MM:
-        what = f"the mask's voxels measure {sizes[1].round(3)} mm, the scan's {sizes[0].round(3)}"
+        what = f"the {kind}'s voxels measure {sizes[1].round(3)} mm, the scan's {sizes[0].round(3)}"
         return Finding(name, "G8", what, fix)
     codes = ["".join(nib.aff2axcodes(grid.affine)) for grid in (scan, mask)]
-    what = f"the mask's affine differs from the scan's by {gap:.3g} mm"
+    what = f"the {kind}'s affine differs from the scan's by {gap:.3g} mm"
     if codes[0] != codes[1]:
-        return Finding(name, "G6", f"{what}; the mask is {codes[1]}, the scan {codes[0]}", fix)
+        return Finding(name, "G6", f"{what}; the {kind} is {codes[1]}, the scan {codes[0]}", fix)
     return Finding(name, "G5", what, fix)
 
 

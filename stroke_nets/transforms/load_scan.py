@@ -78,7 +78,8 @@ class LoadScand(MapTransform):
             if scan is None:
                 scan = as_nifti(volume)
             else:
-                require_same_grid(scan, as_nifti(volume), str(opened.path))
+                kind = "mask" if key in ("label", "pred") else "image"
+                require_same_grid(scan, as_nifti(volume), str(opened.path), kind)
                 volume = _turned(volume, nib.aff2axcodes(scan.affine))
             result[key] = volume
         return result
