@@ -147,7 +147,7 @@ def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
 
 
 def _reason(
-    path: Path, root: Path, bids: bool, predictions: dict[Path, bool], modality: str
+    path: Path, root: Path, bids: bool, predictions: dict[Path, bool], modality: str = "anat"
 ) -> str:
     """Why an image is left out; empty if it is not."""
     if is_hidden(path, root):
