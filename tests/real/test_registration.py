@@ -48,10 +48,11 @@ def test_a_large_lesion_is_inside_the_carried_brain(patient):
 
 
 @pytest.mark.parametrize("head", ["colin27_head_1mm", "t1w_head_2mm", "t1w_brain_0.8mm"])
-def test_ordinary_heads_pass(head):
+def test_L11_ordinary_heads_pass_and_a_stripped_one_is_told(head):
     found = register(read(DATA / "heads" / f"{head}.nii.gz"))
     assert found.problems() == []
-    assert found.warnings() == []
+    stripped = head == "t1w_brain_0.8mm"
+    assert ["skull-stripped" in said for said in found.warnings()] == [True] * stripped
 
 
 def test_neither_unit_nor_header_moves_the_map(patient):
