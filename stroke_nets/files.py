@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial_"  # the names of hidden folders begin with it
+TEMPORARY = ".stroke-nets_"  # and of those in the system's folder for temporary files
 
 
 @contextlib.contextmanager
-def hidden_folder(parent: Path) -> Iterator[Path]:
+def hidden_folder(parent: Path, prefix: str = PARTIAL) -> Iterator[Path]:
     """A new hidden folder for files that are being written, deleted at the end.
 
     It is locked as long as its process lives. Those that killed processes left in ``parent`` are
@@ -21,15 +22,34 @@ def hidden_folder(parent: Path) -> Iterator[Path]:
 
     Args:
         parent: made if it does not exist.
+        prefix: of its name, and of those that are deleted.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    sweep(parent)
-    hidden, handle = _new_locked(parent)
+    with _naming(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent, prefix)
+        hidden, handle = _new_locked(parent, prefix)
+        try:
+            yield hidden
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+            os.close(handle)
+
+
+def temporary_folder() -> contextlib.AbstractContextManager[Path]:
+    """A hidden folder among the system's temporary files, swept like others."""
+    return hidden_folder(Path(tempfile.gettempdir()), TEMPORARY)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name what could not be written: a full disk names nothing, a hidden file says nothing."""
     try:
-        yield hidden
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-        os.close(handle)
+        yield
+    except OSError as error:
+        named = error.filename2 or error.filename  # of a copy, what was written
+        if named is None or PARTIAL in str(named) or TEMPORARY in str(named):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 @contextlib.contextmanager
@@ -55,15 +75,9 @@ def whole(path: Path) -> Iterator[Path]:
     Args:
         path: the file to write; its folder is made if it does not exist.
     """
-    try:
-        with hidden_folder(path.parent) as hidden:
-            yield hidden / path.name
-            os.replace(hidden / path.name, path)
-    except OSError as error:
-        # a full disk names no file, and the hidden one means nothing to a user
-        if error.filename is None or PARTIAL in str(error.filename):
-            error.filename, error.filename2 = str(path), None
-        raise
+    with hidden_folder(path.parent) as hidden, _naming(path):
+        yield hidden / path.name
+        os.replace(hidden / path.name, path)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -72,9 +86,9 @@ def write_whole(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, prefix: str = PARTIAL) -> None:
     """Delete what killed processes left half written in a folder."""
-    for path in _partial(folder):
+    for path in _partial(folder, prefix):
         with contextlib.suppress(OSError):  # locked by a process that lives, or gone by now
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             try:
@@ -94,16 +108,16 @@ def sweep_below(root: Path) -> None:
         folders[:] = [one for one in folders if not one.startswith(".")]
 
 
-def _partial(folder: Path) -> list[Path]:
+def _partial(folder: Path, prefix: str) -> list[Path]:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        return [Path(entry) for entry in entries if entry.name.startswith(PARTIAL)]
+        return [Path(entry) for entry in entries if entry.name.startswith(prefix)]
     return []
 
 
-def _new_locked(parent: Path) -> tuple[Path, int]:
+def _new_locked(parent: Path, prefix: str) -> tuple[Path, int]:
     """A new hidden folder, and the open file that holds its lock."""
     while True:
-        hidden = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=parent))
+        hidden = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with contextlib.suppress(FileNotFoundError):  # swept before it was locked
             handle = os.open(hidden, os.O_RDONLY)
             with contextlib.suppress(OSError):  # a file system without locks sweeps nothing

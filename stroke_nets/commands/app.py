@@ -44,14 +44,26 @@ class Commands(TyperGroup):
             print(text, file=sys.stderr)
         sys.exit(code)
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read the command line."""
+        with _interruptions():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; typer would make every interruption one by Ctrl-C."""
-        try:
+        """Run the command."""
+        with _interruptions():
             return super().invoke(ctx)
-        except Interrupted as stop:
-            error = StrokeNetsError(str(stop))
-            error.exit_code = stop.exit_code
-            raise error from None
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[None]:
+    """Make an interruption an error; typer would make each of them one by Ctrl-C."""
+    try:
+        yield
+    except Interrupted as stop:
+        error = StrokeNetsError(str(stop))
+        error.exit_code = stop.exit_code
+        raise error from None
 
 
 def _told(error: Exception) -> tuple[str, int]:

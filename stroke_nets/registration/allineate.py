@@ -6,13 +6,13 @@ https://github.com/rordenlab/niimath, after AFNI's 3dAllineate (Saad et al., Neu
 import json
 import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
 from stroke_nets.errors import UsageError
+from stroke_nets.files import temporary_folder
 from stroke_nets.registration.volume import Array, Volume, brain
 
 FINEST_MM = 2  # of niimath's levels
@@ -36,12 +36,11 @@ def allineate(scan: Volume) -> Array:
     template = brain(FINEST_MM)
     command = [_program(), "scan.nii", "-allineate", "template.nii", "-com"]
     command += ["-savemat", "map.json", "unused.nii"]
-    with tempfile.TemporaryDirectory(prefix="stroke-nets-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         _write(folder / "template.nii", Volume(1000 * template.voxels, template.affine))
         _write(folder / "scan.nii", scan)
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
-        ended = subprocess.run(command, cwd=name, env=one_thread, capture_output=True, text=True)
+        ended = subprocess.run(command, cwd=folder, env=one_thread, capture_output=True, text=True)
         found = folder / "map.json"
         if not found.is_file():
             raise UsageError(

@@ -9,7 +9,6 @@ grid with theirs afterwards. Header texts, which contain the time of day, are re
 import re
 import shutil
 import subprocess
-import tempfile
 import warnings
 import zipfile
 from collections import defaultdict
@@ -24,7 +23,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from stroke_nets.files import paths_below
+from stroke_nets.files import paths_below, temporary_folder
 from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.geometry import Grid, compare_grids
@@ -185,18 +184,18 @@ def _unpacked(path: Path) -> Iterator[Path]:
     if path.suffix.lower() != ".zip" or path.is_dir():
         yield path
         return
-    with tempfile.TemporaryDirectory() as name:
+    with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 need = sum(one.file_size for one in archive.infolist())
-                if need > shutil.disk_usage(name).free:
-                    what = f"unpacked, it takes {need} bytes, more than are free in {name}"
+                if need > shutil.disk_usage(folder).free:
+                    what = f"unpacked, it takes {need} bytes, more than are free in {folder.parent}"
                     raise _refusal(str(path), "F22", what, "unpack it elsewhere; give the folder")
-                archive.extractall(name)
+                archive.extractall(folder)
         except (zipfile.BadZipFile, OSError, RuntimeError) as error:
             what = f"not a whole zip archive ({error})"
             raise _refusal(str(path), "F22", what, "copy or download it again") from error
-        yield Path(name)
+        yield folder
 
 
 def _find(name: str, folder: Path) -> list[tuple[Series, list[Path]]]:
@@ -250,13 +249,13 @@ def _convert(name: str, files: Sequence[Path]) -> bytes:
     """The only NIfTI file that dcm2niix makes of the files."""
     import dcm2niix
 
-    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as given:
+    with temporary_folder() as made, temporary_folder() as given:
         for number, file in enumerate(files):
-            (Path(given) / f"{number}.dcm").symlink_to(file.resolve())
-        options = ["-z", "n", "-b", "n", "-f", "scan", "-o", made]
-        command = [dcm2niix.bin, *options, given]
+            (given / f"{number}.dcm").symlink_to(file.resolve())
+        options = ["-z", "n", "-b", "n", "-f", "scan", "-o", str(made)]
+        command = [dcm2niix.bin, *options, str(given)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        scans = sorted(Path(made).glob("*.nii"))
+        scans = sorted(made.glob("*.nii"))
         if done.returncode or len(scans) != 1:
             what = f"dcm2niix makes {len(scans)} scans of it (exit code {done.returncode})"
             raise _refusal(name, "F23", what, "give the folder of one DICOM series")
