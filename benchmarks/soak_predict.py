@@ -1,13 +1,14 @@
 """Soak test: 200 predictions, most of them disturbed; nothing may be lost, wrong or left behind.
 
-    python benchmarks/soak_predict.py [--rounds 200] [--seed 0]
+    python benchmarks/soak_predict.py [--rounds 200] [--seed 0] [--out FILE]
 
-Half of the rounds are commands, each a process of its own; half are calls of `stroke_nets.predict`
-in one process that lives through all of them. A round draws a scan (a simulated patient on a coarse
-grid, with or without registration) and what happens to it: nothing, SIGTERM or SIGKILL at a random
-moment, a disk that fills up at a random byte (a small tmpfs), a folder that may not be written, or
-damage to the scan's file. What was disturbed is then predicted again, undisturbed, by the
-long-lived process.
+Half of the rounds are commands, each a process of its own: one in four a new interpreter, the
+others forked after the imports, as in the tests. The other half are calls of `stroke_nets.predict`
+in one process that lives through all of them. PyTorch runs the network in float32. A round draws a
+scan (a simulated patient on a coarse grid, with or without registration) and what happens to it:
+nothing, SIGTERM or SIGKILL at a random moment, a disk that fills up at a random byte (a small
+tmpfs), a folder that may not be written, or damage to the scan's file. What was disturbed is then
+predicted again, undisturbed, by the long-lived process.
 
 Checked in every round: the exit code; an error of one line; that no mask is there but the right
 one, which has the bytes of an undisturbed prediction's; that a damaged scan has none; and in the
@@ -16,10 +17,11 @@ but these files in the output and in the folder for temporary ones; no process s
 memory of the long-lived process.
 
 The program starts itself again in a user namespace, where it may mount, without the right of root
-to write anywhere (``unshare`` and ``setpriv`` of util-linux). It writes results/soak_predict.json.
+to write anywhere (``unshare`` and ``setpriv`` of util-linux).
 """
 
 import argparse
+import contextlib
 import gzip
 import json
 import os
@@ -46,9 +48,12 @@ from record import RESULTS, versions
 PRIVATE = ["unshare", "--map-root-user", "--mount"]
 PRIVATE += ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 MARK = "STROKE_NETS_SOAK"  # in the environment of every process that was started
-PLAIN, HEADS = 5, 1  # patients: of brain alone in MNI space, and heads that are registered
+PLAIN, HEADS = 3, 1  # patients: of brain alone in MNI space, and heads that are registered
 STEP = 4  # every fourth voxel of 1 mm along each axis
 AMPLE = "1g"
+QUICK = ["--backend", "torch", "--precision", "float32", "--fast"]
+HEAD = 0.04  # share of the rounds with a head, whose registration takes most of the time
+NEW = 0.25  # share of the commands that start a new interpreter
 COMMANDS = {"nothing": 20, "SIGTERM": 30, "SIGKILL": 24, "full disk": 12, "damage": 10}
 COMMANDS |= {"unwritable": 4}
 CALLS = {"nothing": 50, "full disk": 18, "damage": 24, "unwritable": 8}
@@ -64,12 +69,19 @@ class Patient:
         registered: whether it is a head that has to be registered.
         whole: the files of an undisturbed prediction, by what follows the subject's label.
         mask: the bytes of its mask.
+        seconds: what a prediction takes, imports excepted.
     """
 
     scan: Path
     registered: bool
     whole: set[str] = field(default_factory=set)
     mask: bytes = b""
+    seconds: float = 0.0
+
+    @property
+    def how(self) -> list[str]:
+        """Options of the command."""
+        return [*QUICK, *([] if self.registered else ["--skip-registration"])]
 
 
 def main() -> int:
@@ -77,9 +89,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=RESULTS / "soak_predict.json")
     options = parser.parse_args()
     if MARK not in os.environ:
         os.environ[MARK] = str(os.getpid())
+        here = Path(__file__).resolve().parent
+        os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here}:{here.parent}"}
         os.execvp(PRIVATE[0], [*PRIVATE, sys.executable, *sys.argv])
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="soak-") as work:
@@ -90,8 +105,7 @@ def main() -> int:
             subprocess.run(["umount", soak.disk], check=True)
     found |= {"seed": options.seed, "minutes": round((time.perf_counter() - begin) / 60, 1)}
     found |= {"load_average": round(os.getloadavg()[0], 1), "versions": versions()}
-    file = RESULTS / "soak_predict.json"
-    file.write_text(json.dumps(found, indent=1) + "\n")
+    options.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
     return 1 if found["faults"] else 0
 
@@ -114,26 +128,29 @@ class Soak:
         self.closed.chmod(0o555)
         subprocess.run(["mount", "-t", "tmpfs", "none", self.disk], check=True)
         os.environ |= {"TMPDIR": str(work / "tmp"), "XDG_CACHE_HOME": str(work / "cache")}
-        os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
         self.faults: list[str] = []
         self.codes: dict[str, Counter[str]] = {}
         self.memory: list[float] = []
-        self.seconds: dict[bool, float] = {}
+        self.start_up = 0.0  # seconds of a new interpreter, for the imports
 
     def run(self, rounds: int) -> dict[str, Any]:
         """Every round; what was seen."""
+        from tests.conftest import Processes
+
         patients = make_patients(self.work)
-        with LongLived() as process:
+        self.forks = Processes(self.work)
+        with LongLived() as process, self.forks.server:
             for patient in patients:
                 self.measure(patient, process)
             for number in range(rounds):
-                patient = self.chance.choice(patients)
+                head = self.chance.random() < HEAD
+                patient = self.chance.choice([p for p in patients if p.registered == head])
                 if number % 2:
                     self.command(number, patient, process)
                 else:
                     self.call(number, patient, process)
                 print(number + 1, self.codes, *self.faults, sep="\n", flush=True)
-        self.look_for_remains(patients)
+            self.look_for_remains(patients[-1], process)
         return {
             "rounds": rounds,
             "exit_codes": {kind: dict(sorted(c.items())) for kind, c in self.codes.items()},
@@ -142,17 +159,20 @@ class Soak:
         }
 
     def measure(self, patient: Patient, process: "LongLived") -> None:
-        """Predict undisturbed, twice: what the files are, and how long a command takes."""
-        scan = self.place("reference", patient)
-        where = self.work / "reference" / patient.scan.name
+        """Predict undisturbed: what the files are, and how long it takes."""
+        scan, where = self.place("reference", patient), self.work / patient.scan.stem
+        begin = time.perf_counter()
         process.predict(scan, where, patient)
+        patient.seconds = time.perf_counter() - begin
         patient.whole = files_of(where, "reference")
         patient.mask = mask_of(where, "reference")
-        if patient.registered not in self.seconds:
+        assert patient.mask
+        if not self.start_up:
             shutil.rmtree(where)
             begin = time.perf_counter()
-            assert self.start(scan, where, patient).wait() == 0
-            self.seconds[patient.registered] = time.perf_counter() - begin
+            code, error = self.finish(True, scan, where, patient, "nothing")
+            assert code == 0, error
+            self.start_up = max(time.perf_counter() - begin - patient.seconds, 0)
         scan.unlink()
 
     def command(self, number: int, patient: Patient, process: "LongLived") -> None:
@@ -161,18 +181,14 @@ class Soak:
         name = f"command{number}"
         scan, out = self.place(name, patient), self.where(kind)
         damage = self.damage(scan) if kind == "damage" else ""
-        command = self.start(scan, out, patient)
-        if kind.startswith("SIG"):
-            try:
-                command.wait(self.chance.uniform(0, 1.1 * self.seconds[patient.registered]))
-            except subprocess.TimeoutExpired:
-                command.send_signal(getattr(signal, kind))
-        error = command.communicate()[1]
-        code = command.returncode
+        new = self.chance.random() < NEW
+        code, error = self.finish(new, scan, out, patient, kind)
         title = f"round {number}, {kind} {damage}, exit {code}"
         self.count(f"command, {kind}", code)
         allowed = {"nothing": {0}, "SIGTERM": {0, 75}, "SIGKILL": {0, -9}, "full disk": {0, 2, 3}}
-        early = kind == "SIGTERM" and code == -15 and not error  # before Python ran the program
+        early = (
+            new and kind == "SIGTERM" and code == -15 and not error
+        )  # before Python ran the program
         if code not in allowed.get(kind, {2, 3}) and not early:
             self.faults.append(f"{title}: wrong exit code; {error[-300:]}")
         told = [line for line in error.splitlines() if line.startswith("error: ")]
@@ -247,11 +263,28 @@ class Soak:
         scan = self.scans / f"sub-{name}_T1w.nii.gz"
         return Path(shutil.copyfile(patient.scan, scan))
 
-    def start(self, scan: Path, out: Path, patient: Patient) -> subprocess.Popen[str]:
-        """Begin the command."""
-        how = [] if patient.registered else ["--skip-registration"]
-        words = [sys.executable, "-m", "stroke_nets", "predict", scan, out, *how]
-        return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    def finish(
+        self, new: bool, scan: Path, out: Path, patient: Patient, kind: str
+    ) -> tuple[int, str]:
+        """Run the command, which may get a signal at some moment; its exit code and errors."""
+        words = [str(word) for word in ("predict", scan, out, *patient.how)]
+        if new:
+            command = [sys.executable, "-m", "stroke_nets", *words]
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+            pid = process.pid
+        else:
+            pid = self.forks.start("-m", "stroke_nets", *words)
+        if kind.startswith("SIG"):
+            whole = patient.seconds + (self.start_up if new else 0)
+            time.sleep(self.chance.uniform(0, 1.1 * whole))
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.kill(pid, getattr(signal, kind))
+        if new:
+            error = process.communicate()[1]
+            return process.returncode, error
+        done = self.forks.wait()
+        return done.returncode, done.stderr
 
     def count(self, kind: str, code: object) -> None:
         """One more of an exit code or type of error."""
@@ -263,10 +296,9 @@ class Soak:
         DAMAGE[kind](scan, self.chance)
         return kind
 
-    def look_for_remains(self, patients: list[Patient]) -> None:
+    def look_for_remains(self, patient: Patient, process: "LongLived") -> None:
         """After a last prediction, look for what no undisturbed round leaves."""
-        scan = self.place("last", patients[-1])
-        assert self.start(scan, self.out, patients[-1]).wait() == 0
+        process.predict(self.place("last", patient), self.out, patient)
         left = [path for path in self.out.rglob("*") if path.name.startswith(".partial_")]
         left += (self.work / "tmp").iterdir()
         self.faults += [f"left behind: {path.relative_to(self.work)}" for path in left]
@@ -275,7 +307,8 @@ class Soak:
                 started = f"{MARK}={os.environ[MARK]}".encode() in status.read_bytes().split(b"\0")
             except OSError:  # it has ended, or is another user's
                 continue
-            if started and int(status.parent.name) != os.getpid():
+            known = (os.getpid(), process.process.pid, self.forks.server.pid)
+            if started and int(status.parent.name) not in known:
                 command = (status.parent / "cmdline").read_text().replace("\0", " ")
                 self.faults.append(f"still runs: {command}")
 
@@ -302,7 +335,6 @@ class LongLived:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"},
         )
         return self
 
@@ -332,7 +364,8 @@ def serve() -> None:
         scan, out, registered = json.loads(line)
         kind = text = ""
         try:
-            stroke_nets.predict(scan, out, skip_registration=not registered)
+            how = {"backend": "torch", "precision": "float32", "fast": True}
+            stroke_nets.predict(scan, out, skip_registration=not registered, **how)
         except Exception as error:
             kind, text = type(error).__name__, str(error)
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -24,7 +24,7 @@ def hidden_folder(parent: Path, prefix: str = PARTIAL) -> Iterator[Path]:
         parent: made if it does not exist.
         prefix: of its name, and of those that are deleted.
     """
-    with _naming(parent):
+    with naming(parent):
         parent.mkdir(parents=True, exist_ok=True)
         sweep(parent, prefix)
         hidden, handle = _new_locked(parent, prefix)
@@ -41,7 +41,7 @@ def temporary_folder() -> contextlib.AbstractContextManager[Path]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Name what could not be written: a full disk names nothing, a hidden file says nothing."""
     try:
         yield
@@ -75,7 +75,7 @@ def whole(path: Path) -> Iterator[Path]:
     Args:
         path: the file to write; its folder is made if it does not exist.
     """
-    with hidden_folder(path.parent) as hidden, _naming(path):
+    with hidden_folder(path.parent) as hidden, naming(path):
         yield hidden / path.name
         os.replace(hidden / path.name, path)
 

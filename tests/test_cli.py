@@ -210,24 +210,6 @@ def test_an_error_of_the_program_stays_a_traceback(monkeypatch):
     assert isinstance(CliRunner().invoke(app, words).exception, AttributeError)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["simulate", "OUT/x", "--subjects", "1"],
-        ["manifest", "DATA", "OUT/m.json", "--folds", "2", "--image", "**/*_T1w.nii.gz"],
-        ["tables", "agmr_table03", "--runs", "DATA", "--out", "OUT/x"],
-    ],
-)
-def test_S1_an_output_below_a_file_is_one_line(arguments, simulated, tmp_path):
-    (tmp_path / "file").write_text("")
-    given = {"OUT": str(tmp_path / "file"), "DATA": str(simulated)}
-    words = [word.replace("OUT", given["OUT"]).replace("DATA", given["DATA"]) for word in arguments]
-    done = run(*words, *(["--label", "_mask.nii.gz"] if "--image" in words else []))
-    assert done.exit_code == 3, done.output
-    assert str(tmp_path / "file") in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
 def test_S1_a_full_disk_is_one_line_that_names_the_file(simulated, tmp_path, full_disk):
     out = tmp_path / "m.json"
     with full_disk(10):
@@ -246,6 +228,36 @@ def test_S2_a_user_without_an_account_has_a_name(monkeypatch):
     monkeypatch.delenv("LOGNAME", raising=False)
     cli.name_the_user()
     assert os.environ["LOGNAME"] == f"user{os.getuid()}"
+
+
+IMPORTING = """
+import os, signal, sys
+from stroke_nets import cli
+
+class Stop:
+    def find_spec(name, *ignored):
+        if name == "stroke_nets.commands":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stop)
+cli.main()
+"""
+
+
+def test_S4_a_command_that_is_stopped_while_it_is_imported_says_so():
+    command = [sys.executable, "-c", IMPORTING, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == EXIT_CODES[signal.SIGTERM]
+    assert done.stderr == f"error: stopped by SIGTERM: {cli.RESUME}\n"
+    assert done.stdout == ""
+
+
+def test_S4_a_signal_after_the_end_changes_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["stroke-nets", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert not ended.value.code
 
 
 def test_S4_a_stopped_command_says_so(tmp_path):

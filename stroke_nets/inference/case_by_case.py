@@ -12,6 +12,7 @@ from monai.engines import Evaluator
 from torch.utils.data import Subset
 
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.files import hidden_folder
 from stroke_nets.inference.progress import Steps
 from stroke_nets.runs.exit_codes import find_error
 from stroke_nets.runs.requirements import require_device
@@ -41,9 +42,12 @@ def start_inference(
     Raises:
         DataError: two scans would have masks of one name.
         UsageError: the device is not there, or a mask is.
+        OSError: the folder cannot be written.
     """
     require_device(device)
     require_new_masks(cases, predictions_dir, overwrite)
+    with hidden_folder(Path(predictions_dir)):
+        pass  # it can be written
 
 
 def require_new_masks(

@@ -376,7 +376,8 @@ def describe_folder(out: Path, scans: Sequence[ScanFile]) -> list[ScanFile]:
         by the way from ``out``.
 
     Raises:
-        UsageError: the folder is a data set of another kind, or cannot be read or written.
+        UsageError: the folder is a data set of another kind, or cannot be read.
+        OSError: it cannot be written.
     """
     path = out / DESCRIPTION
     sweep_below(out)
@@ -400,8 +401,8 @@ def describe_folder(out: Path, scans: Sequence[ScanFile]) -> list[ScanFile]:
             write_whole(out / ".bidsignore", "".join(f"{name}\n" for name in NOT_IN_BIDS))
         if content != before:
             write_json(path, content)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UsageError(f"{path}: cannot be read or written ({error}); fix the folder") from error
+    except (ValueError, AttributeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); fix the folder") from error
     return linked
 
 

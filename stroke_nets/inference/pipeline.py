@@ -114,6 +114,7 @@ def predict(
     Raises:
         UsageError: there are no scans or weights, or an option cannot be.
         DataError: some scans failed; it names each, and all others are written.
+        OSError: ``out`` cannot be written.
     """
     given, out, chosen = Path(given), Path(out), PredictionOptions(**options)
     names = (method.split(",") if isinstance(method, str) else method) or ()

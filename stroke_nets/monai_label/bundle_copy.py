@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 
 from stroke_nets.bundle_folders import find_bundle, find_overlay
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.training.checkpoint_file import saved
 from stroke_nets.training.weights import load_weights
 
 MASK_CLASSES = {"0": "background", "1": "stroke lesion"}
@@ -85,7 +86,7 @@ def write_weights(bundle: Path, weights: ServedWeights, path: Path) -> None:
         except DataError as error:
             raise UsageError(str(error)) from error
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(state, path)
+    path.write_bytes(saved(state))
 
 
 def copy_bundle(bundle: Path, choose: Callable[[Path], ServedWeights], out: Path) -> None:
@@ -110,7 +111,7 @@ def copy_bundle(bundle: Path, choose: Callable[[Path], ServedWeights], out: Path
         file = f"members/{name}.pt" if members else "published.pt"
         write_weights(find_bundle(name), weights, models / file)
     if members:
-        torch.save({}, models / "model.pt")  # without it MONAI Label ignores a bundle
+        (models / "model.pt").write_bytes(saved({}))  # without it MONAI Label ignores a bundle
     else:
         shutil.copyfile(models / "published.pt", models / "model.pt")  # a training replaces it
     _write_configs(bundle, overlay, out / "configs")

@@ -8,7 +8,6 @@ import secrets
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import stroke_nets
 from stroke_nets.bundle_folders import find_bundle, published_weights, with_weights
 from stroke_nets.errors import UsageError
+from stroke_nets.files import hidden_folder
 
 ENVIRONMENT = Path(".label-venv")  # what `make label-env` makes
 WORK = "work"  # the server's working folder, which stays empty: names cannot mean its files
@@ -188,14 +188,13 @@ def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:
         file, entry = published_weights(bundle, server.overlay, f"--weights {bundle.name}=FILE")
         return ServedWeights(entry["overlay"], file)
 
-    models.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=models) as temporary:
+    with hidden_folder(models) as temporary:
         for name in names:
-            copy_bundle(find_bundle(name), choose, Path(temporary) / name)
+            copy_bundle(find_bundle(name), choose, temporary / name)
         if unused:
             raise UsageError(f"--weights {min(unused)}: no bundle of {', '.join(names)} takes them")
         for name in names:
-            os.replace(Path(temporary) / name, models / name)
+            os.replace(temporary / name, models / name)
 
 
 def _copy_code(app: Path, environment: Path) -> None:

@@ -20,6 +20,7 @@ from stroke_nets.files import hidden_folder
 from stroke_nets.packing.archive import SUMS, file_sha256, write_archive, write_sums
 from stroke_nets.packing.render import as_json, described, rendered
 from stroke_nets.training.checkpoint import load_weights
+from stroke_nets.training.checkpoint_file import saved
 
 COPIES = ("LICENSE", "configs/logging.conf")
 LEAVES = re.compile(r"\[([^\]]+)\]\(\.\./\.\./([^)]+)\)")  # a link from a card to another bundle
@@ -141,7 +142,7 @@ It needs {needed}.
 
 
 def _write_models(folder: Path, state: dict[str, Tensor]) -> None:
-    torch.save(state, folder / MODELS[0])
+    (folder / MODELS[0]).write_bytes(saved(state))
     save_file(state, folder / MODELS[1])
     files = [
         {"path": name, "url": "", "hash_val": file_sha256(folder / name), "hash_type": "sha256"}

@@ -9,7 +9,6 @@ import importlib.util
 import json
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from monai.transforms import Compose
 from torch import Tensor, nn
 
 from stroke_nets.errors import UsageError
+from stroke_nets.files import hidden_folder
 from stroke_nets.inference.method import Method, read_config
 from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.inference.weights import Weights, choose
@@ -100,9 +100,8 @@ def pack_for_web(
     folder = out / f"{stem}_web"
     if folder.exists():
         raise UsageError(f"{folder}: is there already; delete it, or give another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{stem}.", dir=out) as temporary:
-        built = Path(temporary, folder.name)
+    with hidden_folder(out) as temporary:
+        built = temporary / folder.name
         built.mkdir()
         export(method.network, method.inferer.patch_size, built / NETWORK)
         digest = file_sha256(built / NETWORK)

@@ -15,6 +15,11 @@ from stroke_nets.errors import UsageError
 
 Step = Literal["train", "infer", "evaluate"]
 IDS = {"train": "training", "infer": "inference", "evaluate": "evaluating"}  # MONAI's run ids
+TEXT = (
+    *("bundle", "overlay", "dataset_dir", "output_dir", "predictions_dir", "runs_dir", "cache_dir"),
+    *("compiled_dir", "manifest", "checkpoint"),
+)
+"""Options that are text, whatever they look like: a folder may be named 2024 or a,b."""
 FILES = {"train": "train.yaml", "infer": "inference.yaml", "evaluate": "evaluate.yaml"}
 
 
@@ -120,8 +125,17 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not key or not equals:
             raise UsageError(f"--set {text}: write KEY=VALUE, such as max_epochs=10")
-        found[key.removeprefix("--")] = DefaultParseValue(value)
+        key = key.removeprefix("--")
+        found[key] = read_text(value) if key in TEXT else DefaultParseValue(value)
     return found
+
+
+def read_text(word: str) -> str:
+    """An option that is text: as it stands, or without the quotes of Python."""
+    from fire.parser import DefaultParseValue
+
+    read = DefaultParseValue(word)
+    return read if isinstance(read, str) else word
 
 
 def as_text(value: Any) -> str:

@@ -1,9 +1,11 @@
 """Report errors that a user can fix in one line with an exit code, not a traceback."""
 
 import errno
+import os
 import re
 import signal
 import sys
+import threading
 from types import TracebackType
 
 from stroke_nets.errors import DataError, StrokeNetsError, UsageError
@@ -11,6 +13,9 @@ from stroke_nets.runs.interruption import Interrupted
 
 # a loader worker's error arrives as text: its type and message
 WORKERS_ERROR = re.compile(r"stroke_nets\.errors\.(DataError|UsageError): (.+)")
+# MONAI's SaveImage keeps the traceback of its writer as text only
+WRITERS_ERROR = re.compile(r"suitable writer.*\[Errno (\d+)\] [^\n]*: '([^'\n]+)'", re.DOTALL)
+RUSTS_ERROR = re.compile(r"\(os error (\d+)\)")  # of safetensors
 DEAD_WORKER = re.compile(r"DataLoader worker .*(killed by signal|exited unexpectedly)")
 SYSTEM = {  # operating-system errors and their fixes
     errno.ENOSPC: "free some space, or write to another disk",
@@ -48,6 +53,10 @@ def _known(error: BaseException) -> StrokeNetsError | Interrupted | None:
     text = str(error)
     if "in DataLoader worker process" in text and (said := WORKERS_ERROR.search(text)):
         return (DataError if said[1] == "DataError" else UsageError)(said[2])
+    if said := WRITERS_ERROR.search(text):
+        return _systems(OSError(int(said[1]), os.strerror(int(said[1])), said[2]))
+    if said := RUSTS_ERROR.search(text):
+        return _systems(OSError(int(said[1]), os.strerror(int(said[1]))))
     if DEAD_WORKER.search(text):
         if "Terminated" in text:  # the whole process group was told to stop
             return Interrupted(signal.SIGTERM, "its data loader was stopped first")
@@ -92,3 +101,6 @@ def one_line_errors() -> None:
         raise SystemExit(known.exit_code)
 
     sys.excepthook = report
+    threads = threading.excepthook
+    # such as that of TensorBoard's thread on a full disk, which the main thread raises as well
+    threading.excepthook = lambda told: None if find_error(told.exc_value) else threads(told)

@@ -6,30 +6,102 @@ should extend them, and ignores ``--option None``.
 """
 
 import inspect
+import math
 import pydoc
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fire
+from fire.decorators import SetParseFns
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.scripts import run, update_kwargs
 
+from stroke_nets.datasets.manifest import PARTS
 from stroke_nets.errors import UsageError, did_you_mean
+from stroke_nets.runs.bundle_run import TEXT, read_text
 from stroke_nets.runs.configuration import calling_parser
 from stroke_nets.runs.exit_codes import one_line_errors
+from stroke_nets.runs.interruption import stop_on_signals
 
 MONAIS_OWN = {"bundle_root", "self", "workflow_name"}
 MONAIS_OWN |= {n for f in (run, ConfigWorkflow.__init__) for n in inspect.signature(f).parameters}
 OF_A_COMPONENT = {"_disabled_", "_requires_", "_mode_", "_desc_"}  # MONAI's, with ``_target_``
 WORDS = {"true": True, "false": False, "null": None, "none": None}
 
-WHOLE = {"max_epochs": 1, "batch_size": 1, "train_batches": 1, "val_batches": 1, "val_interval": 1}
-WHOLE |= {"patience": 1, "num_workers": 0, "fold": 0, "seed": 0, "workers": 1}
-"""Integer options and their minimum values."""
-POSITIVE = ("learning_rate", "lr_gamma", "clip_norm")
-CHOICES = {"space": ("native", "network")}
+
+@dataclass(frozen=True)
+class Rule:
+    """What an option of any bundle must be.
+
+    Attributes:
+        words: what to give, for the message.
+        allows: whether a value is.
+    """
+
+    words: str
+    allows: Callable[[Any], bool]
+
+    @classmethod
+    def whole(cls, least: int) -> "Rule":
+        """A whole number from ``least`` on."""
+        return cls(f"a whole number, {least} or more", lambda value: _is_whole(value, least))
+
+    @classmethod
+    def choice(cls, *words: str | int) -> "Rule":
+        """One of some words or numbers."""
+        return cls(f"one of {', '.join(map(str, words))}", lambda value: value in words)
+
+    @classmethod
+    def each(cls, what: str, allows: Callable[[Any], bool]) -> "Rule":
+        """A list, of which each element is allowed."""
+        return cls(
+            f"a list of {what}",
+            lambda value: (
+                isinstance(value, list | tuple) and bool(value) and all(map(allows, value))
+            ),
+        )
+
+
+PAIR = Rule.each("two whole numbers", lambda value: _is_whole(value, 1))
+OPTIONAL = ("patience", "lr_step", "spacing", "compiled_dir", "manifest")
+"""Options that may be null."""
+RULES = {
+    **dict.fromkeys(TEXT, Rule("a name or path", lambda value: isinstance(value, str | Path))),
+    **dict.fromkeys(("max_epochs", "batch_size", "workers", "lr_step"), Rule.whole(1)),
+    **dict.fromkeys(("train_batches", "val_batches", "val_interval", "patience"), Rule.whole(1)),
+    **dict.fromkeys(("heads", "res_heads"), Rule.whole(1)),
+    **dict.fromkeys(("num_workers", "fold", "seed"), Rule.whole(0)),
+    "size": Rule("a whole number, or two", lambda value: _is_whole(value, 1) or PAIR.allows(value)),
+    "classes": Rule.whole(2),
+    **dict.fromkeys(
+        ("learning_rate", "lr_gamma", "clip_norm"),
+        Rule("a number above 0", lambda value: _is_number(value) and 0 < value < math.inf),
+    ),
+    "weight_decay": Rule("0 or more", lambda value: _is_number(value) and 0 <= value < math.inf),
+    **dict.fromkeys(
+        ("dropout", "momentum"),
+        Rule("a number from 0 to below 1", lambda value: _is_number(value) and 0 <= value < 1),
+    ),
+    **dict.fromkeys(
+        ("amp", "drop_last", "flips", "masked_zscore", "overwrite", "resume"),
+        Rule("true or false", lambda value: isinstance(value, bool)),
+    ),
+    **dict.fromkeys(
+        ("widths", "blocks", "patch_size"),
+        Rule.each("whole numbers, 1 or more", lambda value: _is_whole(value, 1)),
+    ),
+    "offsets": Rule.each("whole numbers", lambda value: _is_whole(value, -math.inf)),
+    "spacing": Rule.each("millimetres above 0", lambda value: _is_number(value) and value > 0),
+    "supervision": Rule.each("weights, 0 or more", lambda value: _is_number(value) and value >= 0),
+    "space": Rule.choice("native", "network"),
+    "part": Rule.choice(*PARTS),
+    "policy": Rule.choice("paper", "penalty"),
+    "connectivity": Rule.choice(6, 18, 26),
+}
+"""What options must be, wherever a bundle has them. Others are judged by what takes them."""
 
 
 def check_options() -> None:
@@ -44,11 +116,15 @@ def check_options() -> None:
     one_line_errors()
     parser = calling_parser()
     if Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py"):
+        stop_on_signals()
         for key, value in read_options(*command_line(sys.argv[1:])).items():
             parser[key] = value
-    for key in [*WHOLE, *POSITIVE, *CHOICES]:
-        if key in parser:
-            _require_possible(key, parser.get_parsed_content(key))
+    for key, rule in RULES.items():
+        if key not in parser:
+            continue
+        value = parser.get_parsed_content(key)
+        if not (rule.allows(value) or (value is None and key in OPTIONAL)):
+            raise UsageError(f"--{key} {value}: give {rule.words}")
 
 
 def command_line(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -58,9 +134,8 @@ def command_line(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:
         arguments: ``run training --config_file FILE --option value ...``, parsed with Fire, as in
             MONAI.
     """
-    given: dict[str, Any] = fire.Fire(
-        lambda *words, **options: options, command=list(arguments), serialize=lambda _: None
-    )
+    take = SetParseFns(**dict.fromkeys(TEXT, read_text))(lambda *words, **options: options)
+    given: dict[str, Any] = fire.Fire(take, command=list(arguments), serialize=lambda _: None)
     given = dict(update_kwargs(given.pop("args_file", None), False)) | given
     return given.get("config_file"), {k: v for k, v in given.items() if k not in MONAIS_OWN}
 
@@ -140,20 +215,12 @@ def _read(name: str, value: Any, base: Any) -> Any:
         numbers = all(map(_is_number, base))
         if not isinstance(value, list | tuple) or (numbers and not all(map(_is_number, value))):
             raise UsageError(f"--{name} {value}: give a list, as '{base}'")
-    return str(value) if plain and _is_number(value) else value  # a folder may be named 2024
+    return str(value) if (plain or name in TEXT) and _is_number(value) else value
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _require_possible(key: str, value: Any) -> None:
-    """Refuse a value that is impossible for any training or prediction."""
-    if value is None and key == "patience":
-        return
-    if key in WHOLE and not (isinstance(value, int) and _is_number(value) and value >= WHOLE[key]):
-        raise UsageError(f"--{key} {value}: give a whole number, {WHOLE[key]} or more")
-    if key in POSITIVE and not (_is_number(value) and value > 0):
-        raise UsageError(f"--{key} {value}: give a number above 0")
-    if key in CHOICES and value not in CHOICES[key]:
-        raise UsageError(f"--{key} {value}: choose one of {', '.join(CHOICES[key])}")
+def _is_whole(value: Any, least: float) -> bool:
+    return isinstance(value, int) and _is_number(value) and value >= least

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from stroke_nets.scans.reader import sha256
 
 Arrays = dict[str, np.ndarray]
 ENTRY = "entry.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAY = 86400  # seconds; older leftovers of interrupted processes are deleted
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # None: of a short write by NumPy
 CODE = (
@@ -93,7 +95,9 @@ class VolumeCache:
         try:
             files = {name: temporary / f"{name}.npy" for name in arrays}
             for name, file in files.items():
-                np.save(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                buffer = io.BytesIO()  # into a file, NumPy may cut an array without an error
+                np.save(buffer, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                file.write_bytes(buffer.getbuffer())
             sums = {name: sha256(file) for name, file in files.items()}
             (temporary / ENTRY).write_text(json.dumps(sums))
             written = _mapped(files)
@@ -104,8 +108,8 @@ class VolumeCache:
             need = sum(array.nbytes for array in arrays.values()) / 1e6
             free = shutil.disk_usage(self.folder).free / 1e6
             raise DataError(
-                f"cache_dir {self.folder}: the disk is full: {need:.0f} MB are needed for this "
-                f"scan, {free:.0f} MB are free; make room or give another --cache_dir"
+                f"cache_dir {self.folder}: the disk is full: {need:.1f} MB are needed for this "
+                f"scan, {free:.1f} MB are free; make room or give another --cache_dir"
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -57,9 +57,7 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    data = buffer.getbuffer()
+    data = saved(dict(state))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _write(_sha256_file(path), f"{sha256(data).hexdigest()}  {path.name}\n".encode())
@@ -71,6 +69,13 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
             f"{len(data) / 1e6:.1f} MB, {free / 1e6:.1f} MB are free; the checkpoint before it is "
             "kept; make room, then --resume true"
         ) from error
+
+
+def saved(state: Any) -> memoryview:
+    """What ``torch.save`` writes; its own errors on a full disk say nothing of that."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getbuffer()
 
 
 def read(path: Path) -> Any:

@@ -1,12 +1,14 @@
 """The handlers that every training has, in the order in which they must be attached."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.handlers import TensorBoardStatsHandler, from_engine
 
+from stroke_nets.files import naming
 from stroke_nets.runs.run_folder import RunFolder
 from stroke_nets.training.checkpoint import AtomicCheckpoint
 from stroke_nets.training.early_stop import EarlyStop
@@ -15,6 +17,31 @@ from stroke_nets.training.progress import TrainingProgress
 from stroke_nets.training.randomness import SeedEachEpoch
 from stroke_nets.training.restart import RestartOnZeroDice
 from stroke_nets.training.validation_pictures import ValidationPictures
+
+
+class Curves(TensorBoardStatsHandler):
+    """TensorBoard's curves; if they cannot be written, the error names their folder.
+
+    Args:
+        log_dir: the folder.
+        how: as of MONAI's handler.
+    """
+
+    def __init__(self, log_dir: str, **how: Any) -> None:
+        """Open the folder's log."""
+        self.folder = Path(log_dir)
+        with naming(self.folder):
+            super().__init__(log_dir=log_dir, **how)
+
+    def iteration_completed(self, engine: Engine) -> None:
+        """Write the loss of a step."""
+        with naming(self.folder):
+            super().iteration_completed(engine)
+
+    def epoch_completed(self, engine: Engine) -> None:
+        """Write the metrics of an epoch."""
+        with naming(self.folder):
+            super().epoch_completed(engine)
 
 
 class RunHandlers:
@@ -78,8 +105,6 @@ class RunHandlers:
     def _show(self, engine: Engine) -> None:
         TrainingProgress(self.evaluator).attach(engine)
         folder, loss = str(self.run.events), from_engine("loss", first=True)
-        TensorBoardStatsHandler(
-            log_dir=folder, tag_name="train_loss", output_transform=loss
-        ).attach(engine)
-        TensorBoardStatsHandler(log_dir=folder, iteration_log=False).attach(self.evaluator)
+        Curves(log_dir=folder, tag_name="train_loss", output_transform=loss).attach(engine)
+        Curves(log_dir=folder, iteration_log=False).attach(self.evaluator)
         ValidationPictures(self.run.path / "validation").attach(self.evaluator)

@@ -1,17 +1,20 @@
 """Rows T18 and T19: what a command line asks of a bundle is known, of the right kind, possible."""
 
+import math
 import sys
 from pathlib import Path
 
 import monai.bundle
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigWorkflow
 from monai.bundle.scripts import create_workflow
 
 from stroke_nets.errors import UsageError
+from stroke_nets.runs.bundle_run import read_settings
 from stroke_nets.runs.exit_codes import find_error
-from stroke_nets.runs.options import command_line, read_options
+from stroke_nets.runs.options import OPTIONAL, RULES, command_line, read_options
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 CONFIGS = BUNDLES / "d_unet" / "configs"
@@ -106,6 +109,8 @@ def test_T19_options_of_an_overlay_and_an_args_file(tmp_path):
         ({"patience": 0}, "--patience 0: give a whole number"),
         ({"learning_rate": -1}, "--learning_rate -1: give a number above 0"),
         ({"lr_gamma": 0}, "--lr_gamma 0: give a number above 0"),
+        ({"amp": "yes"}, "--amp yes: give true or false"),
+        ({"dataset_dir": ["a", "b"]}, "--dataset_dir ['a', 'b']: give a name or path"),
     ],
 )
 def test_T19_impossible_values_are_refused_before_anything_starts(option, said, tmp_path):
@@ -116,11 +121,52 @@ def test_T19_impossible_values_are_refused_before_anything_starts(option, said, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "folder"),
+    [
+        (["--dataset_dir", "2024"], "2024"),
+        (["--dataset_dir=1_000"], "1_000"),
+        (["--dataset_dir", "1e3"], "1e3"),
+        (["--dataset_dir", "a,b"], "a,b"),
+        (["--dataset_dir", "[1]"], "[1]"),
+        (["--dataset_dir", "True"], "True"),
+        (["--dataset-dir", "{x}"], "{x}"),
+        (["--dataset_dir", "'2024'"], "2024"),
+    ],
+)
+def test_T19_a_folder_is_text_whatever_its_name(words, folder):
+    assert read(*words) == {"dataset_dir": folder}
+    value = words[-1].partition("=")[2] or words[-1]
+    assert read_settings([f"dataset_dir={value}"]) == {"dataset_dir": folder}
+
+
+WRONG = [None, -1, 0.5, "x", [], ["x"], [0.5], math.nan, True]
+
+
+@pytest.mark.parametrize("key", RULES)
+def test_T19_each_rule_refuses_values_of_other_types(key):
+    refused = [value for value in WRONG if not RULES[key].allows(value)]
+    assert len(refused) >= 5
+
+
+def test_T19_every_configuration_keeps_the_rules():
+    seen = set()
+    for file in BUNDLES.glob("*/configs/**/*.yaml"):
+        for key, value in yaml.safe_load(file.read_text()).items():
+            expression = isinstance(value, str) and value[:1] in ("$", "@", "%")
+            if key not in RULES or expression or (value is None and key in OPTIONAL):
+                continue
+            assert RULES[key].allows(value), (file, key)
+            seen.add(key)
+    # those that a bundle gives as expressions or null alone
+    assert set(RULES) - seen == {"output_dir", "predictions_dir", "compiled_dir", "checkpoint"}
+
+
 def test_T19_a_misspelt_space_is_refused():
     flow = ConfigWorkflow(str(CONFIGS / "evaluate.yaml"), logging_file=False, space="natvie")
     with pytest.raises(RuntimeError) as raised:
         flow.initialize()
-    assert str(find_error(raised.value)) == "--space natvie: choose one of native, network"
+    assert str(find_error(raised.value)) == "--space natvie: give one of native, network"
 
 
 def test_T19_what_a_command_line_says_reaches_the_configuration(simulated, tmp_path, monkeypatch):
