@@ -123,7 +123,7 @@ class Soak:
         self.work, self.chance = work, chance
         self.out, self.scans, self.disk = (work / name for name in ("out", "scans", "disk"))
         self.closed = work / "closed"
-        for folder in (self.scans, self.disk, self.closed, work / "tmp"):
+        for folder in (self.scans, self.disk, self.closed, work / "tmp", work / "printed"):
             folder.mkdir()
         self.closed.chmod(0o555)
         subprocess.run(["mount", "-t", "tmpfs", "none", self.disk], check=True)
@@ -138,7 +138,7 @@ class Soak:
         from tests.conftest import Processes
 
         patients = make_patients(self.work)
-        self.forks = Processes(self.work)
+        self.forks = Processes(self.work / "printed")
         with LongLived() as process, self.forks.server:
             for patient in patients:
                 self.measure(patient, process)

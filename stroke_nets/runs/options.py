@@ -66,11 +66,11 @@ class Rule:
 
 
 PAIR = Rule.each("two whole numbers", lambda value: _is_whole(value, 1))
-OPTIONAL = ("patience", "lr_step", "spacing", "compiled_dir", "manifest")
+OPTIONAL = ("patience", "spacing", "compiled_dir", "manifest")
 """Options that may be null."""
 RULES = {
     **dict.fromkeys(TEXT, Rule("a name or path", lambda value: isinstance(value, str | Path))),
-    **dict.fromkeys(("max_epochs", "batch_size", "workers", "lr_step"), Rule.whole(1)),
+    **dict.fromkeys(("max_epochs", "batch_size", "workers"), Rule.whole(1)),
     **dict.fromkeys(("train_batches", "val_batches", "val_interval", "patience"), Rule.whole(1)),
     **dict.fromkeys(("heads", "res_heads"), Rule.whole(1)),
     **dict.fromkeys(("num_workers", "fold", "seed"), Rule.whole(0)),
