@@ -244,7 +244,7 @@ cli.main()
 """
 
 
-def test_S4_a_command_that_is_stopped_while_it_is_imported_says_so():
+def test_S5_a_command_that_is_stopped_while_it_is_imported_says_so():
     command = [sys.executable, "-c", IMPORTING, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == EXIT_CODES[signal.SIGTERM]
@@ -252,7 +252,7 @@ def test_S4_a_command_that_is_stopped_while_it_is_imported_says_so():
     assert done.stdout == ""
 
 
-def test_S4_a_signal_after_the_end_changes_nothing(monkeypatch):
+def test_S5_a_signal_after_the_end_changes_nothing(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["stroke-nets", "--version"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

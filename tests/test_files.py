@@ -32,7 +32,7 @@ def test_linked_folders_are_entered_once(tmp_path):
     assert found == ["sub-1", "sub-1/a.txt", "sub-1/above", "sub-2", "sub-2/b.txt"]
 
 
-def test_temporary_folders_of_killed_processes_are_deleted(tmp_path, monkeypatch):
+def test_S6_temporary_folders_of_killed_processes_are_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for name in (f"{files.TEMPORARY}killed", ".partial_of another program", "other"):
         (tmp_path / name).mkdir()

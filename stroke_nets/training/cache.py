@@ -32,9 +32,8 @@ from stroke_nets.scans.reader import sha256
 
 Arrays = dict[str, np.ndarray]
 ENTRY = "entry.json"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DAY = 86400  # seconds; older leftovers of interrupted processes are deleted
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)  # None: of a short write by NumPy
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CODE = (
     "training/cache.py",
     "scans/geometry.py",

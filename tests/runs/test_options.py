@@ -159,7 +159,9 @@ def test_T19_every_configuration_keeps_the_rules():
             assert RULES[key].allows(value), (file, key)
             seen.add(key)
     # those that a bundle gives as expressions or null alone
-    assert set(RULES) - seen == {"output_dir", "predictions_dir", "compiled_dir", "checkpoint"}
+    assert set(RULES) - seen == {
+        *("output_dir", "predictions_dir", "compiled_dir", "checkpoint", "manifest")
+    }
 
 
 def test_T19_a_misspelt_space_is_refused():
