@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import stroke_nets
 from stroke_nets.errors import UsageError
 from stroke_nets.files import whole
-from stroke_nets.scans.dicom_series import RAS, Series, without_warnings
+from stroke_nets.scans.dicom_series import RAS, Series, is_series, without_warnings
 from stroke_nets.scans.reader import open_scan
 
 NAME = "stroke-nets"
@@ -50,6 +50,8 @@ def from_dicom(series: Path, out: Path, overwrite: bool = False) -> Path:
         raise UsageError(f"{out}: the scan to write must end in .nii.gz; rename it")
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists already; give another name, or --overwrite")
+    if not is_series(series):
+        raise UsageError(f"{series}: no DICOM file in it; give the folder of a series")
     content = open_scan(series).to_bytes()
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole(out) as partial:

@@ -106,7 +106,7 @@ def test_what_cannot_be_converted_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "there.nii.gz").touch()
     for series, out, error, message in (
-        ("empty", "x.nii.gz", DataError, "a folder, not a file"),
+        ("empty", "x.nii.gz", UsageError, "no DICOM file in it"),
         ("none", "x.nii.gz", UsageError, "no such folder"),
         ("empty", "x.nii", UsageError, r"must end in \.nii\.gz"),
         ("empty", "there.nii.gz", UsageError, "--overwrite"),
