@@ -270,7 +270,7 @@ MATRIX[0, 3] = -20
 CENTRE = np.array([30.0, -20, 10])  # of a ball of 12 mm, in MNI
 
 
-def ball(scan, methods, steps):
+def ball(scan, methods, steps, adc=None):
     """In place of a network and a registration."""
     points = np.moveaxis(np.indices(scan.grid.shape), 0, -1)
     there = OnTemplate(MATRIX, {"correlation": 0.9}, ["it is a ball"])
