@@ -208,8 +208,9 @@ class Soak:
         title = f"round {number}, {kind} {damage}, {said['error']}"
         self.count(f"call, {kind}", said["type"])
         self.memory.append(said["mib"])
-        allowed = {"nothing": {""}, "full disk": {"", "DataError", "UsageError"}}
-        if said["type"] not in allowed.get(kind, {"DataError", "UsageError"}):
+        allowed = {"nothing": {""}, "full disk": {"", "DataError", "UsageError", "OSError"}}
+        allowed |= {"unwritable": {"PermissionError"}, "damage": {"DataError"}}
+        if said["type"] not in allowed[kind]:
             self.faults.append(f"{title}: wrong outcome {said['type']}")
         self.examine(title, scan, patient, out, kind, process)
         scan.unlink()

@@ -119,12 +119,20 @@ def check_options() -> None:
         stop_on_signals()
         for key, value in read_options(*command_line(sys.argv[1:])).items():
             parser[key] = value
-    for key, rule in RULES.items():
-        if key not in parser:
-            continue
-        value = parser.get_parsed_content(key)
-        if not (rule.allows(value) or (value is None and key in OPTIONAL)):
-            raise UsageError(f"--{key} {value}: give {rule.words}")
+    for key in RULES:
+        if key in parser:
+            require_possible(key, parser.get_parsed_content(key))
+
+
+def require_possible(key: str, value: Any) -> None:
+    """Refuse a value that breaks the option's rule, if there is one.
+
+    Raises:
+        UsageError: it does.
+    """
+    rule = RULES.get(key)
+    if rule and not (rule.allows(value) or (value is None and key in OPTIONAL)):
+        raise UsageError(f"--{key} {value}: give {rule.words}")
 
 
 def command_line(arguments: Sequence[str]) -> tuple[Any, dict[str, Any]]:

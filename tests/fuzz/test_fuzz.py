@@ -13,7 +13,7 @@ from stroke_nets.datasets import manifest
 from stroke_nets.errors import StrokeNetsError
 from stroke_nets.inference import outputs
 from stroke_nets.pages.cohort import write_index
-from stroke_nets.runs.options import CHOICES, POSITIVE, WHOLE, _require_possible, read_options
+from stroke_nets.runs.options import RULES, read_options, require_possible
 from stroke_nets.scans.check import check
 from stroke_nets.scans.reader import read_scan
 
@@ -123,9 +123,9 @@ def test_D10_any_sidecar_is_read_or_refused(tmp_path, data):
 @given(st.data())
 def test_T19_any_option_is_taken_or_refused(data):
     file = str(find_bundle("unet") / "configs" / "train.yaml")
-    name = data.draw(st.sampled_from([*WHOLE, *POSITIVE, *CHOICES, "max_epoch", "network_def#x"]))
+    name = data.draw(st.sampled_from([*RULES, "max_epoch", "network_def#x"]))
     value = data.draw(JSON)
     with OWN:
         read = read_options([file], {name: value})
         for key, taken in read.items():
-            _require_possible(key, taken)
+            require_possible(key, taken)
