@@ -6,11 +6,13 @@ all slices (DICOM PS3.3, C.7.6.2) are therefore compared with a regular grid fir
 grid with theirs afterwards. Header texts, which contain the time of day, are removed.
 """
 
+import lzma
 import re
 import shutil
 import subprocess
 import warnings
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from stroke_nets.errors import StrokeNetsError
 from stroke_nets.files import paths_below, temporary_folder
 from stroke_nets.runs.requirements import require_extra
 from stroke_nets.scans.finding import Finding, Refusal
@@ -31,6 +34,9 @@ from stroke_nets.scans.geometry import Grid, compare_grids
 MAGIC = b"DICM"  # after a preamble of 128 bytes
 WORDS = ("db_name", "descrip", "aux_file", "intent_name")  # text fields of a NIfTI header
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's axes point to L, P and S
+DEFLATED = "1.2.840.10008.1.2.1.99"  # transfer syntax
+MOST_FILES, MOST_GROWTH = 100_000, 100  # of a zip archive; background compresses well
+BROKEN = (OSError, EOFError, RuntimeError, ValueError)
 EVEN_MM = 0.1  # ours: the largest distance of a slice from its place on a regular grid
 T1W = re.compile(r"t1|mp-?2?-?rage|spgr|bravo|tfe", re.IGNORECASE)
 NOT_T1W = re.compile(r"t1rho|t2|flair|tirm|dwi|diff|adc|swi|perf|loc|scout|survey", re.IGNORECASE)
@@ -134,9 +140,17 @@ def read_series(path: Path) -> tuple[NDArray[np.uint8], Series, list[Finding]]:
     for package in ("dcm2niix", "highdicom"):
         require_extra(package, "dicom", f"{path}: DICOM")
     with without_warnings(), _unpacked(path) as folder:
-        found = _find(str(path), folder)
-        series, notices = choose(str(path), [one for one, _ in found])
-        grid = series.grid
+        try:
+            found = _find(str(path), folder)
+            series, notices = choose(str(path), [one for one, _ in found])
+            grid = series.grid
+            if not np.isfinite(grid.affine).all():
+                raise ValueError("places that are not finite")
+        except (StrokeNetsError, MemoryError):
+            raise
+        except Exception as error:  # an element is missing, or of another type
+            what = f"its headers are not those of a series ({' '.join(str(error).split())[:100]})"
+            raise _refusal(str(path), "F5", what, "export it again") from error
         files = next(files for one, files in found if one is series)
         content = _convert(str(path), files)
     image = nib.Nifti1Image.from_bytes(content)
@@ -187,12 +201,16 @@ def _unpacked(path: Path) -> Iterator[Path]:
     with temporary_folder() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                need = sum(one.file_size for one in archive.infolist())
+                entries = archive.infolist()
+                need = sum(one.file_size for one in entries)
+                if len(entries) > MOST_FILES or need > MOST_GROWTH * path.stat().st_size:
+                    what = f"it announces {len(entries)} files of {need} bytes"
+                    raise _refusal(str(path), "F22", what, "give the folder of one series")
                 if need > shutil.disk_usage(folder).free:
                     what = f"unpacked, it takes {need} bytes, more than are free in {folder.parent}"
                     raise _refusal(str(path), "F22", what, "unpack it elsewhere; give the folder")
                 archive.extractall(folder)
-        except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, *BROKEN) as error:
             what = f"not a whole zip archive ({error})"
             raise _refusal(str(path), "F22", what, "copy or download it again") from error
         yield folder
@@ -206,6 +224,9 @@ def _find(name: str, folder: Path) -> list[tuple[Series, list[Path]]]:
     for path in paths_below(folder) if folder.is_dir() else [folder]:
         if is_dicom(path):
             try:
+                meta = pydicom.filereader.read_file_meta_info(path)
+                if meta.get("TransferSyntaxUID") == DEFLATED:  # pydicom unpacks all of it
+                    raise ValueError("deflated")
                 header = pydicom.dcmread(path, stop_before_pixels=True)
             except Exception as error:  # pydicom raises many kinds for a damaged file
                 what = f"{path.name} is damaged ({type(error).__name__})"
@@ -236,7 +257,10 @@ def _functional(header: Any, name: str, frame: int = 0) -> Any:
 def _planes(name: str, header: Any) -> Iterator[NDArray[Any]]:
     """Position, row and column direction of each frame of one file, 3 x 3."""
     try:
-        for frame in range(int(header.get("NumberOfFrames", 1))):
+        frames = len(header.get("PerFrameFunctionalGroupsSequence", [header]))
+        if int(header.get("NumberOfFrames") or 1) != frames:
+            raise ValueError("another number of frames")
+        for frame in range(frames):
             place = _functional(header, "PlanePositionSequence", frame).ImagePositionPatient
             turn = _functional(header, "PlaneOrientationSequence", frame).ImageOrientationPatient
             yield np.array([*place, *turn], float).reshape(3, 3)

@@ -1,8 +1,11 @@
 """A DICOM series that the test writes becomes a scan in its place, or is refused."""
 
 import gzip
+import os
 import shutil
+import stat
 import subprocess
+import zipfile
 
 import dcm2niix
 import highdicom
@@ -11,12 +14,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.scans.dicom import from_dicom, write_report, write_segmentation
-from stroke_nets.scans.dicom_series import RAS, WORDS, is_dicom
+from stroke_nets.scans.dicom_series import RAS, WORDS, is_dicom, read_series
 from stroke_nets.scans.reader import Scan, read_scan
-from tests.scans.dicom_files import LPS, PERSONAL, VOXELS, write_enhanced, write_series
+from tests.scans.dicom_files import LPS, PERSONAL, SHAPE, VOXELS, write_enhanced, write_series
 
 CORNERS = np.array([(0, 0, 0), (20, 0, 0), (0, 23, 0), (0, 0, 11), (7, 5, 3)])
 MASK = np.zeros(VOXELS.shape, bool)
@@ -188,3 +192,63 @@ def test_a_report_holds_the_volumes_and_refers_to_the_segmentation(tmp_path):
     named = {one.SeriesInstanceUID for one in evidence}
     assert named == {scan.series.headers[0].SeriesInstanceUID, made.SeriesInstanceUID}
     assert pydicom.dcmread(tmp_path / "sr.dcm").PatientID == "P-4711"
+
+
+def changed(folder, change):
+    for path in folder.glob("*.dcm"):
+        header = pydicom.dcmread(path)
+        change(header)
+        header.save_as(path, enforce_file_format=True)
+
+
+STRANGE = {
+    "no series": lambda h: delattr(h, "SeriesInstanceUID"),
+    "no spacing": lambda h: delattr(h, "PixelSpacing"),
+    "no columns": lambda h: delattr(h, "Columns"),
+    "one spacing": lambda h: setattr(h, "PixelSpacing", "1.0"),
+    "three spacings": lambda h: setattr(h, "PixelSpacing", ["1", "1", "1"]),
+    "endless frames": lambda h: setattr(h, "NumberOfFrames", 300_000_000),
+    "compressed headers": lambda h: setattr(
+        h.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_X5_headers_of_no_series_are_one_line(tmp_path, what):
+    write_series(tmp_path)
+    changed(tmp_path, STRANGE[what])
+    with pytest.raises(DataError, match=r"; (export it again|copy or download it again)$") as raised:
+        read_series(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_X5_a_zip_that_grows_is_not_unpacked(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(1 << 20))
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", lambda *_: pytest.fail("unpacked"))
+    with pytest.raises(DataError, match="announces 1 files"):
+        read_series(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_X5_a_damaged_zip_is_one_line(tmp_path, kind):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", kind) as archive:
+        archive.writestr("a", bytes(range(256)) * 9)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[45:70] = b"\xff" * 25
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataError, match="not a whole zip archive"):
+        read_series(tmp_path / "a.zip")
+
+
+def test_X5_a_zip_writes_only_into_its_own_folder(tmp_path):
+    write_series(tmp_path / "series")
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in (tmp_path / "series").iterdir():
+            archive.write(path, f"../{path.name}")
+        archive.writestr(link, str(tmp_path))
+    assert read_series(tmp_path / "a.zip")[1].grid.shape == SHAPE
+    assert sorted(os.listdir(tmp_path)) == ["a.zip", "series"]
