@@ -87,7 +87,7 @@ def weights_list(bundle: Path) -> list[dict[str, Any]]:
     try:
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         [(e["file"], e["overlay"], e["sha256"], e["trained_on"]) for e in entries]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise DataError(f"{path}: not a list of weights ({error}); restore the file") from error
     return entries
 

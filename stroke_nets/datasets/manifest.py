@@ -112,7 +112,7 @@ def load(path: Path) -> Any:
         )
     try:
         return json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); write it again") from error
 
 

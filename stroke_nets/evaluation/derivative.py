@@ -40,7 +40,7 @@ def is_derivative(folder: Path) -> bool:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return "GeneratedBy" in content or content.get("DatasetType") == "derivative"
-    except (ValueError, AttributeError) as error:
+    except (ValueError, RecursionError, AttributeError) as error:
         raise DataError(f"{path}: not the JSON of a BIDS data set ({error}); restore it") from error
 
 

@@ -117,7 +117,7 @@ def is_sidecar(path: Path) -> bool:
         return False
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return not isinstance(content, dict) or "Request" in content
 
@@ -434,7 +434,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content["Request"], content["Files"]["mask"], content["Method"], content["Warnings"]
         content["Lesions"]["total_ml"], content["Lesions"]["count"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise DataError(f"{path}: not a sidecar of 'stroke-nets predict' ({error})") from error
     require_types(path, content)
     return content

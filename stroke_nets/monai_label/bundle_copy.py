@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
-from stroke_nets.bundle_folders import find_bundle, find_overlay
+from stroke_nets.bundle_folders import find_bundle, find_overlay, overlays
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.inspection.bundle import CODE
 from stroke_nets.training.checkpoint_file import saved
 from stroke_nets.training.weights import load_weights
 
@@ -115,6 +117,37 @@ def copy_bundle(bundle: Path, choose: Callable[[Path], ServedWeights], out: Path
     else:
         shutil.copyfile(models / "published.pt", models / "model.pt")  # a training replaces it
     _write_configs(bundle, overlay, out / "configs")
+
+
+def require_own_copy(bundle: Path, copy: Path) -> None:
+    """Refuse a copy that this package would not have written: the server executes it.
+
+    Args:
+        bundle: the original's folder.
+        copy: what `copy_bundle` wrote, with the weights and runs of trainings.
+
+    Raises:
+        UsageError: its configurations are those of no overlay, or it holds code.
+    """
+    code = [path.name for path in copy.rglob("*") if path.name.lower().endswith(CODE)]
+    with tempfile.TemporaryDirectory() as folder:
+        for overlay in ("default", *overlays(bundle)):
+            written = Path(folder) / overlay
+            try:
+                _write_configs(bundle, overlay, written)
+            except (KeyError, ValueError):  # an overlay of another task
+                continue
+            if not code and _content(written) == _content(copy / "configs"):
+                return
+    what = code[0] if code else "configs"
+    raise UsageError(
+        f"--app: {copy}: {what} is not from this version of this package; give another --app"
+    )
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    paths = sorted(folder.rglob("*"))
+    return {str(p.relative_to(folder)): p.read_bytes() for p in paths if p.is_file()}
 
 
 def _write_configs(bundle: Path, overlay: str, out: Path) -> None:

@@ -98,6 +98,7 @@ class Guard:
             scope["path"] = path[len(first) :]  # in place: it shall not come into a log
             scope["raw_path"] = scope["path"].encode()
         elif not any(hmac.compare_digest(t.encode(), self.token.encode()) for t in _tokens(scope)):
+            _hide(scope, self.token)
             raise RefusedError(
                 401, "no access: use the whole address that 'stroke-nets label' printed"
             )
@@ -117,6 +118,12 @@ class Guard:
             if path == "/logs/":
                 scope["query_string"] = PLAIN_LOG
             await self.app(scope, _replay(body, receive), send)
+
+
+def _hide(scope: Scope, token: str) -> None:
+    """Keep the token of an address that is not quite right out of the log."""
+    scope["path"] = scope["path"].replace(token, "TOKEN")
+    scope["query_string"] = scope["query_string"].replace(token.encode(), b"TOKEN")
 
 
 def _tokens(scope: Scope) -> list[str]:

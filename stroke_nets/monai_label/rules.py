@@ -36,15 +36,15 @@ INFER: dict[str, tuple[Any, ...]] = {
 }
 BATCH = INFER | {
     "gpus": (re.compile(r"all|[\d,]+"),),
-    "max_batch_size": (int,),
-    "max_workers": (int,),
+    "max_batch_size": (range(10_000),),
+    "max_workers": (range(100),),
     "multi_gpu": _FLAG,
 }
 TRAIN: dict[str, tuple[Any, ...]] = {
     "client_id": (_WORD,),
     "device": INFER["device"],
     "gpus": BATCH["gpus"],
-    "max_epochs": (int,),
+    "max_epochs": (range(1, 100_000),),
     "model_filename": (_WEIGHTS,),
     "multi_gpu": _FLAG,
     "name": (_WORD,),
@@ -53,7 +53,7 @@ TRAIN: dict[str, tuple[Any, ...]] = {
     "tracking": (re.compile("|None"),),
     "tracking_experiment_name": (re.compile(""),),
     "tracking_uri": (re.compile(""),),
-    "val_split": (int, float),
+    "val_split": (float,),
 }
 NEXT: dict[str, tuple[Any, ...]] = {"client_id": (_WORD,)}
 
@@ -144,11 +144,18 @@ def _options(text: str, allowed: Mapping[str, tuple[Any, ...]]) -> None:
 
 
 def _fits(value: Any, kinds: tuple[Any, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in kinds
     for kind in kinds:
         if isinstance(kind, re.Pattern):
-            if isinstance(value, str) and kind.fullmatch(value):
-                return True
-        elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            fits = isinstance(value, str) and kind.fullmatch(value) is not None
+        elif isinstance(kind, range):
+            fits = isinstance(value, int) and value in kind
+        elif kind is float:  # a part of a whole
+            fits = isinstance(value, int | float) and 0 <= value <= 1
+        else:
+            fits = isinstance(value, kind)
+        if fits:
             return True
     return False
 

@@ -16,10 +16,12 @@ import stroke_nets
 from stroke_nets.bundle_folders import find_bundle, published_weights, with_weights
 from stroke_nets.errors import UsageError
 from stroke_nets.files import hidden_folder
+from stroke_nets.inspection.bundle import CODE
 
 ENVIRONMENT = Path(".label-venv")  # what `make label-env` makes
 WORK = "work"  # the server's working folder, which stays empty: names cannot mean its files
 SAMPLE_APP = Path("monailabel", "sample-apps", "monaibundle")
+CODE_OF_THE_APP = ("__init__.py", "__pycache__", "lib", "main.py", "stroke_nets", "torchvision")
 TOKEN = "STROKE_NETS_LABEL_TOKEN"  # environment variable
 UNENCRYPTED = (
     "warning: requests to {host}:{port} are not encrypted: whoever listens on the way gets the "
@@ -158,6 +160,7 @@ def make_app(server: Server, python: Path) -> list[str]:
             f"--app {server.app}: holds {there[0]} with its weights; leave out --weights, "
             "--overlay and --random-weights, or give another --app"
         )
+    _require_own(server.app, there)
     _copy_bundles(server, [name for name in names if name not in there], models)
     _copy_code(server.app, python.parents[1])
     _close(server.app)  # its mode was the sample app's
@@ -171,6 +174,32 @@ def _close(app: Path) -> None:
         app.chmod(0o700)
     except OSError as error:
         raise UsageError(f"--app {app}: {error.strerror}; give another") from error
+
+
+def _require_own(app: Path, bundles: Sequence[str]) -> None:
+    """Refuse an app folder from elsewhere: the server executes what it holds.
+
+    Its code is written anew; only the bundles in it stay.
+
+    Raises:
+        UsageError: it holds code or configurations that this package did not write.
+    """
+    from stroke_nets.monai_label.bundle_copy import require_own_copy
+
+    for path in (app / name for name in CODE_OF_THE_APP):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for path in sorted(app.iterdir()):
+        code = path.name.lower().endswith(CODE) or any(path.glob("__init__.*"))
+        if code or path.is_symlink():
+            raise UsageError(
+                f"--app {app}: {path.name} is not from this package, and the server would run it; "
+                "give another --app"
+            )
+    for name in bundles:
+        require_own_copy(find_bundle(name), app / "model" / name)
 
 
 def _copy_bundles(server: Server, names: Sequence[str], models: Path) -> None:

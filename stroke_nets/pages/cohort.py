@@ -212,7 +212,7 @@ def _failed(summary: Path) -> list[dict[str, str]]:
     try:
         content = json.loads(summary.read_text(encoding="utf-8"))
         return [{"input": str(f["input"]), "error": str(f["error"])} for f in content["failed"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise DataError(f"{summary}: not of 'stroke-nets predict' ({error})") from error
 
 

@@ -137,7 +137,7 @@ class PredictionCase:
         """
         try:
             content: dict[str, Any] = json.loads(self.sidecar.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise DataError(f"{self.sidecar}: cannot be read ({error}); predict again") from error
         require_types(self.sidecar, content)
         return content

@@ -78,7 +78,7 @@ def _read_results(run_dir: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
         raise DataError(f"{run_dir / 'cases.csv'}: {lacks}; run evaluating again")
     try:
         summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{run_dir / 'summary.json'}: not JSON ({error})") from error
     return sorted(cases, key=lambda case: (case["subject"], case["session"])), summary
 

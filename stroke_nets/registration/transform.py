@@ -80,7 +80,7 @@ def load(path: Path) -> tuple[Transform, nib.Nifti1Header]:
         matrix = np.array(content["matrix"], dtype=float).reshape(4, 4)
         if content.get("displacement"):
             raise ValueError("it has splines, which this version no longer reads")
-    except (OSError, ValueError, LookupError, TypeError, WrapStructError) as error:
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, WrapStructError) as error:
         raise DataError(
             f"{path}: not a transform of 'stroke-nets normalize' ({error}); give its .json file"
         ) from error

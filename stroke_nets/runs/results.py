@@ -140,7 +140,7 @@ def read_cases(folder: Path) -> list[CaseRow]:
 def _summary(path: Path) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); run evaluating again") from error
     return summary
 

@@ -173,5 +173,5 @@ def _holds_predictions(folder: Path) -> bool:
     try:
         content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         return any(by["Name"] == "stroke-nets" for by in content["GeneratedBy"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
         return False

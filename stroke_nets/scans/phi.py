@@ -116,7 +116,7 @@ def _in_sidecar(file: Path) -> Iterator[Finding]:
     """Fields that identify persons, visits and places (row P3)."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
+    except (ValueError, RecursionError, OSError):
         return
     for field in sorted(
         {name for name, value in _walk(content) if name in FIELDS and _says(value)}

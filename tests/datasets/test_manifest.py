@@ -129,3 +129,9 @@ def test_refold_makes_folds_of_training_cases_only(simulated, tmp_path, split):
     path.write_text(json.dumps(content))
     with pytest.raises(UsageError, match="would hold pseudo labels out"):
         manifest.refold(path, path, folds=2)
+
+
+def test_X5_a_manifest_that_is_nested_without_end_is_one_line(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="not JSON"):
+        manifest.content(tmp_path / "manifest.json")

@@ -209,6 +209,7 @@ def test_label_server_asks_for_the_token(server):
         (f"{bare}/{TOKEN[:-1]}/info/", {}),
         (f"{bare}/x{TOKEN}/info/", {}),
         (f"{bare}/info/?token={TOKEN}", {}),
+        (f"{bare}/{TOKEN}", {}),
         (f"{bare}/info/", {"Authorization": "Bearer no"}),
         (f"{bare}/info/", {"Cookie": "stroke_nets_label=no"}),
     ]:

@@ -238,3 +238,30 @@ def test_studies_without_scans_are_refused(label, simulated, tmp_path):
 def test_public_address_is_warned_of(label, capsys):
     label(("--bundles", "unet"), ("--host", "0.0.0.0"), ("--public", None), *RANDOM)
     assert "are not encrypted" in capsys.readouterr().err
+
+
+def test_X4_an_app_folder_from_elsewhere_is_refused(label, tmp_path):
+    """The server would run it: modules beside its own, and configurations."""
+    label(("--bundles", "unet"), *RANDOM)
+    app = tmp_path / "app"
+    copy = app / "model" / "unet"
+    config = copy / "configs" / "inference.json"
+    own = config.read_text()
+    label(("--bundles", "unet"))
+    (app / "lib").mkdir(exist_ok=True)
+    for name in ("lib/more.py", "stroke_nets/__pycache__/more.pyc"):
+        (app / name).parent.mkdir(exist_ok=True)
+        (app / name).write_text("")
+        label(("--bundles", "unet"))  # written anew
+        assert not (app / name).exists()
+    for name in ("more.py", "more/__init__.py", "model/unet/scripts/more.py"):
+        (app / name).parent.mkdir(exist_ok=True)
+        (app / name).write_text("")
+        with pytest.raises(UsageError, match=r"--app.* give another --app"):
+            label(("--bundles", "unet"))
+        (app / name).unlink()
+    config.write_text(json.dumps(json.loads(own) | {"other": "$time.time()"}))
+    with pytest.raises(UsageError, match="configs is not from this version"):
+        label(("--bundles", "unet"))
+    config.write_text(own)
+    label(("--bundles", "unet"))
