@@ -3,8 +3,9 @@
     python examples/train_weights.py data OUT MASKS...  # patients and manifests
     python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
     python examples/train_weights.py publish agmr_net TRIED
-    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # for whole_brain
+    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # for the next two
     python examples/train_weights.py train mscsa_default:whole_brain SOURCES [KEY=VALUE...]
+    python examples/train_weights.py train mscsa_default:diffusion SOURCES [KEY=VALUE...]
     python examples/train_weights.py publish mscsa_default:whole_brain TRIED
 
 TRIED of the last is the output of ``try_whole_brain.py``, of the others that of ``try_weights.py``.

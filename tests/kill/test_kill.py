@@ -74,7 +74,7 @@ def healed(work, out):
 def ball(level):
     """In place of networks: a lesion that is larger for a lower level."""
 
-    def find(scan, methods, steps):
+    def find(scan, methods, steps, adc=None):
         points = np.indices(scan.grid.shape)
         far = np.linalg.norm(points - np.reshape([10, 12, 9], (3, 1, 1, 1)), axis=0)
         chance = torch.from_numpy(np.clip(level - far / 12, 0, 1).astype(np.float32))
