@@ -4,7 +4,7 @@ CONFIGS := bundles/agmr_net/configs
 FIRST := data/first
 DEMO := data/simulated
 RUN := runs/agmr_net/demo/fold0
-SLOW := real or label or zoo or ranks or browser or federated or wheel or kill or fuzz   # markers of tests with a target of their own
+SLOW := real or label or zoo or ranks or browser or federated or wheel or kill or fuzz or web   # markers of tests with a target of their own
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	--config_file "['$(CONFIGS)/$(2).yaml','$(CONFIGS)/demo.yaml']" --dataset_dir $(DEMO)
@@ -47,7 +47,7 @@ BUNDLE = $(BIN)/python -m monai.bundle run $(1) --bundle_root bundles/agmr_net \
 	.federated-venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[federated]"
 	touch $@
 
-.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal bench federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser test-kill test-fuzz soak docs lint clean
+.PHONY: help install demo methods reproduce-env label-env browser-env sbom rehearsal bench federated weights test test-label test-zoo test-plan test-ranks test-federated test-wheel test-real test-browser test-web test-kill test-fuzz web soak docs lint clean
 
 help:
 	@echo "make install    the environment .venv alone"
@@ -66,6 +66,8 @@ help:
 	@echo "make test-wheel the wheel in an environment of its own: it predicts as the clone does"
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
+	@echo "make web        the browser page, in web/dist (npm, Node.js 20.19 or later)"
+	@echo "make test-web   that page in Chromium, beside predict"
 	@echo "make test-fuzz  headers, manifests, sidecars and options with random changes (Hypothesis)"
 	@echo "make test-kill  commands killed at every write, and given again"
 	@echo "make docs       this documentation as a site, in build/site"
@@ -171,6 +173,16 @@ test-fuzz: .venv/installed
 
 test-kill: .venv/installed
 	$(TESTS) -m kill tests/kill
+
+# the page serves the default method with its published weights
+web: .venv/installed
+	rm -rf web/network build/web
+	$(BIN)/stroke-nets pack mscsa_default build/web --web
+	cp -r build/web/* web/network
+	cd web && npm ci --silent --no-fund --no-audit && npm run --silent build
+
+test-web: .venv/installed browser-env
+	$(TESTS) -m web -rs tests/web
 
 test-browser: .venv/installed browser-env
 	$(TESTS) -m browser -rs tests/browser

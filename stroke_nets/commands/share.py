@@ -153,3 +153,26 @@ def label(
             python=python,
         )
     )
+
+
+@app.command(rich_help_panel=PANEL)
+def web(
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Serve a page that finds lesions in the browser, on this machine only; Ctrl+C ends it.
+
+    Scans are read and computed by the browser; none is sent anywhere.
+
+    Example: stroke-nets web --port 8080
+    """
+    from stroke_nets.web_server import page_server
+
+    server = page_server(port)
+    url = f"http://{server.server_address[0]}:{server.server_port}/"
+    tell(f"open {url} in a browser; Ctrl+C ends", {"url": url}, as_json, quiet)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()

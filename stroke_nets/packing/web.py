@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from monai.transforms import Compose
 from torch import Tensor, nn
@@ -25,9 +26,11 @@ from stroke_nets.inference.method import Method, read_config
 from stroke_nets.inference.sliding_patch import PatchInferer
 from stroke_nets.inference.weights import Weights, choose
 from stroke_nets.packing.archive import file_sha256
+from stroke_nets.packing.web_template import write_template
 from stroke_nets.transforms.brain_cut import BrainCutd
 
-NETWORK, LISTED = "network.onnx", "weights.json"
+NETWORK, LISTED, TEMPLATE = "network.onnx", "weights.json", "template"
+LARGE = 1024  # values of a tensor that is worth a cast
 OPSET = 20  # onnxruntime-web 1.30 runs it
 
 
@@ -106,6 +109,7 @@ def pack_for_web(
         export(method.network, method.inferer.patch_size, built / NETWORK)
         digest = file_sha256(built / NETWORK)
         listed = surroundings(method, chosen) | {"file": NETWORK, "sha256": digest}
+        write_template(built / TEMPLATE)
         (built / LISTED).write_text(json.dumps(listed, indent=2) + "\n")
         os.replace(built, folder)
     return PackedForWeb(folder, digest)
@@ -141,7 +145,30 @@ def export(network: nn.Module, patch_size: Sequence[int], file: Path) -> None:
     model = program.model_proto
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         part.ClearField("metadata_props")  # lines of source with this machine's paths
+    halve(model.graph)
     file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def halve(graph: Any) -> None:
+    """Store weights that float16 holds exactly in it, and cast them back: half the file.
+
+    Published weights are float16, so that their network computes the same as before.
+
+    Args:
+        graph: an ONNX graph, changed in place.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < LARGE:
+            continue
+        half = values.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), values):
+            graph.initializer.remove(tensor)
+            stored, name = f"{tensor.name}_half", tensor.name
+            graph.initializer.append(numpy_helper.from_array(half, stored))
+            graph.node.insert(0, helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
 
 
 def interleaved(network: nn.Module) -> nn.Module:

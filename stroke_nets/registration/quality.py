@@ -116,7 +116,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class _Regions:
+class Regions:
     """The template at 3 mm and its parts."""
 
     template: Volume
@@ -130,13 +130,14 @@ class _Regions:
 
 
 @functools.cache
-def _regions() -> _Regions:
+def regions() -> Regions:
+    """The parts by which registrations are measured."""
     template = brain(FINE_MM)
     inner = ndimage.binary_erosion(dilated(template, 0), iterations=2)
     x = template.affine[0, 3] + FINE_MM * np.arange(len(inner))[:, None, None]
     z = template.affine[2, 3] + FINE_MM * np.arange(inner.shape[2])
     near, far = (dilated(template, margin) for margin in SCALP_MM)
-    return _Regions(
+    return Regions(
         template=template,
         smooth=ndimage.gaussian_filter(template.voxels, 1.0),
         around=dilated(template),
@@ -160,26 +161,26 @@ def measure(scan: Volume, matrix: Array) -> Quality:
         scan: in canonical form.
         matrix: template's mm to the scan's mm, (4, 4).
     """
-    regions, fine = _regions(), scan.thinned(FINE_MM)
-    there = np.linalg.inv(fine.affine) @ matrix @ regions.template.affine
-    shape = regions.template.voxels.shape
+    parts, fine = regions(), scan.thinned(FINE_MM)
+    there = np.linalg.inv(fine.affine) @ matrix @ parts.template.affine
+    shape = parts.template.voxels.shape
     seen = resampled(fine.voxels, there, shape)
     in_view = resampled(np.ones_like(fine.voxels), there, shape) > 0.5
     smooth = ndimage.gaussian_filter(seen, 1.0)
     alike = [
-        float(np.corrcoef(smooth[half], regions.smooth[half])[0, 1]) if np.ptp(smooth[half]) else 0
-        for half in regions.halves
+        float(np.corrcoef(smooth[half], parts.smooth[half])[0, 1]) if np.ptp(smooth[half]) else 0
+        for half in parts.halves
     ]
-    white, grey = (float(np.median(seen[tissue])) for tissue in (regions.white, regions.grey))
-    around = seen[regions.scalp & in_view]
-    enough = around.size > 0.3 * np.count_nonzero(regions.scalp)
-    brightness = float(np.median(seen[regions.inner]))
+    white, grey = (float(np.median(seen[tissue])) for tissue in (parts.white, parts.grey))
+    around = seen[parts.scalp & in_view]
+    enough = around.size > 0.3 * np.count_nonzero(parts.scalp)
+    brightness = float(np.median(seen[parts.inner]))
     scales = np.linalg.svd(matrix[:3, :3], compute_uv=False)
     return Quality(
-        information=_information(regions.template.voxels[regions.around], seen[regions.around]),
+        information=_information(parts.template.voxels[parts.around], seen[parts.around]),
         resemblance=max(alike, key=abs),
-        outside=float(1 - in_view[regions.template.voxels > 0.05].mean()),
-        empty=float((seen[regions.inner] < DARKEST).mean()),
+        outside=float(1 - in_view[parts.template.voxels > 0.05].mean()),
+        empty=float((seen[parts.inner] < DARKEST).mean()),
         least_scale=float(1 / scales.max()),
         most_scale=float(1 / scales.min()),
         contrast=white / max(grey, 1.0),

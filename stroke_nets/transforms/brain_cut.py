@@ -48,9 +48,9 @@ class BrainCutd(MapTransform):
         image = result[self.image]
         if OnTemplate.of(image) is None:
             return result
-        nearness = _nearness()
-        there = np.linalg.inv(nearness.affine) @ image.affine.numpy()
-        near = resampled(nearness.voxels, there, tuple(image.shape[1:]))
+        near_brain = nearness()
+        there = np.linalg.inv(near_brain.affine) @ image.affine.numpy()
+        near = resampled(near_brain.voxels, there, tuple(image.shape[1:]))
         inside = near >= FAR_MM - self.margin
         for key in self.key_iterator(result):
             result[key] = result[key] * torch.from_numpy(inside).to(result[key].device)
@@ -58,7 +58,7 @@ class BrainCutd(MapTransform):
 
 
 @cache
-def _nearness() -> Volume:
+def nearness() -> Volume:
     """`FAR_MM` minus the distance to the template's brain, mm, on a grid of `GRID_MM`."""
     template = brain()
     inside = ndimage.binary_fill_holes(template.voxels > 0.05)[::GRID_MM, ::GRID_MM, ::GRID_MM]

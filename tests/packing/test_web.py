@@ -15,7 +15,7 @@ from stroke_nets.errors import UsageError
 from stroke_nets.inference.method import Method
 from stroke_nets.inference.weights import choose
 from stroke_nets.packing.archive import file_sha256
-from stroke_nets.packing.web import LISTED, NETWORK, InterleavedConv, pack_for_web
+from stroke_nets.packing.web import LISTED, NETWORK, TEMPLATE, InterleavedConv, pack_for_web
 
 METHOD = "mscsa_default"  # its published weights are what `predict` runs by default
 pytestmark = pytest.mark.filterwarnings("default")  # the exporter warns about its own calls
@@ -93,7 +93,7 @@ def test_no_operator_is_used_that_the_browser_s_runtime_fails_in(model):
 
 
 def test_the_weights_lie_inside_and_no_path_of_the_machine(folder, model):
-    assert {path.name for path in folder.iterdir()} == {NETWORK, LISTED}
+    assert {path.name for path in folder.iterdir()} == {NETWORK, LISTED, TEMPLATE}
     assert not any(onnx.external_data_helper.uses_external_data(t) for t in model.graph.initializer)
     assert b".py" not in (folder / NETWORK).read_bytes()
 

@@ -1,0 +1,115 @@
+"""The built page in headless Chromium, beside `predict` (make test-web).
+
+Screenshots go to the folder that STROKE_NETS_SCREENSHOTS names, to be looked at.
+"""
+
+import importlib.util
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import stroke_nets
+from stroke_nets.web_server import page_folder, page_server
+
+BROWSER = shutil.which("chromium")
+SCAN = Path(os.environ.get("STROKE_NETS_REAL_DATA", "/nowhere"), "arc", "sub-M2051", "anat")
+SCAN /= "sub-M2051_T1w.nii.gz"
+PATIENCE = 900_000  # ms until a page counts as hung
+OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+OPTIONS += ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+
+pytestmark = [
+    pytest.mark.web,
+    pytest.mark.filterwarnings("default"),  # MONAI warns about its own calls
+    pytest.mark.skipif(BROWSER is None, reason="no chromium on the path: apt-get install chromium"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("playwright") is None, reason="no playwright: make browser-env"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=BROWSER, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url():
+    server = page_server(0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def page(browser, url):
+    """The page, which fails the test if it complains or asks for what is not its own."""
+    context = browser.new_context(service_workers="block", viewport={"width": 1366, "height": 900})
+    page, wrong = context.new_page(), []
+    page.set_default_timeout(PATIENCE)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    own = (url, "blob:", "data:")
+    page.on("request", lambda asked: asked.url.startswith(own) or wrong.append(asked.url))
+    page.goto(url)
+    page.wait_for_selector("body[data-state=ready]")
+    yield page
+    context.close()
+    assert not wrong
+
+
+def test_page_and_network_weigh_25_mb_at_most():
+    assert sum(f.stat().st_size for f in page_folder().rglob("*") if f.is_file()) <= 26_214_400
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("notes.nii", b"no scan" * 100, "This is no NIfTI file."),
+        ("cut.nii.gz", b"\x1f\x8b\x08\x00 cut", "cannot be decompressed"),
+    ],
+)
+def test_a_file_that_cannot_be_used_gets_a_sentence(page, name, content, sentence):
+    file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    page.set_input_files("#file", file)
+    page.wait_for_selector("body[data-state=refused]")
+    assert sentence in page.inner_text("#refused")
+
+
+def test_noise_gets_a_sentence(page, tmp_path):
+    noise = np.random.default_rng(0).normal(100, 10, (48, 48, 48)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noise, np.diag([4, 4, 4, 1])), tmp_path / "noise.nii.gz")
+    page.set_input_files("#file", tmp_path / "noise.nii.gz")
+    page.wait_for_selector("body[data-state=refused]")
+    assert "T1-weighted scan of a whole head" in page.inner_text("#refused")
+
+
+@pytest.mark.skipif(not SCAN.is_file(), reason="STROKE_NETS_REAL_DATA names no folder arc/")
+def test_a_real_patient_has_about_the_mask_of_predict(page, tmp_path):
+    page.set_input_files("#file", SCAN)
+    page.wait_for_selector("body[data-state=found]")
+    if folder := os.environ.get("STROKE_NETS_SCREENSHOTS"):
+        page.screenshot(path=Path(folder, "web.png"))
+    with page.expect_download() as saved:
+        page.click("#save-mask")
+    saved.value.save_as(tmp_path / "mask.nii.gz")
+    stroke_nets.predict(SCAN, tmp_path / "out", device="cpu")
+    files = (tmp_path / "out").glob("sub-*/anat/*_mask.nii.gz")
+    (file,) = (path for path in files if "_space-" not in path.name)
+    found, wanted = nib.load(tmp_path / "mask.nii.gz"), nib.load(file)
+    np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-5)
+    one, other = (np.asanyarray(mask.dataobj) > 0 for mask in (found, wanted))
+    # niimath's builds end 0.4 mm apart (docs/web.md)
+    assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.95
