@@ -251,7 +251,7 @@ class Soak:
     def where(self, kind: str) -> Path:
         """The output folder of a round; a small disk gets its size here."""
         if kind == "full disk":
-            self.resize(f"{self.chance.choice((4, 40, 400, 1600)) + self.chance.randrange(400)}k")
+            self.resize(f"{self.chance.randrange(4, 400)}k")
             return self.disk / "out"
         return self.closed / "out" if kind == "unwritable" else self.out
 
