@@ -73,10 +73,8 @@ def test_another_transposed_convolution_is_refused(up):
 
 
 def test_onnx_runtime_gives_pytorch_s_logits(folder, method):
-    patch = torch.randn(
-        1, 1, *method.inferer.patch_size, generator=torch.Generator().manual_seed(1)
-    )
     session = onnxruntime.InferenceSession(folder / NETWORK)
+    patch = torch.randn(session.get_inputs()[0].shape, generator=torch.Generator().manual_seed(1))
     (found,) = session.run(["logits"], {"patch": patch.numpy()})
     with torch.inference_mode():
         expected = method.network(patch)
