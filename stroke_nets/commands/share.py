@@ -170,7 +170,7 @@ def web(
     from stroke_nets.web_server import page_server
 
     server = page_server(port)
-    url = f"http://{server.server_address[0]}:{server.server_port}/"
+    url = f"http://127.0.0.1:{server.server_port}/"
     tell(f"open {url} in a browser; Ctrl+C ends", {"url": url}, as_json, quiet)
     try:
         server.serve_forever()
