@@ -286,8 +286,8 @@ def _require_alike(file: Path, key: str, value: Any, own: Any) -> None:
         return
     possible = bool(numbers) and all(map(math.isfinite, numbers))
     if possible and owns and all(map(_is_number, owns)):
-        possible = isinstance(value, list) == isinstance(own, list)
-        possible = possible and (min(numbers) > 0 or min(owns) <= 0)
+        possible = all(isinstance(value, kind) == isinstance(own, kind) for kind in (list, bool))
+        possible = possible and (isinstance(own, bool) or min(numbers) > 0 or min(owns) <= 0)
     word = isinstance(own, str) and own[:1] not in "$@%"
     if isinstance(own, dict) or word or not possible:
         raise DataError(

@@ -24,6 +24,7 @@ from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import mask_path
 
 FOLDER = "pseudo_labels"
+CASES = ("dataset_dir", "manifest", "fold")  # which a run was trained on
 RECIPE = ("preprocessing", "inferer", "patch_size", "masked_zscore", "flips")
 
 
@@ -45,14 +46,17 @@ class TrainedRun:
         if not (folder / "config.yaml").is_file():
             raise UsageError(f"--run {folder}: no config.yaml; give the folder of a training")
         self.config = require_known_code(folder / "config.yaml", trust)
+        if missing := [key for key in CASES if key not in self.config]:
+            raise UsageError(
+                f"--run {folder}: config.yaml does not say {', '.join(missing)}; train again"
+            )
         file = folder / "checkpoints" / "last.pt"
         (weights,) = choose([str(self.config.get("bundle"))], [file], trust=trust)
         self.method = Method(weights, device, register=False)  # as the training will read them
 
     def subjects(self) -> set[str]:
         """Who it was trained on."""
-        keys = ("dataset_dir", "manifest", "fold")
-        where = {k: self.config[k] for k in keys}
+        where = {key: self.config[key] for key in CASES}
         cases = manifest.datalist(where.pop("dataset_dir"), "train", **where)
         return {case["record"]["subject"] for case in cases}
 

@@ -205,6 +205,9 @@ def test_sources_of_two_recipes_are_refused(runs, patients, tmp_path):
     (other / "config.yaml").write_text(f"{text}more:\n  _target_: os.system\n")
     with pytest.raises(UsageError, match="more#_target_ runs code from elsewhere"):
         pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
+    (other / "config.yaml").write_text(text.replace("manifest: null\n", ""))
+    with pytest.raises(UsageError, match=r"config\.yaml does not say manifest"):
+        pseudo_label(patients, [folder, other], fold=None, image="unlabelled/**/*.nii.gz")
 
 
 def test_patch_that_the_strides_do_not_divide_is_refused(train, patients, tmp_path):
