@@ -9,7 +9,7 @@ import type { Found, Question } from "./worker";
 const el = <E extends HTMLElement>(id: string) => document.getElementById(id) as E;
 const threshold = el<HTMLInputElement>("threshold"), minimum = el<HTMLInputElement>("minimum");
 const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-const viewer = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, dragAndDropEnabled: false, isRadiologicalConvention: false, logLevel: "error" });
+const viewer = new Niivue({ backColor: [0, 0, 0, 1], show3Dcrosshair: true, dragAndDropEnabled: false, isRadiologicalConvention: true, logLevel: "error" });
 
 let name = "scan", scan: Uint8Array, found: Found | undefined, volumes: number[] = [], busy = false, attached = false;
 
