@@ -301,7 +301,8 @@ class Soak:
         """After a last prediction, look for what no undisturbed round leaves."""
         process.predict(self.place("last", patient), self.out, patient)
         left = [path for path in self.out.rglob("*") if path.name.startswith(".partial_")]
-        left += (self.work / "tmp").iterdir()
+        made = (self.work / "tmp").iterdir()
+        left += [path for path in made if not path.name.startswith("torchinductor_")]  # PyTorch's
         self.faults += [f"left behind: {path.relative_to(self.work)}" for path in left]
         for status in Path("/proc").glob("[0-9]*/environ"):
             try:
