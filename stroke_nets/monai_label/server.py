@@ -18,7 +18,8 @@ from stroke_nets.errors import UsageError
 from stroke_nets.files import hidden_folder
 from stroke_nets.inspection.bundle import CODE
 
-ENVIRONMENT = Path(".label-venv")  # what `make label-env` makes
+# what `make label-env` makes in the clone: a folder that the user is in may be anybody's
+ENVIRONMENT = Path(__file__).parents[2] / ".label-venv"
 WORK = "work"  # the server's working folder, which stays empty: names cannot mean its files
 SAMPLE_APP = Path("monailabel", "sample-apps", "monaibundle")
 CODE_OF_THE_APP = ("__init__.py", "__pycache__", "lib", "main.py", "stroke_nets", "torchvision")

@@ -14,8 +14,9 @@ from monai.bundle import ConfigParser
 from stroke_nets.bundle_folders import bundles_root, find_bundle
 from stroke_nets.cli import app
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.monai_label import server
 from stroke_nets.monai_label.bundle_copy import ServedWeights, rendered, write_weights
-from stroke_nets.monai_label.server import SAMPLE_APP, in_url
+from stroke_nets.monai_label.server import SAMPLE_APP, find_python, in_url
 
 
 @pytest.fixture
@@ -265,3 +266,13 @@ def test_X4_an_app_folder_from_elsewhere_is_refused(label, tmp_path):
         label(("--bundles", "unet"))
     config.write_text(own)
     label(("--bundles", "unet"))
+
+
+def test_the_environment_is_not_that_of_the_current_folder(environment, tmp_path, monkeypatch):
+    (tmp_path / ".label-venv").symlink_to(environment.parents[1])
+    monkeypatch.chdir(tmp_path)
+    assert server.ENVIRONMENT.is_relative_to(Path(server.__file__).parents[2])
+    monkeypatch.setattr(server, "ENVIRONMENT", tmp_path / "clone" / server.ENVIRONMENT.name)
+    with pytest.raises(UsageError, match="run 'make label-env'"):
+        find_python()
+    assert find_python(environment) == environment
