@@ -34,6 +34,12 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def logging_as_it_is(monkeypatch):
+    """MONAI's configuration of logging makes absl's handler, if imported, close pytest's stderr."""
+    monkeypatch.setattr("monai.bundle.workflows.fileConfig", lambda *_, **__: None)
+
+
 @pytest.fixture(scope="module")
 def inputs(simulated, runs, tmp_path_factory):
     """What the commands read, by the words that stand for it."""
