@@ -20,7 +20,7 @@ from stroke_nets.inference.backend import described
 from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.slice_stack import SliceStackInferer
 from stroke_nets.inference.sliding_patch import FLIPS, PatchInferer, tile_starts
-from stroke_nets.inference.weights import CARRIED, Weights
+from stroke_nets.inference.weights import CARRIED, Weights, is_number
 from stroke_nets.registration.on_template import OnTemplate
 from stroke_nets.runs.exit_codes import find_error
 from stroke_nets.scans.contrast import T1W
@@ -282,10 +282,10 @@ def read_config(weights: Weights) -> dict[str, Any]:
 def _require_alike(file: Path, key: str, value: Any, own: Any) -> None:
     """Refuse what cannot stand in the place of a bundle's own setting."""
     numbers, owns = (one if isinstance(one, list) else [one] for one in (value, own))
-    if key in CARRIED and not all(map(_is_number, numbers)):
+    if key in CARRIED and not is_number(value):
         return
     possible = bool(numbers) and all(map(math.isfinite, numbers))
-    if possible and owns and all(map(_is_number, owns)):
+    if possible and owns and is_number(own):
         possible = all(isinstance(value, kind) == isinstance(own, kind) for kind in (list, bool))
         possible = possible and (isinstance(own, bool) or min(numbers) > 0 or min(owns) <= 0)
     word = isinstance(own, str) and own[:1] not in "$@%"
@@ -294,10 +294,6 @@ def _require_alike(file: Path, key: str, value: Any, own: Any) -> None:
             f"--checkpoint {file}: the {key} of its training's config.yaml, {str(value)[:100]}, is "
             "impossible; restore it, or give --overlay"
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def contrast_of(weights: Sequence[Weights]) -> str:

@@ -132,7 +132,7 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
     if run and config and not overlay:
         config = require_known_code(run, trust, CARRIED)
     files = _files(bundle, name) if overlay or name in overlays(bundle) else ()
-    settings = {k: v for k, v in config.items() if _is_number(v) or k in CARRIED}
+    settings = {k: v for k, v in config.items() if is_number(v) or k in CARRIED}
     facts = {
         "overlay": name,
         "sha256": sha256(file),
@@ -141,7 +141,7 @@ def _of_checkpoint(bundle: Path, file: Path, overlay: str | None, trust: bool) -
     return Weights(bundle, file, files, {} if overlay else settings, _facts(bundle, facts))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether a setting is a number or a list of them, such as widths, size and patch_size."""
     values = value if isinstance(value, list) else [value]
     return all(isinstance(one, int | float) for one in values)
