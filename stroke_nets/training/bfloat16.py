@@ -1,10 +1,12 @@
 """Training in bfloat16 on CPUs that support it; MONAI's ``amp`` works on GPUs only."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from monai.inferers import SimpleInferer
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from stroke_nets.inference.backend import LAYOUTS, channels_last, choose_bfloat16
 
@@ -35,9 +37,28 @@ class BFloat16Inferer(SimpleInferer):
             if network is not self.network:
                 self.network = channels_last(network)
             inputs = inputs.contiguous(memory_format=LAYOUTS[inputs.dim()])
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16):
+        autocast = torch.autocast(inputs.device.type, torch.bfloat16, enabled=bfloat16)
+        with autocast, _ShallowVolumes():
             output = network(inputs, *args, **kwargs)
         return _float32(output)
+
+
+class _ShallowVolumes(TorchFunctionMode):
+    """Convolve a CPU's volumes of fewer slices than the kernel, but more than one, in float32.
+
+    In bfloat16 on processors with AVX-512, PyTorch 2.13 (oneDNN) then computes a wrong gradient of
+    the weights, often nan. The 3D branches of AGMR-Net and D-UNet have such volumes, of 2 slices.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.conv3d and args[0].device.type == "cpu":
+            volume, weight = args[:2]
+            if 1 < volume.shape[-3] < weight.shape[-3]:
+                with torch.autocast("cpu", enabled=False):
+                    return func(volume.float(), *args[1:], **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def _float32(output: Any) -> Any:

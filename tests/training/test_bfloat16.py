@@ -31,3 +31,17 @@ def test_every_level_is_float32_again(precision, used):
 def test_an_unknown_precision_is_refused_when_a_training_starts():
     with pytest.raises(UsageError, match="precision 'half': choose one of"):
         BFloat16Inferer("half")
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_the_gradient_of_a_shallow_volume_is_right(depth):
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv3d(16, 32, 3, padding=1)
+    volume = torch.randn(4, 16, depth, 24, 24)
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        convolution.zero_grad()
+        BFloat16Inferer(precision)(volume, convolution).pow(2).mean().backward()
+        gradients.append(convolution.weight.grad)
+    difference = (gradients[0] - gradients[1]).abs().max() / gradients[0].abs().max()
+    assert difference < 0.02  # bfloat16 rounds to 1 in 256; wrong gradients differ by 0.9 or more
