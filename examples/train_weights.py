@@ -136,7 +136,7 @@ def publish_run(bundle: str, variant: str, tried: Path, run: Path | None = None)
     is_narrow = variant in VARIANTS
     overlay = "narrow" if is_narrow else variant
     parser.read_config([folder / "configs" / f"{name}.yaml" for name in ("train", overlay)])
-    files = {"dice_simulated": tried / "simulated.json", "dice_real": tried / "arc.json"}
+    files = {"dice_simulated": tried / "simulated.json", "dice_real": tried / "real.json"}
     found = {name: json.loads(f.read_text()) for name, f in files.items() if f.is_file()}
     sets = MANIFESTS[VARIANTS[variant].removesuffix(".json")][0] if is_narrow else ()
     about = {name: content.get(bundle, content)["dice"] for name, content in found.items()}

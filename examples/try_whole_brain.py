@@ -1,15 +1,18 @@
-"""Evaluate weights of the overlay whole_brain.
+"""Evaluate weights of the overlays whole_brain and diffusion, which see the whole brain at once.
 
-    python examples/try_whole_brain.py simulated OUT SOURCES [WEIGHTS]  # held-out patients
-    python examples/try_whole_brain.py real OUT DATA [WEIGHTS]          # the real scans of DATA
+    python examples/try_whole_brain.py simulated OUT SOURCES [OVERLAY [WEIGHTS]]  # held out
+    python examples/try_whole_brain.py real OUT DATA [OVERLAY [WEIGHTS]]  # the real scans of DATA
 
 SOURCES is the output of ``train_weights.py prepare``. The probability threshold and minimum lesion
 size are chosen on the patients of the part "validate" and evaluated on those of "report": neither
-their anatomies nor their masks were used in training. Writes simulated.json and failures.png.
+their anatomies nor their masks were used in training. Patients of diffusion are evaluated with
+their ADC maps and without. Writes simulated.json and failures.png.
 
-DATA holds arc/sub-M2051 (a lesion and its mask) and heads (no lesion). Each scan, and the first
-turned, cropped, thick, without its skull and in other units, is segmented by ``predict``. Writes
-arc.json. WEIGHTS are the published ones by default.
+DATA holds, for whole_brain, arc/sub-M2051 (a lesion and its mask) and heads (no lesion). Each scan,
+and the first turned, cropped, thick, without its skull and in other units, is segmented by
+``predict``. For diffusion it holds isles22, patients of ISLES 2022 with DWI, ADC and mask; each is
+segmented with its ADC map and without. Writes real.json. OVERLAY is whole_brain by default, and
+WEIGHTS are the published ones.
 """
 
 import json
@@ -17,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cc3d
 import nibabel as nib
@@ -31,47 +34,77 @@ from torch import Tensor, nn
 
 import stroke_nets
 from stroke_nets.evaluation.lesions import lesion_figures
-from stroke_nets.inference.outputs import LEAST_ML, LEVEL
-from stroke_nets.synthesis.t1w import Habit, make_patient, read_sources
+from stroke_nets.inference.backend import Run, compiled
+from stroke_nets.inference.outputs import LEVEL
+from stroke_nets.synthesis import diffusion, t1w
 from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML
 from stroke_nets.training.checkpoint import load_weights
 from stroke_nets.transforms.brain_box import SHAPE, with_mirror
 
-CONFIGS = Path(__file__).parents[1] / "bundles" / "mscsa_default" / "configs"
-WEIGHTS = CONFIGS.parent / "models" / "whole_brain.safetensors"
+BUNDLE = Path(__file__).parents[1] / "bundles" / "mscsa_default"
 PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
-HABIT = Habit(healthy=0.2)
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MINIMUM_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
+FOUND_ML = (1.0, 10.0, 30.0, 100.0)  # least found volumes of the classes with their own interval
+FEWEST = 19  # patients whose ratios span an interval of 90 %: 18 / 20 of further ones lie within
 Mask = NDArray[np.bool_]
 Case = tuple[NDArray[np.float32], NDArray[np.float32], Mask]  # image, probability, truth
 
 
-def load(weights: Path) -> tuple[nn.Module, Any]:
-    """The overlay's network with its weights, and its resampling to the network's grid."""
-    parser = ConfigParser()
-    parser.read_config([CONFIGS / "inference.yaml", CONFIGS / "whole_brain.yaml"])
+class Trial(NamedTuple):
+    """How weights of an overlay are tried on simulated patients.
+
+    Attributes:
+        make: makes a patient.
+        chosen_on: habit of the patients on which threshold and minimum size are chosen.
+        reported: habits of those that are reported; of several, under their names but the first.
+    """
+
+    make: Callable[..., tuple[Tensor, Tensor]]
+    chosen_on: Any
+    reported: dict[str, Any]
+
+
+TRIALS = {
+    "whole_brain": Trial(t1w.make_patient, t1w.Habit(healthy=0.2), {"T1w": t1w.Habit(healthy=0.2)}),
+    "diffusion": Trial(
+        diffusion.make_patient,
+        diffusion.Habit(healthy=0.2, dwi_alone=0.5),
+        {
+            "dwi_and_adc": diffusion.Habit(healthy=0.2, dwi_alone=0),
+            "dwi_alone": diffusion.Habit(healthy=0.2, dwi_alone=1),
+        },
+    ),
+}
+
+
+def load(overlay: str, weights: Path) -> tuple[Run, Any]:
+    """The overlay's network with its weights, as predict runs it, and its resampling."""
+    parser, configs = ConfigParser(), BUNDLE / "configs"
+    parser.read_config([configs / "inference.yaml", configs / f"{overlay}.yaml"])
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_weights(weights, network))
-    return network.eval(), parser.get_parsed_content("network_grid")
+    shape = (1, parser["network_def"]["in_channels"], *parser.get_parsed_content("patch_size"))
+    return compiled(network, shape), parser.get_parsed_content("network_grid")
 
 
-def probabilities(network: nn.Module, grid: Any, image: Tensor) -> NDArray[np.float32]:
-    """Lesion probability in the 2 mm box, (X, Y, Z)."""
-    seen = grid({"image": with_mirror(image[None])})["image"][None]
-    with torch.inference_mode():
-        found = network(torch.as_tensor(seen)).softmax(1)[:, 1:]
+def probabilities(run: Run, grid: Any, image: Tensor) -> NDArray[np.float32]:
+    """Lesion probability in the 2 mm box, (X, Y, Z), of images (C, X, Y, Z)."""
+    seen = grid({"image": with_mirror(image)})["image"][None]
+    found = run(torch.as_tensor(seen)).softmax(1)[:, 1:]
     return nn.functional.interpolate(found, size=SHAPE, mode="trilinear")[0, 0].numpy()
 
 
-def cases(network: nn.Module, grid: Any, sources: Path, part: str) -> Iterator[Case]:
+def cases(net: tuple[Run, Any], trial: Trial, sources: Path, part: str, habit: Any) -> list[Case]:
     """Images, probabilities and truth of one part's patients."""
     count, seed = PATIENTS[part]
-    made_of = read_sources(sources, part)
+    made_of, found = t1w.read_sources(sources, part), []
     for index in range(count):
-        image, truth = make_patient(seed, index, made_of, HABIT)
-        yield image.numpy(), probabilities(network, grid, image), truth.numpy()
+        image, truth = trial.make(seed, index, made_of, habit)
+        images = image.view(-1, *SHAPE)
+        found.append((images[0].numpy(), probabilities(*net, images), truth.numpy()))
+    return found
 
 
 def segment(probability: NDArray[np.float32], threshold: float, minimum_ml: float) -> Mask:
@@ -116,8 +149,6 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
     volumes = [(y.sum() * VOXEL_ML, found.sum() * VOXEL_ML) for found, y in ill]
     large = [pair for pair, (truth, _) in zip(ill, volumes, strict=True) if truth >= 10]
     errors = [(found - truth) / truth for truth, found in volumes if truth >= 10]
-    seen = [(y.sum() * VOXEL_ML, found.sum() * VOXEL_ML) for found, y in masks]
-    ratios = [truth / found for truth, found in seen if found >= LEAST_ML]
     return {
         "patients": len(masks),
         "dice": round(float(np.mean([dice(*pair) for pair in ill])), 4),
@@ -132,9 +163,29 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
                 for k in (-1, 1)
             ],
         },
-        "volume_ratio": np.quantile(ratios, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)).round(2).tolist(),
         "volumes_ml": [[round(float(ml), 2) for ml in pair] for pair in volumes],
     }
+
+
+def volume_ratios(volumes: list[tuple[float, float]]) -> list[dict[str, Any]]:
+    """Bounds of true over found volume, for each class of found volume.
+
+    A healthy brain counts in the class of the volume that was falsely found in it. A class of too
+    few patients is joined with the one below.
+
+    Args:
+        volumes: true and found ml of each patient.
+    """
+    classes: list[dict[str, Any]] = []
+    end, outside = np.inf, (1 - LEVEL) / 2
+    for begin in reversed(FOUND_ML):
+        ratios = [truth / found for truth, found in volumes if begin <= found < end]
+        if len(ratios) >= FEWEST:
+            # the k-th of n values has k / (n + 1) of all others below it
+            bounds = np.quantile(ratios, (outside, 1 - outside), method="weibull")
+            one = {"from_ml": begin, "patients": len(ratios), "ratio": bounds.round(2).tolist()}
+            classes, end = [one, *classes], begin
+    return classes
 
 
 def draw_failures(measured: list[Case], threshold: float, minimum_ml: float, file: Path) -> None:
@@ -156,26 +207,44 @@ def draw_failures(measured: list[Case], threshold: float, minimum_ml: float, fil
     figure.savefig(file, dpi=90)
 
 
-def try_simulated(out: Path, sources: Path, weights: Path) -> None:
+def try_simulated(out: Path, sources: Path, overlay: str, weights: Path) -> None:
     """Choose on one part, evaluate on the other, and write the results."""
-    network, grid = load(weights)
-    threshold, minimum_ml = choose(list(cases(network, grid, sources, "validate")))
-    measured = list(cases(network, grid, sources, "report"))
-    result = measure(measured, threshold, minimum_ml)
-    result = {"threshold": threshold, "minimum_ml": minimum_ml} | result
+    trial, net = TRIALS[overlay], load(overlay, weights)
+    chosen_on = cases(net, trial, sources, "validate", trial.chosen_on)
+    threshold, minimum_ml = choose(chosen_on)
+    parts = {n: cases(net, trial, sources, "report", h) for n, h in trial.reported.items()}
+    first, *others = (measure(part, threshold, minimum_ml) for part in parts.values())
+    volumes = [
+        (float(truth.sum()) * VOXEL_ML, float(segment(p, threshold, minimum_ml).sum()) * VOXEL_ML)
+        for part in (chosen_on, *parts.values())
+        for _, p, truth in part
+    ]
+    result = {"threshold": threshold, "minimum_ml": minimum_ml} | first
+    result["volume_ratio"] = volume_ratios(volumes)
+    result |= dict(zip([*parts][1:], others, strict=True))
     (out / "simulated.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw_failures(measured, threshold, minimum_ml, out / "failures.png")
+    draw_failures(next(iter(parts.values())), threshold, minimum_ml, out / "failures.png")
     print(json.dumps(result, indent=1))
 
 
-def predicted(voxels: NDArray[Any], affine: NDArray[Any], weights: Path) -> Mask:
-    """What ``predict`` finds in a scan, on its grid."""
+def predicted(
+    images: dict[str, tuple[NDArray[Any], NDArray[Any]]], overlay: str, weights: Path
+) -> Mask:
+    """What ``predict`` finds in a scan, on its grid.
+
+    Args:
+        images: voxels and affine by BIDS suffix: ``T1w``, or ``dwi`` with or without ``adc``.
+        overlay: of the weights.
+        weights: published ones are chosen by ``predict`` itself.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        scan, out = Path(folder) / "sub-1_T1w.nii.gz", Path(folder) / "out"
-        nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), scan)
-        given = {"method": "mscsa_default", "overlay": "whole_brain", "checkpoint": weights}
-        stroke_nets.predict(scan, out, **(given if weights != WEIGHTS else {}))
-        mask = next(out.glob("sub-1/anat/sub-1_desc-*_mask.nii.gz"))
+        for suffix, (voxels, affine) in images.items():
+            file = Path(folder) / f"sub-1_{suffix}.nii.gz"
+            nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), file)
+        scan, out = Path(folder) / f"sub-1_{next(iter(images))}.nii.gz", Path(folder) / "out"
+        given = {"method": BUNDLE.name, "overlay": overlay, "checkpoint": weights}
+        stroke_nets.predict(scan, out, **({} if weights == published(overlay) else given))
+        mask = next(out.glob("sub-1/*/sub-1_desc-*_mask.nii.gz"))
         return np.asanyarray(nib.load(mask).dataobj) > 0
 
 
@@ -198,40 +267,87 @@ def variations(
     yield "in other units", 0.001 * voxels - 5, affine, lambda mask: mask
 
 
-def try_real(out: Path, data: Path, weights: Path) -> None:
-    """Segment the real scans and write the results."""
+def try_t1w(data: Path, weights: Path) -> dict[str, Any]:
+    """The real scans of whole_brain."""
     anat = data / "arc" / "sub-M2051" / "anat"
     scan, truth = (
         nib.as_closest_canonical(nib.load(anat / f"sub-M2051_{name}.nii.gz"))
         for name in ("T1w", "label-lesion_mask")
     )
+
+    def found(voxels: NDArray[Any], affine: NDArray[Any]) -> Mask:
+        return predicted({"T1w": (voxels, affine)}, "whole_brain", weights)
+
     voxels, lesion = scan.get_fdata(dtype=np.float32), np.asanyarray(truth.dataobj) > 0
-    plain = predicted(voxels, scan.affine, weights)
-    voxel_ml = float(abs(np.linalg.det(scan.affine[:3, :3]))) / 1000
+    plain, voxel_ml = found(voxels, scan.affine), ml_of(scan)
     result: dict[str, Any] = {
         "dice": round(dice(plain, lesion), 4),
         "truth_ml": round(lesion.sum() * voxel_ml, 1),
         "predicted_ml": round(plain.sum() * voxel_ml, 1),
     }
     result["dice_with_the_plain_scan"] = {
-        name: round(dice(predicted(changed, affine, weights), onto(plain)), 4)
+        name: round(dice(found(changed, affine), onto(plain)), 4)
         for name, changed, affine, onto in variations(voxels, scan.affine)
     }
     result["false_ml_in_healthy_heads"] = {}
     for file in sorted((data / "heads").glob("*.nii.gz")):
         head = nib.as_closest_canonical(nib.load(file))
-        mask = predicted(np.squeeze(head.get_fdata(dtype=np.float32)), head.affine, weights)
-        ml = mask.sum() * float(abs(np.linalg.det(head.affine[:3, :3]))) / 1000
-        result["false_ml_in_healthy_heads"][file.name] = round(ml, 2)
-    (out / "arc.json").write_text(json.dumps(result, indent=1) + "\n")
+        mask = found(np.squeeze(head.get_fdata(dtype=np.float32)), head.affine)
+        result["false_ml_in_healthy_heads"][file.name] = round(mask.sum() * ml_of(head), 2)
+    return result
+
+
+def ml_of(image: nib.Nifti1Image) -> float:
+    """The volume of a voxel."""
+    return float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000
+
+
+def try_isles(data: Path, weights: Path) -> dict[str, Any]:
+    """The real patients of diffusion: with the ADC map, and, as ``dwi_alone``, without it."""
+    result: dict[str, Any] = {}
+    ways = {"dwi_and_adc": ("dwi", "adc"), "dwi_alone": ("dwi",)}
+    patients = sorted((data / "isles22").glob("sub-*/"))
+    for way, suffixes in ways.items():
+        figures = {}
+        for folder in patients:
+            files = {k: nib.load(folder / f"{folder.name}_{k}.nii.gz") for k in (*suffixes, "msk")}
+            images = {k: (files[k].get_fdata(dtype=np.float32), files[k].affine) for k in suffixes}
+            truth = np.asanyarray(files["msk"].dataobj) > 0
+            mask, voxel_ml = predicted(images, "diffusion", weights), ml_of(files["msk"])
+            lesions = lesion_figures(mask, truth, voxel_ml, 26)
+            figures[folder.name] = {
+                "dice": round(dice(mask, truth), 4),
+                "truth_ml": round(truth.sum() * voxel_ml, 2),
+                "predicted_ml": round(mask.sum() * voxel_ml, 2),
+                "lesions_found": [
+                    round(lesions["lesions_truth"] * lesions["lesion_recall"]),
+                    round(lesions["lesions_truth"]),
+                ],
+                "false_lesions": lesions_without_truth(mask, truth),
+            }
+        mean = round(float(np.mean([one["dice"] for one in figures.values()])), 4)
+        result[way] = {"dice": mean, "patients": figures}
+    return {"dice": result["dwi_and_adc"]["dice"], **result}
+
+
+def try_real(out: Path, data: Path, overlay: str, weights: Path) -> None:
+    """Segment the real scans and write the results."""
+    result = {"whole_brain": try_t1w, "diffusion": try_isles}[overlay](data, weights)
+    (out / "real.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
 
-def main(what: str, out: Path, given: Path, weights: Path = WEIGHTS) -> None:
-    """Evaluate on one kind of scan."""
-    out.mkdir(parents=True, exist_ok=True)
-    {"simulated": try_simulated, "real": try_real}[what](out, given, weights)
+def published(overlay: str) -> Path:
+    """The published weights of an overlay."""
+    return BUNDLE / "models" / f"{overlay}.safetensors"
+
+
+def main(what: str, out: str, given: str, overlay: str = "whole_brain", weights: str = "") -> None:
+    """Evaluate on one kind of patients."""
+    Path(out).mkdir(parents=True, exist_ok=True)
+    file = Path(weights) if weights else published(overlay)
+    {"simulated": try_simulated, "real": try_real}[what](Path(out), Path(given), overlay, file)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(Path(argument) for argument in sys.argv[2:]))
+    main(*sys.argv[1:])

@@ -56,7 +56,7 @@ from stroke_nets.scans.reader import Scan
 from stroke_nets.scans.writer import HeaderWriter
 
 DECIMALS = 3  # of probabilities: files compress, and the mask is exactly where they pass the limit
-LEAST_ML, LEVEL = 10.0, 0.9  # of intervals of the volume: ours
+LEVEL = 0.9  # of intervals of the volume: ours
 MANY = 5  # lesions that a warning names
 NO_ADC = "no ADC map was given: what is bright in DWI by its T2 alone may be marked; give --adc"
 NOTICE = "Research use only; not a medical device."
@@ -327,11 +327,14 @@ def volume_interval(total_ml: float, weights: Sequence[dict[str, Any]]) -> dict[
         weights: facts of the weights.
 
     Returns:
-        Empty for an ensemble, for weights of which nothing was measured, and below 10 ml.
+        Empty for an ensemble, for weights of which nothing was measured, and below the smallest
+        volume that was.
     """
-    if len(weights) > 1 or "volume_ratio" not in weights[0] or total_ml < LEAST_ML:
+    ratios = weights[0].get("volume_ratio", []) if len(weights) == 1 else []
+    measured = [one for one in ratios if one["from_ml"] <= total_ml]
+    if not measured:
         return {}
-    bounds = [round(ratio * total_ml, 1) for ratio in weights[0]["volume_ratio"]]
+    bounds = [round(ratio * total_ml, 1) for ratio in measured[-1]["ratio"]]
     return {"interval_ml": bounds, "interval_level": LEVEL}
 
 

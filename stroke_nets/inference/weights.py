@@ -38,8 +38,9 @@ class Weights:
         overlay: configuration files over the bundle's ``inference.yaml``.
         settings: what the training's own configuration says, over those.
         facts: for the sidecar: bundle, overlay, sha256, trained_on; of published weights also date,
-            dice_simulated, dice_real, limits (sentences) and volume_ratio (5th and 95th percentile
-            of true over found volume in held-out patients where at least 10 ml were found).
+            dice_simulated, dice_real, limits (sentences) and volume_ratio (for each class of found
+            volume: ``from_ml``, ``patients``, and ``ratio``, the bounds in which true over found
+            volume lies in 90 % of held-out patients, healthy ones included).
     """
 
     bundle: Path

@@ -206,10 +206,12 @@ def test_threshold_and_smallest_lesion_are_options(done, tmp_path):
             stroke_nets.predict(scan, tmp_path, **options, **wrong)
 
 
-def test_the_volumes_interval_is_that_of_the_weights():
-    weights = {"volume_ratio": [0.5, 1.2]}
+def test_the_volumes_interval_is_that_of_the_weights_and_of_the_volume_found():
+    small, large = {"from_ml": 10, "ratio": [0, 1.2]}, {"from_ml": 30, "ratio": [0.5, 1.5]}
+    weights = {"volume_ratio": [small, large]}
     found = outputs.volume_interval(20.0, [weights])
-    assert found == {"interval_ml": [10.0, 24.0], "interval_level": 0.9}
+    assert found == {"interval_ml": [0.0, 24.0], "interval_level": 0.9}
+    assert outputs.volume_interval(30.0, [weights])["interval_ml"] == [15.0, 45.0]
     assert outputs.volume_interval(9.9, [weights]) == {}  # measured from 10 ml on
     assert outputs.volume_interval(20.0, [weights, weights]) == {}
     assert outputs.volume_interval(20.0, [{}]) == {}

@@ -259,7 +259,10 @@ def test_limits_of_the_weights_are_said_in_words(weights, words):
     ("content", "words"),
     [
         ({"Weights": [{"bundle": "unet"}]}, ["measured for these weights."]),
-        ({"Weights": [{"volume_ratio": [0.5, 2]}]}, ["measured for volumes as small as this."]),
+        (
+            {"Weights": [{"volume_ratio": [{"from_ml": 10}]}]},
+            ["measured for volumes as small as this."],
+        ),
         ({"Lesions": {"interval_ml": [0.5, 0.9]}}, []),
     ],
 )

@@ -1,0 +1,29 @@
+"""What ``examples/try_whole_brain.py`` makes of its measurements."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def ratios():
+    return runpy.run_path(str(ROOT / "examples" / "try_whole_brain.py"))["volume_ratios"]
+
+
+def test_healthy_brains_count_only_where_they_were_marked(ratios):
+    healthy = [(0.0, 12.0)] * 10
+    ill = [(20.0 + k, 20.0) for k in range(9)]  # 1 to 1.4 times what was found
+    large = [(40.0 + 2 * k, 40.0) for k in range(19)]
+    small, bigger = ratios([*healthy, *ill, *large])
+    assert small == {"from_ml": 10.0, "patients": 19, "ratio": [0.0, 1.4]}
+    assert bigger == {"from_ml": 30.0, "patients": 19, "ratio": [1.0, 1.9]}  # all of the 19
+
+
+def test_a_class_of_few_patients_is_joined_with_the_one_below(ratios):
+    few = [(200.0, 200.0)] * 3
+    (one,) = ratios([*few, *[(30.0, 40.0)] * 17])
+    assert one == {"from_ml": 30.0, "patients": 20, "ratio": [0.75, 1.0]}
+    assert ratios(few) == []
