@@ -133,6 +133,10 @@ weights: .venv/installed
 	$(BIN)/python examples/try_whole_brain.py simulated runs/tried_whole_brain data/sources \
 		runs/mscsa_default/whole_brain/fold0/checkpoints/best.pt
 	$(BIN)/python examples/train_weights.py publish mscsa_default:whole_brain runs/tried_whole_brain
+	$(BIN)/python examples/train_weights.py train mscsa_default:diffusion data/sources
+	$(BIN)/python examples/try_whole_brain.py simulated runs/tried_diffusion data/sources diffusion \
+		runs/mscsa_default/diffusion/fold0/checkpoints/best.pt
+	$(BIN)/python examples/train_weights.py publish mscsa_default:diffusion runs/tried_diffusion
 
 browser-env: .venv/browser
 

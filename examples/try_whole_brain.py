@@ -103,7 +103,7 @@ def cases(net: tuple[Run, Any], trial: Trial, sources: Path, part: str, habit: A
     for index in range(count):
         image, truth = trial.make(seed, index, made_of, habit)
         images = image.view(-1, *SHAPE)
-        found.append((images[0].numpy(), probabilities(*net, images), truth.numpy()))
+        found.append((images[0].numpy().copy(), probabilities(*net, images), truth.numpy()))
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stroke_nets.errors import DataError, UsageError, did_you_mean
+from stroke_nets.scans.contrast import T1W
 from stroke_nets.scans.reader import sha256
 
 WORKFLOWS = ("train", "multi_gpu_train", "inference", "evaluate", "packed")  # no overlays
@@ -93,25 +94,29 @@ def weights_list(bundle: Path) -> list[dict[str, Any]]:
 
 
 def published_weights(
-    bundle: Path, overlay: str | None, option: str
+    bundle: Path, overlay: str | None, option: str, contrast: str = T1W
 ) -> tuple[Path, dict[str, Any]]:
-    """The file and entry of the first published weights, or of those of an overlay.
+    """The file and entry of the first published weights of a contrast, or of those of an overlay.
 
     Args:
         bundle: its folder.
-        overlay: the overlay that the weights were trained with; None for any.
+        overlay: the overlay that the weights were trained with; None for any of that contrast.
         option: the option that selects other weights, for the message.
+        contrast: of the scans that they segment.
 
     Raises:
         UsageError: there are no such weights.
         DataError: the file does not match its checksum.
     """
-    entries = [e for e in weights_list(bundle) if overlay in (None, e["overlay"])]
+    if overlay is None:
+        entries = _of_contrast(bundle, contrast)
+    else:
+        entries = [entry for entry in weights_list(bundle) if entry["overlay"] == overlay]
     if not entries:
-        wanted = "" if overlay is None else f" with overlay {overlay}"
+        wanted = f" of {contrast}" if overlay is None else f" with overlay {overlay}"
         raise UsageError(
             f"{bundle.name}: no published weights{wanted}; there are some of "
-            f"{', '.join(with_weights()) or 'none'}; or train it and give {option}"
+            f"{', '.join(with_weights(contrast)) or 'none'}; or train it and give {option}"
         )
     file = bundle / "models" / entries[0]["file"]
     if not file.is_file() or sha256(file) != entries[0]["sha256"]:
@@ -119,15 +124,20 @@ def published_weights(
     return file, entries[0]
 
 
-def with_weights() -> list[str]:
-    """The bundles with published weights, the best first.
+def with_weights(contrast: str = T1W) -> list[str]:
+    """The bundles with published weights of a contrast, the best first.
 
-    Sorted by the Dice of their first weights on the one real scan tried, or else on simulated ones.
+    Sorted by the Dice of their first weights on the real scans tried, or else on simulated ones.
     """
-    first = {name: weights_list(find_bundle(name))[:1] for name in bundle_names()}
+    first = {name: _of_contrast(find_bundle(name), contrast)[:1] for name in bundle_names()}
     dice = {
         name: [found[0].get(f"dice_{kind}", 0.0) for kind in ("real", "simulated")]
         for name, found in first.items()
         if found
     }
     return sorted(dice, key=lambda name: dice[name], reverse=True)
+
+
+def _of_contrast(bundle: Path, contrast: str) -> list[dict[str, Any]]:
+    """The entries of the list whose weights segment scans of a contrast."""
+    return [one for one in weights_list(bundle) if one.get("contrast", T1W) == contrast]

@@ -90,7 +90,7 @@ def predict(
     adc: Annotated[
         Path | None,
         typer.Option(
-            help="ADC map of the scan, for an overlay of diffusion. Default: the file beside it "
+            help="ADC map of the scan, which then is a DWI. Default: the file beside it "
             "whose name has adc in place of dwi."
         ),
     ] = None,
@@ -107,7 +107,7 @@ def predict(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Segment the stroke lesions of T1w scans; masks are written on each scan's own grid.
+    """Segment the stroke lesions of T1w scans, or of DWI; masks lie on each scan's own grid.
 
     Results that are already there are kept. If one of many scans fails, it is listed (exit code 3)
     and the others are still written.
@@ -116,7 +116,8 @@ def predict(
 
     Example: stroke-nets predict BIDS derivatives/stroke-nets --method agmr_net,mscsa_default
 
-    With an overlay of diffusion, the scans are DWI (b = 1000 s/mm2), with or without an ADC map.
+    Scans named dwi, or any with an overlay of diffusion, are DWI (b = 1000 s/mm2), with or without
+    an ADC map.
     """
     segment_and_tell(
         given,

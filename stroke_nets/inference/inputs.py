@@ -123,6 +123,23 @@ def find_scans(given: Path, out: Path, contrast: str = T1W) -> list[ScanFile]:
     return scans
 
 
+def contrast_by_name(given: Path, out: Path) -> str:
+    """The contrast of a scan, or of a folder's, by their names: ``T1w`` or ``diffusion``.
+
+    A folder is of diffusion if it holds DWI and, ADC maps aside, nothing that may be a T1w scan.
+
+    Args:
+        given: what the user named, which need not be there.
+        out: the output folder.
+    """
+    if not given.is_dir():
+        return DIFFUSION if _is_wanted(given, DIFFUSION, bids=False) else T1W
+    t1w, dwi = (
+        set(_scans_below(given, out, is_bids(given), contrast)[0]) for contrast in (T1W, DIFFUSION)
+    )
+    return DIFFUSION if dwi and not t1w - dwi - {adc_beside(path) for path in dwi} else T1W
+
+
 def of_participants(
     scans: Sequence[ScanFile], participants: Sequence[str], sessions: Sequence[str]
 ) -> list[ScanFile]:

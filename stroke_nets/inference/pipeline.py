@@ -16,7 +16,12 @@ import stroke_nets
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.inference import outputs
 from stroke_nets.inference.doubts import require_memory
-from stroke_nets.inference.inputs import ScanFile, find_scans, of_participants
+from stroke_nets.inference.inputs import (
+    ScanFile,
+    contrast_by_name,
+    find_scans,
+    of_participants,
+)
 from stroke_nets.inference.method import Method, contrast_of, find
 from stroke_nets.inference.progress import Steps
 from stroke_nets.inference.weights import choose
@@ -92,15 +97,15 @@ def predict(
     sessions: Sequence[str] = (),
     **options: Any,
 ) -> dict[str, Any]:
-    """Segment the stroke lesions of T1w scans, or of diffusion with weights of such an overlay.
+    """Segment the stroke lesions of T1w scans, or of DWI with or without ADC.
 
     Args:
         given: a scan, a folder of scans, a BIDS tree, or a folder or zip archive of DICOM.
         out: folder to write, see `stroke_nets.inference.outputs`.
         method: names of bundles; several make an ensemble. By default, of those with published
-            weights, the best on the one real scan tried.
+            weights for the scans' contrast, which their names tell, the best on real scans.
         checkpoint: one file for each method, in place of the published weights.
-        overlay: of the checkpoint's training; by default what its run folder says.
+        overlay: of the weights' training; by default, of a checkpoint, what its run folder says.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         quiet: print nothing and show no progress.
         trust: use a checkpoint whose run folder names a network from elsewhere.
@@ -119,7 +124,8 @@ def predict(
     given, out, chosen = Path(given), Path(out), PredictionOptions(**options)
     names = (method.split(",") if isinstance(method, str) else method) or ()
     files = [checkpoint] if isinstance(checkpoint, str | Path) else checkpoint
-    weights = choose(names, [Path(file) for file in files], overlay, trust)
+    named = DIFFUSION if chosen.adc else contrast_by_name(given, out)
+    weights = choose(names, [Path(file) for file in files], overlay, trust, named)
     contrast = contrast_of(weights)
     scans = of_participants(find_scans(given, out, contrast), participants, sessions)
     if chosen.adc:

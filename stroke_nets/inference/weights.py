@@ -19,6 +19,7 @@ from stroke_nets.errors import UsageError
 from stroke_nets.inspection.bundle import shown
 from stroke_nets.inspection.consent import require_known_code
 from stroke_nets.inspection.plain_config import read_config
+from stroke_nets.scans.contrast import T1W
 from stroke_nets.scans.reader import sha256
 
 TOLD = (
@@ -68,21 +69,23 @@ def choose(
     checkpoints: Sequence[Path] = (),
     overlay: str | None = None,
     trust: bool = False,
+    contrast: str = T1W,
 ) -> list[Weights]:
     """The weights of each method.
 
     Args:
         methods: names of bundles; none: the first of `with_weights`.
         checkpoints: one for each method; none: the published weights.
-        overlay: of the checkpoints' training; by default what their run folders say.
+        overlay: of the weights' training; by default, of checkpoints, what their run folders say.
         trust: use a run folder whose network is code from elsewhere.
+        contrast: of the scans, by which published weights are chosen if no overlay is named.
 
     Raises:
         UsageError: there are no weights, or no such method, overlay or file; or a run folder's
             network is code from elsewhere.
         DataError: published weights are not those that were published.
     """
-    names = list(dict.fromkeys(methods)) or with_weights()[:1]
+    names = list(dict.fromkeys(methods)) or with_weights(contrast)[:1]
     if checkpoints and len(checkpoints) != len(names):
         raise UsageError(
             f"--checkpoint: {len(checkpoints)} for {len(names)} methods; name each file's bundle "
@@ -90,13 +93,13 @@ def choose(
         )
     if not names:
         raise UsageError(
-            "no published weights here; give --method BUNDLE --checkpoint FILE of a training, or "
-            "train one with 'make demo'"
+            f"no published weights of {contrast} here; give --method BUNDLE --checkpoint FILE of a "
+            "training, or train one with 'make demo'"
         )
     if checkpoints:
         pairs = zip(names, checkpoints, strict=True)
         return [_of_checkpoint(find_bundle(name), file, overlay, trust) for name, file in pairs]
-    return [_of_list(find_bundle(name), overlay) for name in names]
+    return [_of_list(find_bundle(name), overlay, contrast) for name in names]
 
 
 def registers(checkpoint: str, dataset_dir: str, manifest: str | None = None) -> bool:
@@ -114,8 +117,8 @@ def registers(checkpoint: str, dataset_dir: str, manifest: str | None = None) ->
     return not (of_a_run and (manifest or (Path(dataset_dir) / MANIFEST).is_file()))
 
 
-def _of_list(bundle: Path, overlay: str | None) -> Weights:
-    file, entry = published_weights(bundle, overlay, "--checkpoint FILE")
+def _of_list(bundle: Path, overlay: str | None, contrast: str) -> Weights:
+    file, entry = published_weights(bundle, overlay, "--checkpoint FILE", contrast)
     return Weights(bundle, file, _files(bundle, entry["overlay"]), {}, _facts(bundle, entry))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stroke_nets.bundle_folders import weights_list
+from stroke_nets.scans.contrast import T1W
 from stroke_nets.scans.reader import sha256
 from stroke_nets.training.checkpoint import load_weights
 
@@ -28,7 +29,7 @@ def test_some_are_shipped_and_all_are_listed():
 @pytest.mark.parametrize(("models", "entry"), SHIPPED)
 def test_entry_is_complete_and_true(models, entry):
     keys = {"file", "overlay", "sha256", "trained_on", "date", "dice_simulated", "dice_real"}
-    assert set(entry) - {"volume_ratio"} == keys | {"limits"}
+    assert set(entry) - {"volume_ratio", "contrast"} == keys | {"limits"}
     assert all(limit.endswith(".") for limit in entry["limits"])
     assert sha256(models / entry["file"]) == entry["sha256"]
     assert 0 < entry["dice_simulated"] < 1
@@ -39,6 +40,7 @@ def test_entry_is_complete_and_true(models, entry):
 @pytest.mark.parametrize(("models", "entry"), SHIPPED)
 def test_the_overlay_takes_the_weights(models, entry, bundle_config):
     parser = bundle_config(models.parent.name, "inference", entry["overlay"])
+    assert parser.get("contrast", T1W) == entry.get("contrast", T1W)
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(load_weights(models / entry["file"], network))
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from stroke_nets.errors import UsageError
-from stroke_nets.inference.inputs import find_scans
+from stroke_nets.inference.inputs import contrast_by_name, find_scans
 
 
 def touch(root, *names):
@@ -92,3 +92,19 @@ def test_the_dwi_of_a_tree_comes_with_its_adc(tmp_path):
     assert (scan.stem, scan.adc) == ("sub-dwi", plain / "adc.nii.gz")
     with pytest.raises(UsageError, match=r"no sub-\*_dwi.nii.gz"):
         find_scans(touch(tmp_path / "t1w", names[2]), tmp_path / "out", "diffusion")
+
+
+def test_the_contrast_is_that_of_the_names(tmp_path):
+    def of(*names):
+        of.folders += 1
+        return contrast_by_name(touch(tmp_path / str(of.folders), *names), tmp_path / "out")
+
+    of.folders = 0
+    tree = ("sub-1/dwi/sub-1_dwi.nii.gz", "sub-1/dwi/sub-1_ADC.nii")
+    assert of(*tree) == "diffusion"
+    assert of(*tree, "sub-2/anat/sub-2_T1w.nii.gz") == "T1w"
+    assert of("dwi.nii.gz", "adc.nii.gz", "lesion_mask.nii.gz") == "diffusion"
+    assert of("dwi.nii.gz", "scan.nii.gz") == "T1w"
+    assert of("readme.txt") == "T1w"
+    for name, contrast in (("sub-1_dwi.nii.gz", "diffusion"), ("dwi_scan.nii.gz", "T1w")):
+        assert contrast_by_name(tmp_path / name, tmp_path / "out") == contrast

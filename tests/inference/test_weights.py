@@ -57,6 +57,21 @@ def test_the_best_is_the_default(bundles):
     assert with_weights() == ["first", "second"]
 
 
+def test_scans_of_diffusion_have_weights_of_their_own(bundles):
+    with pytest.raises(UsageError, match="no published weights of diffusion here"):
+        choose((), contrast="diffusion")
+    listed = bundles / "second" / "models" / "weights.json"
+    (of_t1w,) = json.loads(listed.read_text())
+    of_dwi = of_t1w | {"overlay": "without_it", "contrast": "diffusion"}
+    listed.write_text(json.dumps([of_dwi, of_t1w]))
+    for methods in ((), ("second",)):
+        assert choose(methods)[0].facts["overlay"] == "narrow"
+        assert choose(methods, contrast="diffusion")[0].facts["overlay"] == "without_it"
+    assert choose((), overlay="without_it")[0].facts["overlay"] == "without_it"
+    with pytest.raises(UsageError, match="first: no published weights of diffusion"):
+        choose(["first"], contrast="diffusion")
+
+
 def test_damaged_or_missing_weights_are_refused(bundles):
     file = bundles / "second" / "models" / "narrow.safetensors"
     file.write_bytes(b"weighty")
@@ -71,7 +86,7 @@ def test_damaged_or_missing_weights_are_refused(bundles):
 
 
 def test_without_weights_it_says_what_to_do(bundles):
-    with pytest.raises(UsageError, match="first: no published weights; there are some of second"):
+    with pytest.raises(UsageError, match="of T1w; there are some of second"):
         choose(["first"])
     (bundles / "second" / "models" / "weights.json").unlink()
     with pytest.raises(UsageError, match="give --method BUNDLE --checkpoint FILE"):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import stroke_nets
-from stroke_nets.bundle_folders import find_bundle, weights_list
+from stroke_nets.bundle_folders import find_bundle, published_weights
 from stroke_nets.packing.archive import unpack
 from stroke_nets.packing.pack import pack
 
@@ -79,9 +79,8 @@ def run_bundle(root, files, study, out, **options):
 
 def test_the_bundle_and_the_packed_bundle_write_the_mask_of_predict(mask, study, tmp_path):
     bundle = find_bundle(METHOD)
-    default = weights_list(bundle)[0]
+    weights, default = published_weights(bundle, None, "--checkpoint FILE")
     files = [bundle / "configs" / f"{name}.yaml" for name in ("inference", default["overlay"])]
-    weights = bundle / "models" / default["file"]
     np.testing.assert_array_equal(
         run_bundle(bundle, files, study, tmp_path / "raw", checkpoint=weights), mask
     )
