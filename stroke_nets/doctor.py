@@ -20,7 +20,7 @@ from stroke_nets.memory import free_memory
 from stroke_nets.text_table import text_table
 from stroke_nets.transforms.slice_plane import ATLAS_GRID
 
-PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "niimath")
+PACKAGES = ("torch", "monai", "nibabel", "numpy", "pytorch-ignite", "nilearn", "wasmtime")
 LEAST_TORCH = (2, 10)  # CVE-2026-24747
 LEAST_MEMORY = 4e9  # bytes: one 256^3 scan and a full-size network, see docs/predict.md
 LEAST_DISK = 1e9  # bytes

@@ -58,7 +58,7 @@ def normalize(scan: Path, out: Path, stem: str | None = None) -> Files:
         The files written: all but ``rejected``.
 
     Raises:
-        UsageError: the scan was normalised into this folder before, or niimath is missing.
+        UsageError: the scan was normalised into this folder before, or niimath finds no map.
         DataError: the scan cannot be used, or its registration is poor; the picture
             ``rejected`` then shows it.
     """

@@ -2,7 +2,7 @@
 import * as ort from "onnxruntime-web/wasm";
 import wasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import mjs from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
-import niimath from "../niimath/niimath.wasm?url";
+import niimath from "../../stroke_nets/registration/niimath/niimath.wasm?url";
 import { allineate } from "./allineate";
 import { canonical } from "./canonical";
 import { type Lesions, lesionsOf } from "./lesions";
