@@ -11,6 +11,7 @@ from stroke_nets.losses.clci_net import CLCINetLoss
 from stroke_nets.losses.dice_cross_entropy import DiceCrossEntropyLoss
 from stroke_nets.losses.dice_focal import DiceFocalLoss
 from stroke_nets.losses.enhanced_mixing import EnhancedMixingLoss
+from stroke_nets.losses.lesion_weights import LesionWeightedLoss
 from stroke_nets.losses.patch_attention import PatchAttentionLoss
 from stroke_nets.losses.sobel_boundary import SobelBoundaryLoss
 from stroke_nets.losses.x_net import XNetLoss
@@ -38,6 +39,7 @@ CASES = {
     "hardest_tenth": Case(DiceCrossEntropyLoss(0.1), **CUBES),
     "dice_focal": Case(DiceFocalLoss(), **CUBES),
     "enhanced_mixing": Case(EnhancedMixingLoss()),
+    "lesion_weights": Case(LesionWeightedLoss(0.1), **CUBES),
     "patch_attention": Case(
         lambda logits, label: PatchAttentionLoss()([logits], label), (2, 1, 6, 6), (2, 1, 12, 12)
     ),

@@ -24,16 +24,20 @@ def draw_shape(rng: Rng, sources: Sources, head: Head, plain: bool) -> Tensor:
     """
     kind, large = rng.random(), np.flatnonzero(sources.mask_ml > LARGE_ML)
     if not len(sources.masks) or (not plain and kind < 0.4):
-        where = head.tissue() if rng.random() < 0.6 else head.tissue() * head.white
-        most = LACUNE_ML if kind < 0.3 else LARGEST_ML
-        ml = np.exp(rng.uniform(np.log(SMALLEST_ML), np.log(most)))
-        return draw_blob(rng, where, float(ml) / VOXEL_ML)
+        return draw_small(rng, head, LACUNE_ML if kind < 0.3 else LARGEST_ML)
     chosen = large if len(large) and (plain or kind >= 0.7) else np.arange(len(sources.masks))
     mask = sources.masks[chosen[rng.integers(len(chosen))]]
     bend = Bend(0.2, 0.2, 3, ((9, rng.uniform(0, 1.4)), (4, rng.uniform(0, 0.6))))
     source = random_map(rng, bend, rng.random() < 0.5, mask.shape)
     share = torch.from_numpy(mask.astype(np.float32)) * (1 / 255)
     return resample(share[None], source, "zeros")[0]
+
+
+def draw_small(rng: Rng, head: Head, most: float = LACUNE_ML) -> Tensor:
+    """A blob of any volume up to ``most`` ml, small ones as often as large ones; (X, Y, Z)."""
+    where = head.tissue() if rng.random() < 0.6 else head.tissue() * head.white
+    ml = np.exp(rng.uniform(np.log(SMALLEST_ML), np.log(most)))
+    return draw_blob(rng, where, float(ml) / VOXEL_ML)
 
 
 def draw_blob(rng: Rng, where: Tensor, voxels: float) -> Tensor:

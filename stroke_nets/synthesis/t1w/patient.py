@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stroke_nets.synthesis.t1w.ageing import grow_old
 from stroke_nets.synthesis.t1w.anatomy import paint_head
-from stroke_nets.synthesis.t1w.lesion_shapes import draw_shape
+from stroke_nets.synthesis.t1w.lesion_shapes import draw_shape, draw_small
 from stroke_nets.synthesis.t1w.lesion_tissue import add_lesion
 from stroke_nets.synthesis.t1w.scanner import process, read_out, scan
 from stroke_nets.synthesis.t1w.sources import Sources
@@ -24,12 +24,14 @@ class Habit:
         healthy: share of patients without a lesion.
         plain: share of patients whose lesions are large, uniform cavities, which are easy to learn.
         second, third: shares of patients with a second and a third lesion.
+        small: share of patients with lesions whose lesions are two to six small ones.
     """
 
     healthy: float = 0.12
     plain: float = 0.0
     second: float = 0.3
     third: float = 0.12
+    small: float = 0.0
 
 
 def make_patient(
@@ -56,8 +58,10 @@ def make_patient(
     grow_old(rng, head, contrast)
     outline, gone = torch.zeros(head.image.shape, dtype=torch.bool), None
     if rng.random() >= habit.healthy:
-        for _ in range(1 + (rng.random() < habit.second) + (rng.random() < habit.third)):
-            shape = draw_shape(rng, sources, head, plain)
+        count = 1 + (rng.random() < habit.second) + (rng.random() < habit.third)
+        small = bool(rng.random() < habit.small)
+        for _ in range(rng.integers(2, 7) if small else count):
+            shape = draw_small(rng, head) if small else draw_shape(rng, sources, head, plain)
             lesion = add_lesion(rng, head, shape, contrast, plain)
             outline |= lesion.outline
             gone = lesion.gone if gone is None else torch.maximum(gone, lesion.gone)

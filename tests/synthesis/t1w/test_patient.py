@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from cc3d import connected_components
 from monai.data import DataLoader
 from scipy.ndimage import maximum_filter
 
@@ -12,7 +13,7 @@ from stroke_nets.synthesis.t1w import Habit, Patients, make_patient, prepare, re
 from stroke_nets.synthesis.t1w.ageing import grow_old, widen_horn
 from stroke_nets.synthesis.t1w.anatomy import Head, paint_head
 from stroke_nets.synthesis.t1w.fields import average
-from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML, draw_blob
+from stroke_nets.synthesis.t1w.lesion_shapes import LACUNE_ML, VOXEL_ML, draw_blob
 from stroke_nets.synthesis.t1w.lesion_tissue import add_lesion
 from stroke_nets.synthesis.t1w.tissues import FLUID, TISSUES, VENTRICLE, draw_contrast
 from stroke_nets.transforms.brain_box import AFFINE, SHAPE, brain_mask
@@ -99,6 +100,18 @@ def test_one_horn_widens_and_pushes_its_surroundings_away(template):
         far = slice(half + 14, None) if side == 0 else slice(None, half - 14)
         assert torch.equal(head.image[far], before.image[far])
         assert ((head.image - before.image).abs() > 0).sum() < 0.2 * head.image.numel()
+
+
+def test_patients_of_small_lesions(template):
+    habit = Habit(healthy=0.0, small=1.0)
+    counts, largest = [], 0.0
+    for index in range(3):
+        lesions = connected_components(make_patient(0, index, template, habit)[1].numpy())
+        sizes = np.bincount(lesions.ravel())[1:] * VOXEL_ML
+        counts.append(len(sizes))
+        largest = max(largest, sizes.max())
+    assert max(counts) > 2
+    assert largest < 3 * LACUNE_ML  # two may touch
 
 
 def test_plain_patients_need_no_masks(template):
