@@ -89,6 +89,7 @@ def predict_each(evaluator: Evaluator, dataset: Dataset) -> None:
     failed: list[str] = []
     raised: list[BaseException] = []
     total = len(dataset)
+    evaluator.state.epoch_length = 1  # else each scan is run as often as there are scans
     handler = evaluator.add_event_handler(Events.EXCEPTION_RAISED, _keep, raised)
     with handler, Steps(total) as steps:
         for index in range(total):

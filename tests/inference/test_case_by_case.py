@@ -25,8 +25,10 @@ class Network(torch.nn.Module):
     def __init__(self, error=None):
         super().__init__()
         self.error = error
+        self.runs = 0
 
     def forward(self, x):
+        self.runs += 1
         if self.error is not None and x.max() > 50:
             raise self.error
         return x
@@ -43,6 +45,7 @@ def root(tmp_path):
 
 
 def predict(root, error=None):
+    """Predict all scans; return how often the network ran."""
     cases = manifest.datalist(str(root), "heldout")
     dataset = Dataset(cases, Compose([LoadScand("image")]))
     save = SaveImaged(
@@ -50,15 +53,17 @@ def predict(root, error=None):
         data_root_dir=str(root), separate_folder=False, resample=False, writer=HeaderWriter,
         print_log=False,
     )  # fmt: skip
+    network = Network(error)
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(dataset),
-        network=Network(error),
+        network=network,
         inferer=SimpleInferer(),
         postprocessing=Compose([save]),
     )
     require_new_masks(cases, str(root.parent / "out"))
     predict_each(evaluator, dataset)
+    return network.runs
 
 
 def masks(root):
@@ -67,7 +72,7 @@ def masks(root):
 
 
 def test_D8_masks_of_one_name_mirror_the_tree_and_are_never_overwritten(root):
-    predict(root)
+    assert predict(root) == len(NAMES)
     assert masks(root) == [f"{name}_pred.nii.gz" for name in NAMES]
     maxima = [nib.load(root.parent / "out" / name).get_fdata().max() for name in masks(root)]
     assert maxima == [26, 46, 66, 86]
