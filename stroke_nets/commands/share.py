@@ -29,6 +29,9 @@ def pack(
         bool,
         typer.Option("--web", help="Write the network as ONNX for browsers, and its settings."),
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="With --web: store the weights in 8 bits.")
+    ] = False,
     old_out: OldOut = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -39,10 +42,12 @@ def pack(
 
     Example: stroke-nets pack agmr_net dist --weights runs/.../checkpoints/last.pt
     """
+    if int8 and not web:
+        raise UsageError("--int8: is of the network for browsers alone; give --web, too")
     if web:
         from stroke_nets.packing.web import pack_for_web
 
-        found = pack_for_web(bundle, chosen_out(out, old_out), weights or (), overlay)
+        found = pack_for_web(bundle, chosen_out(out, old_out), weights or (), overlay, int8)
         text = f"wrote {found.folder}\nsha256 {found.sha256}"
         tell(text, found._asdict(), as_json, quiet)
         return

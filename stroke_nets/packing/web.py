@@ -30,7 +30,7 @@ from stroke_nets.packing.web_template import write_template
 from stroke_nets.transforms.brain_cut import BrainCutd
 
 NETWORK, LISTED, TEMPLATE = "network.onnx", "weights.json", "template"
-LARGE = 1024  # values of a tensor that is worth a cast
+LARGE = 1024  # values of a tensor that is worth another form
 OPSET = 20  # onnxruntime-web 1.30 runs it
 
 
@@ -76,7 +76,11 @@ class InterleavedConv(nn.Module):
 
 
 def pack_for_web(
-    name: str, out: Path, weights: Sequence[Path] = (), overlay: str | None = None
+    name: str,
+    out: Path,
+    weights: Sequence[Path] = (),
+    overlay: str | None = None,
+    int8: bool = False,
 ) -> PackedForWeb:
     """Write a method's network and its settings for a page that runs it.
 
@@ -89,6 +93,7 @@ def pack_for_web(
         out: folder; created if necessary.
         weights: a checkpoint; by default the bundle's published weights.
         overlay: of the checkpoint's training.
+        int8: store the weights in 8 bits (`quantise`); they are still computed with in float32.
 
     Raises:
         UsageError: the method works on slices or has several networks, a package is missing, or
@@ -106,7 +111,7 @@ def pack_for_web(
     with hidden_folder(out) as temporary:
         built = temporary / folder.name
         built.mkdir()
-        export(method.network, method.inferer.patch_size, built / NETWORK)
+        export(method.network, method.inferer.patch_size, built / NETWORK, int8)
         digest = file_sha256(built / NETWORK)
         listed = surroundings(method, chosen) | {"file": NETWORK, "sha256": digest}
         write_template(built / TEMPLATE)
@@ -115,13 +120,14 @@ def pack_for_web(
     return PackedForWeb(folder, digest)
 
 
-def export(network: nn.Module, patch_size: Sequence[int], file: Path) -> None:
+def export(network: nn.Module, patch_size: Sequence[int], file: Path, int8: bool = False) -> None:
     """Write a network as ONNX for patches of one size; the network itself is changed.
 
     Args:
         network: maps (1, C, D, H, W) to logits (1, K, D, H, W).
         patch_size: D, H, W.
         file: to write.
+        int8: store the weights in 8 bits, else in 16 where that is exact.
 
     Raises:
         UsageError: onnxscript is not installed.
@@ -145,7 +151,7 @@ def export(network: nn.Module, patch_size: Sequence[int], file: Path) -> None:
     model = program.model_proto
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         part.ClearField("metadata_props")  # lines of source with this machine's paths
-    halve(model.graph)
+    (quantise if int8 else halve)(model.graph)
     file.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -159,16 +165,43 @@ def halve(graph: Any) -> None:
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    for tensor in list(graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < LARGE:
-            continue
+    for tensor, values in _large(graph):
         half = values.astype(np.float16)
         if np.array_equal(half.astype(np.float32), values):
             graph.initializer.remove(tensor)
             stored, name = f"{tensor.name}_half", tensor.name
             graph.initializer.append(numpy_helper.from_array(half, stored))
             graph.node.insert(0, helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
+
+
+def quantise(graph: Any) -> None:
+    """Store weights as 8-bit whole numbers, a scale for each output channel: a quarter of float32.
+
+    The largest value of a channel becomes 127 or -127. Weights are multiplied back when the network
+    is run (DequantizeLinear) and nothing else is rounded, so no patients are needed to calibrate.
+
+    Args:
+        graph: an ONNX graph, changed in place.
+    """
+    from onnx import helper, numpy_helper
+
+    for tensor, values in _large(graph):
+        scale = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / 127
+        scale[scale == 0] = 1
+        name, stored = tensor.name, np.rint(values / scale).astype(np.int8)
+        graph.initializer.remove(tensor)
+        kept = {f"{name}_int8": stored, f"{name}_scale": scale.ravel().astype(np.float32)}
+        for part, array in kept.items():
+            graph.initializer.append(numpy_helper.from_array(array, part))
+        graph.node.insert(0, helper.make_node("DequantizeLinear", [*kept], [name], axis=0))
+
+
+def _large(graph: Any) -> list[tuple[Any, np.ndarray]]:
+    """Tensors of a graph that are worth another form, and their float32 values."""
+    from onnx import numpy_helper
+
+    found = [(tensor, numpy_helper.to_array(tensor)) for tensor in graph.initializer]
+    return [(t, v) for t, v in found if v.dtype == np.float32 and v.size >= LARGE]
 
 
 def interleaved(network: nn.Module) -> nn.Module:

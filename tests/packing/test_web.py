@@ -1,8 +1,10 @@
 """The network for browsers: PyTorch's logits, in one file that holds nothing else."""
 
+import copy
 import json
 from collections import Counter
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -15,7 +17,17 @@ from stroke_nets.errors import UsageError
 from stroke_nets.inference.method import Method
 from stroke_nets.inference.weights import choose
 from stroke_nets.packing.archive import file_sha256
-from stroke_nets.packing.web import LISTED, NETWORK, TEMPLATE, InterleavedConv, pack_for_web
+from stroke_nets.packing.web import (
+    LISTED,
+    NETWORK,
+    TEMPLATE,
+    InterleavedConv,
+    export,
+    pack_for_web,
+    quantise,
+)
+from stroke_nets.synthesis.t1w import Habit, make_patient, read_sources
+from stroke_nets.transforms.brain_box import with_mirror
 
 METHOD = "mscsa_default"  # its published weights are what `predict` runs by default
 pytestmark = pytest.mark.filterwarnings("default")  # the exporter warns about its own calls
@@ -79,6 +91,46 @@ def test_onnx_runtime_gives_pytorch_s_logits(folder, method):
     with torch.inference_mode():
         expected = method.network(patch)
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_of_8_bits_give_the_same_mask(folder, method, tmp_path):
+    file = tmp_path / "int8.onnx"
+    export(copy.deepcopy(method.network), method.inferer.patch_size, file, int8=True)
+    assert file.stat().st_size < 0.45 * (folder / NETWORK).stat().st_size
+    image, _ = make_patient(0, 0, read_sources(None), Habit(healthy=0.0, plain=1.0))
+    patch = {"patch": with_mirror(image[None])[None].numpy()}
+    found, expected = (
+        onnxruntime.InferenceSession(path).run(["logits"], patch)[0][0]
+        for path in (file, folder / NETWORK)
+    )
+    assert 0 < np.abs(found - expected).max() < 0.2 * np.abs(expected).max()
+    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.005 * np.sqrt(np.mean(expected**2))
+    masks = [logits[1] > logits[0] for logits in (found, expected)]
+    assert masks[1].sum() > 1000
+    both = 2 * np.logical_and(*masks).sum() / sum(mask.sum() for mask in masks)
+    assert both > 0.99
+
+
+def test_weights_in_8_bits_are_off_by_half_a_step_at_most():
+    values = np.random.default_rng(0).normal(size=(8, 16, 3, 3, 3)).astype(np.float32)
+    values[3] = 0  # a channel without weights has no scale
+    graph = onnx.GraphProto(initializer=[onnx.numpy_helper.from_array(values, "weight")])
+    quantise(graph)
+    (node,), tensors = (
+        graph.node,
+        {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer},
+    )
+    stored, scale = (tensors[name] for name in node.input)
+    assert (node.op_type, node.output[0], stored.dtype) == ("DequantizeLinear", "weight", np.int8)
+    scale = scale.reshape(-1, 1, 1, 1, 1)
+    assert np.all(np.abs(stored * scale - values) <= 0.5001 * scale)
+    assert not stored[3].any()
+
+
+def test_8_bits_are_of_the_network_for_browsers_alone(tmp_path):
+    told = CliRunner().invoke(app, ["pack", METHOD, str(tmp_path), "--int8"])
+    assert told.exit_code == UsageError.exit_code
+    assert "give --web, too" in told.stderr
 
 
 def test_no_operator_is_used_that_the_browser_s_runtime_fails_in(model):
