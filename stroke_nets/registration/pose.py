@@ -67,7 +67,8 @@ def _pattern(reach: float) -> _Pattern:
     box = ndimage.find_objects(mask.astype(np.int8))[0]
     mask, voxels = mask[box], low.voxels[box]
     deviation = np.where(mask, voxels - voxels[mask].mean(), 0)
-    side = int(fft.next_fast_len(round(reach / STEP_MM) + max(mask.shape) // 2))
+    longest = max(mask.shape)
+    side = int(fft.next_fast_len(max(round(reach / STEP_MM), longest) + longest // 2))
     spectra = [fft.rfftn(part, [side] * 3).conj() for part in (mask.astype(float), deviation)]
     first = [float(part.start) for part in box]
     return _Pattern(

@@ -260,3 +260,9 @@ def test_the_picture_of_a_scan_with_negative_values_is_drawn_alike(tmp_path):
         draw(tmp_path / f"{offset}.png", template, template.voxels + offset, "a title")
         pictures.append(imread(tmp_path / f"{offset}.png"))
     np.testing.assert_allclose(*pictures, atol=2 / 255)  # float32 has fewer digits below -1000
+
+
+def test_noise_smaller_than_a_brain_is_refused():
+    """The search for other poses has to take it, too."""
+    noise = np.random.default_rng(0).random((80, 100, 90)).astype(np.float32)
+    assert register.register(Volume(noise, np.diag([2, 2, 2, 1.0]))).problems()
