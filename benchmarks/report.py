@@ -25,6 +25,7 @@ ORDER = [
     "bench_waiting",
     "data_path",
     "startup",
+    "web",
     "metrics",
     "evaluate",
 ]

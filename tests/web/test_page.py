@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 import stroke_nets
+from stroke_nets.registration.template import template
+from stroke_nets.registration.volume import resampled
+from stroke_nets.synthesis import Design, simulate_patient
 from stroke_nets.web_server import page_folder, page_server
 
 BROWSER = shutil.which("chromium")
@@ -96,20 +99,55 @@ def test_noise_gets_a_sentence(page, tmp_path):
     assert "T1-weighted scan of a whole head" in page.inner_text("#refused")
 
 
-@pytest.mark.skipif(not SCAN.is_file(), reason="STROKE_NETS_REAL_DATA names no folder arc/")
-def test_a_real_patient_has_about_the_mask_of_predict(page, tmp_path):
-    page.set_input_files("#file", SCAN)
+@pytest.fixture(scope="module")
+def head():
+    """A simulated head on the template's grid with a cavity of 50 ml."""
+    voxels, _ = simulate_patient(2, 0, Design(bend=0))
+    x, y, z = np.indices(voxels.shape)
+    away = np.sqrt((x - 60) ** 2 + ((y - 110) / 1.3) ** 2 + (z - 95) ** 2)
+    inside = 1 / (1 + np.exp(away - 20))
+    fluid = 0.12 * np.percentile(voxels, 97)
+    return (voxels * (1 - inside) + fluid * inside).astype(np.float32)
+
+
+def masks(page, scan, folder):
+    """The page's mask of a scan, and that of `predict`."""
+    page.set_input_files("#file", scan)
     page.wait_for_selector("body[data-state=found]")
-    if folder := os.environ.get("STROKE_NETS_SCREENSHOTS"):
-        page.screenshot(path=Path(folder, "web.png"))
+    if shots := os.environ.get("STROKE_NETS_SCREENSHOTS"):
+        page.screenshot(path=Path(shots, f"{scan.name.split('_')[0]}.png"))
     with page.expect_download() as saved:
         page.click("#save-mask")
-    saved.value.save_as(tmp_path / "mask.nii.gz")
-    stroke_nets.predict(SCAN, tmp_path / "out", device="cpu")
-    files = (tmp_path / "out").glob("sub-*/anat/*_mask.nii.gz")
+    saved.value.save_as(folder / "mask.nii.gz")
+    stroke_nets.predict(scan, folder / "out", device="cpu")
+    files = (folder / "out").glob("sub-*/anat/*_mask.nii.gz")
     (file,) = (path for path in files if "_space-" not in path.name)
-    found, wanted = nib.load(tmp_path / "mask.nii.gz"), nib.load(file)
-    np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-5)
+    return nib.load(folder / "mask.nii.gz"), nib.load(file)
+
+
+def require_one_mask(found, wanted):
+    np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-5)  # float32 in a header
     one, other = (np.asanyarray(mask.dataobj) > 0 for mask in (found, wanted))
-    # niimath's builds end 0.4 mm apart (docs/web.md)
-    assert 2 * (one & other).sum() / (one.sum() + other.sum()) > 0.95
+    # float16 weights of the page, bfloat16 of predict: 0.998 measured; the goal of docs/web.md
+    assert 2 * (one & other).sum() / (one.sum() + other.sum()) >= 0.99
+    assert one.sum() == pytest.approx(other.sum(), rel=0.01)
+
+
+@pytest.mark.skipif(not SCAN.is_file(), reason="STROKE_NETS_REAL_DATA names no folder arc/")
+def test_a_real_patient_has_the_mask_of_predict(page, tmp_path):
+    require_one_mask(*masks(page, SCAN, tmp_path))
+
+
+def test_a_simulated_patient_has_the_mask_of_predict(page, head, tmp_path):
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.1, 0.15), (9, -4, 12))
+    grid = nib.affines.from_matvec(np.diag([1.1, 1, 1.2]), (-95, -130, -95))
+    there = np.linalg.inv(turn @ template().affine) @ grid
+    moved = resampled(head, there, (175, 230, 165)).astype(np.int16)
+    nib.save(nib.Nifti1Image(moved, grid), tmp_path / "sub-1_T1w.nii.gz")
+    require_one_mask(*masks(page, tmp_path / "sub-1_T1w.nii.gz", tmp_path))
+
+
+def test_a_scan_on_the_templates_grid_stays_where_it_is(page, head, tmp_path):
+    scan = nib.Nifti1Image(head.astype(np.int16), template().affine)
+    nib.save(scan, tmp_path / "sub-2_T1w.nii.gz")
+    require_one_mask(*masks(page, tmp_path / "sub-2_T1w.nii.gz", tmp_path))

@@ -6,7 +6,7 @@ import niimath from "../../stroke_nets/registration/niimath/niimath.wasm?url";
 import { allineate } from "./allineate";
 import { canonical } from "./canonical";
 import { type Lesions, lesionsOf } from "./lesions";
-import { type Matrix, inverse, multiply, shifted } from "./matrix";
+import { IDENTITY, type Matrix, type Triple, inverse, multiply, shifted } from "./matrix";
 import { Refusal, type Scan, closest, onGrid, packed, read, requireImage } from "./nifti";
 import { type Settings, GRID, cut, sweep, wayOf } from "./network";
 import { type Quality, measure, problems, warnings } from "./quality";
@@ -73,11 +73,11 @@ async function find(file: Uint8Array): Promise<Found> {
   tell("Registration", 0.06);
   const form = canonical(thinned(upright, 1));
   if (!form) throw new Refusal("No head is seen in the scan. Give a T1-weighted scan of a whole head.");
-  const program = await WebAssembly.compile((await (await fetch(niimath)).arrayBuffer()) as ArrayBuffer);
-  const map = await allineate(program, form.volume, known.file);
+  const fixed = sameGrid(upright, GRID);
+  const map = fixed ? shifted(...(form.centre.map((mm) => -mm) as Triple)) : await allineate(await program(), form.volume, known.file);
   const quality = measure(form.volume, map, known.regions), wrong = problems(quality);
   if (wrong.length) throw new Refusal(`The scan could not be fitted to the template: ${wrong.join("; ")}. Give a T1-weighted scan of a whole head.`);
-  const matrix = multiply(shifted(...form.centre), map);
+  const matrix = fixed ? IDENTITY : multiply(shifted(...form.centre), map);
   lap("registration");
   tell("Placing the scan on the template", 0.3);
   const { settings, session, runtime } = await prepared();
@@ -101,6 +101,13 @@ async function find(file: Uint8Array): Promise<Found> {
   seconds.all = (performance.now() - begin) / 1000;
   return { settings, quality, warnings: warnings(quality), matrix, runtime, seconds };
 }
+
+/** Whether two grids are one, up to 0.01 mm; such scans stay where they are, as in scans/geometry.py. */
+function sameGrid(one: { shape: Triple; affine: Matrix }, other: { shape: Triple; affine: Matrix }): boolean {
+  return one.shape.every((n, axis) => n === other.shape[axis]) && one.affine.every((value, i) => Math.abs(value - other.affine[i]) <= 1e-2);
+}
+
+const program = async () => WebAssembly.compile((await (await fetch(niimath)).arrayBuffer()) as ArrayBuffer);
 
 /** The network, loaded once and checked against its digest. */
 async function prepared() {
