@@ -67,7 +67,7 @@ help:
 	@echo "make test-real  the smoke test on real patients in STROKE_NETS_REAL_DATA"
 	@echo "make test-browser  the pages of a prediction in Chromium (apt-get install chromium)"
 	@echo "make web        the browser page, in web/dist (npm, Node.js 20.19 or later)"
-	@echo "make test-web   that page in Chromium, beside predict"
+	@echo "make test-web   its steps in Node and the page in Chromium, beside predict"
 	@echo "make test-fuzz  headers, manifests, sidecars and options with random changes (Hypothesis)"
 	@echo "make test-kill  commands killed at every write, and given again"
 	@echo "make docs       this documentation as a site, in build/site"
@@ -186,6 +186,7 @@ web: .venv/installed
 	cd web && npm ci --silent --no-fund --no-audit && npm run --silent build
 
 test-web: .venv/installed browser-env
+	cd web && npm run --silent test
 	$(TESTS) -m web -rs tests/web
 
 test-browser: .venv/installed browser-env
