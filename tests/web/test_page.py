@@ -4,6 +4,7 @@ Screenshots go to the folder that STROKE_NETS_SCREENSHOTS names, to be looked at
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import threading
@@ -15,9 +16,11 @@ import pytest
 
 import stroke_nets
 from stroke_nets.registration.template import template
-from stroke_nets.registration.volume import resampled
+from stroke_nets.registration.volume import Volume, resampled
+from stroke_nets.scans.dicom_series import RAS
 from stroke_nets.synthesis import Design, simulate_patient
 from stroke_nets.web_server import page_folder, page_server
+from tests.scans.dicom_files import write_series
 
 BROWSER = shutil.which("chromium")
 SCAN = Path(os.environ.get("STROKE_NETS_REAL_DATA", "/nowhere"), "arc", "sub-M2051", "anat")
@@ -71,6 +74,25 @@ def page(browser, url):
     yield page
     context.close()
     assert not wrong
+
+
+def require_accessible(page, name):
+    """No violation of axe's rules, in light and dark, on a desktop and a phone."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    size = page.viewport_size
+    for scheme in ("light", "dark"):
+        for screen, width in {"desktop": size["width"], "phone": 390}.items():
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size(size | {"width": width})
+            if shots := os.environ.get("STROKE_NETS_SCREENSHOTS"):
+                path = Path(shots, f"{name}_{screen}_{scheme}.png")
+                page.screenshot(path=path, full_page=True)
+            found = Axe().run(page).response["violations"]
+            assert [(v["id"], v["nodes"]) for v in found] == [], (scheme, screen)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, (scheme, screen)
+    page.set_viewport_size(size)
 
 
 def test_page_and_network_weigh_25_mb_at_most():
@@ -150,4 +172,42 @@ def test_a_simulated_patient_has_the_mask_of_predict(page, head, tmp_path):
 def test_a_scan_on_the_templates_grid_stays_where_it_is(page, head, tmp_path):
     scan = nib.Nifti1Image(head.astype(np.int16), template().affine)
     nib.save(scan, tmp_path / "sub-2_T1w.nii.gz")
+    require_accessible(page, "ready")
     require_one_mask(*masks(page, tmp_path / "sub-2_T1w.nii.gz", tmp_path))
+    require_accessible(page, "found")
+
+
+def test_a_folder_of_dicom_files_has_the_volume_of_predict(page, head, tmp_path):
+    low = Volume(head, template().affine).thinned(2)
+    turn = np.diag([1.0, -1, 1, 1])
+    turn[1, 3] = low.voxels.shape[1] - 1
+    voxels = np.rint(low.voxels * 2).clip(0).astype(np.uint16)[:, ::-1]
+    write_series(tmp_path / "study", voxels=voxels, lps=RAS @ low.affine @ turn)
+    page.set_input_files("#folder", tmp_path / "study")
+    page.wait_for_selector("body[data-state=found]")
+    with page.expect_download() as saved:
+        page.click("#save-report")
+    report = json.loads(saved.value.path().read_text())
+    stroke_nets.predict(tmp_path / "study", tmp_path / "out", device="cpu")
+    (file,) = (
+        path for path in (tmp_path / "out").rglob("*_mask.nii.gz") if "_space-" not in path.name
+    )
+    mask = nib.load(file)
+    ml = np.count_nonzero(mask.dataobj) * abs(np.linalg.det(mask.affine[:3, :3])) / 1000
+    assert report["volume_ml"] == pytest.approx(ml, rel=0.01)
+
+
+def test_the_page_works_offline_and_isolated_after_the_first_visit(browser, url):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(url)
+    page.evaluate(
+        "!!navigator.serviceWorker.controller || new Promise((done) => "
+        "navigator.serviceWorker.addEventListener('controllerchange', () => done(true)))"
+    )
+    context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("body[data-state=ready]")
+    assert page.evaluate("crossOriginIsolated")
+    assert page.evaluate("fetch('network/network.onnx').then((answer) => answer.ok)")
+    context.close()
