@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from stroke_nets.registration.allineate import FINEST_MM
+from stroke_nets.registration.pose import STEP_MM, searched
 from stroke_nets.registration.quality import FINE_MM, regions
 from stroke_nets.registration.volume import Array, brain
 from stroke_nets.transforms.brain_box import AFFINE, brain_mask
@@ -29,6 +30,8 @@ def write_template(folder: Path) -> None:
     _write(folder / f"smooth_{FINE_MM}mm.nii.gz", parts.smooth, fine)
     _write(folder / f"parts_{FINE_MM}mm.nii.gz", np.asarray(packed, np.uint8), fine)
     _write(folder / "nearness_2mm.nii.gz", near.voxels, near.affine)
+    low, mask = searched()
+    _write(folder / f"pose_{STEP_MM}mm.nii.gz", np.where(mask, low.voxels, -1), low.affine)
     _write(folder / "box_2mm.nii.gz", brain_mask().numpy().astype(np.uint8), AFFINE)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 
@@ -61,18 +62,24 @@ def _turns() -> list[Rotation]:
     return [turn * square for square in Rotation.create_group("O") for turn in near]
 
 
-def _pattern(reach: float) -> _Pattern:
+def searched() -> tuple[Volume, NDArray[np.bool_]]:
+    """The template's brain at 10 mm, and where it or what is within 10 mm of it lies."""
     low = brain(STEP_MM)
     mask = dilated(low, margin=STEP_MM)
     box = ndimage.find_objects(mask.astype(np.int8))[0]
-    mask, voxels = mask[box], low.voxels[box]
+    first = nib.affines.from_matvec(np.eye(3), [part.start for part in box])
+    return Volume(low.voxels[box], low.affine @ first), mask[box]
+
+
+def _pattern(reach: float) -> _Pattern:
+    low, mask = searched()
+    voxels = low.voxels
     deviation = np.where(mask, voxels - voxels[mask].mean(), 0)
     longest = max(mask.shape)
     side = int(fft.next_fast_len(max(round(reach / STEP_MM), longest) + longest // 2))
     spectra = [fft.rfftn(part, [side] * 3).conj() for part in (mask.astype(float), deviation)]
-    first = [float(part.start) for part in box]
     return _Pattern(
-        origin=low.affine[:3, :3] @ first + low.affine[:3, 3],
+        origin=low.affine[:3, 3],
         sizes=mask.shape,
         side=side,
         spectra=spectra,

@@ -132,10 +132,15 @@ def head():
     return (voxels * (1 - inside) + fluid * inside).astype(np.float32)
 
 
+def wait_for_mask(page):
+    page.wait_for_selector("body[data-state=found], body[data-state=refused]")
+    assert not page.inner_text("#refused")
+
+
 def masks(page, scan, folder):
     """The page's mask of a scan, and that of `predict`."""
     page.set_input_files("#file", scan)
-    page.wait_for_selector("body[data-state=found]")
+    wait_for_mask(page)
     if shots := os.environ.get("STROKE_NETS_SCREENSHOTS"):
         page.screenshot(path=Path(shots, f"{scan.name.split('_')[0]}.png"))
     with page.expect_download() as saved:
@@ -161,10 +166,11 @@ def test_a_real_patient_has_the_mask_of_predict(page, tmp_path):
 
 
 def test_a_simulated_patient_has_the_mask_of_predict(page, head, tmp_path):
-    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.1, 0.15), (9, -4, 12))
-    grid = nib.affines.from_matvec(np.diag([1.1, 1, 1.2]), (-95, -130, -95))
+    """Turned by so much that other poses are tried."""
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.2, -0.1, 0.8), (9, -4, 12))
+    grid = nib.affines.from_matvec(np.diag([1.3, 1.2, 1.3]), (-120, -115, -120))
     there = np.linalg.inv(turn @ template().affine) @ grid
-    moved = resampled(head, there, (175, 230, 165)).astype(np.int16)
+    moved = resampled(head, there, (185, 192, 185)).astype(np.int16)
     nib.save(nib.Nifti1Image(moved, grid), tmp_path / "sub-1_T1w.nii.gz")
     require_one_mask(*masks(page, tmp_path / "sub-1_T1w.nii.gz", tmp_path))
 
@@ -184,7 +190,7 @@ def test_a_folder_of_dicom_files_has_the_volume_of_predict(page, head, tmp_path)
     voxels = np.rint(low.voxels * 2).clip(0).astype(np.uint16)[:, ::-1]
     write_series(tmp_path / "study", voxels=voxels, lps=RAS @ low.affine @ turn)
     page.set_input_files("#folder", tmp_path / "study")
-    page.wait_for_selector("body[data-state=found]")
+    wait_for_mask(page)
     with page.expect_download() as saved:
         page.click("#save-report")
     report = json.loads(saved.value.path().read_text())

@@ -44,6 +44,12 @@ export function warnings(q: Quality): string[] {
   return found;
 }
 
+/** Whether another pose may fit better. */
+export const doubtful = (q: Quality): boolean => problems(q).length > 0 || warnings({ ...q, scalp: 1 }).length > 0;
+
+/** The higher, the better the scan fits. */
+export const score = (q: Quality): number => q.information * (1 - q.outside);
+
 const fit = (q: Quality) => `information ${q.information.toFixed(2)}, resemblance ${q.resemblance.toFixed(2)}`;
 
 /** Measure a registration of a canonical scan. */

@@ -15,6 +15,8 @@ export interface Template {
   regions: Regions;
   /** 1000 mm minus the distance to the brain, 2 mm. */
   nearness: Volume;
+  /** The brain and 10 mm around it, at 10 mm; -1 elsewhere. */
+  low: Volume;
   /** Brain in the box of whole-brain networks, 2 mm. */
   box: Volume;
 }
@@ -27,8 +29,8 @@ export async function own(name: string): Promise<Uint8Array> {
 }
 
 export async function template(base: string): Promise<Template> {
-  const names = ["brain_2mm", "brain_3mm", "smooth_3mm", "parts_3mm", "nearness_2mm", "box_2mm"];
+  const names = ["brain_2mm", "brain_3mm", "smooth_3mm", "parts_3mm", "nearness_2mm", "box_2mm", "pose_10mm"];
   const files = await Promise.all(names.map((name) => own(`${base}/${name}.nii.gz`)));
-  const [brain, smooth, parts, nearness, box] = await Promise.all(files.slice(1).map(read));
-  return { file: await unpacked(files[0]), regions: { brain, smooth: smooth.data, parts: parts.data }, nearness, box };
+  const [brain, smooth, parts, nearness, box, low] = await Promise.all(files.slice(1).map(read));
+  return { file: await unpacked(files[0]), regions: { brain, smooth: smooth.data, parts: parts.data }, nearness, box, low };
 }

@@ -4,14 +4,17 @@ import wasm from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
 import mjs from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
 import niimath from "../../stroke_nets/registration/niimath/niimath.wasm?url";
 import { allineate } from "./allineate";
-import { canonical } from "./canonical";
+import { type Canonical, canonical } from "./canonical";
 import { type Lesions, lesionsOf } from "./lesions";
 import { IDENTITY, type Matrix, type Triple, inverse, multiply, shifted } from "./matrix";
 import { Refusal, type Scan, closest, onGrid, packed, read, requireImage } from "./nifti";
 import { type Settings, GRID, cut, sweep, wayOf } from "./network";
-import { type Quality, measure, problems, warnings } from "./quality";
-import { own, template } from "./template";
-import { cubic, linear, thinned } from "./volume";
+import { findPoses } from "./pose";
+import { type Quality, doubtful, measure, problems, score, warnings } from "./quality";
+import { type Template, own, template } from "./template";
+import { type Volume, cubic, linear, thinned } from "./volume";
+
+const POSES = 3; // tried where the scan's own header leads to a doubtful result
 
 export interface Found {
   settings: Settings;
@@ -74,8 +77,7 @@ async function find(file: Uint8Array): Promise<Found> {
   const form = canonical(thinned(upright, 1));
   if (!form) throw new Refusal("No head is seen in the scan. Give a T1-weighted scan of a whole head.");
   const fixed = sameGrid(upright, GRID);
-  const map = fixed ? shifted(...(form.centre.map((mm) => -mm) as Triple)) : await allineate(await program(), form.volume, known.file);
-  const quality = measure(form.volume, map, known.regions), wrong = problems(quality);
+  const { map, quality } = fixed ? inPlace(form, known) : await fit(form.volume, known), wrong = problems(quality);
   if (wrong.length) throw new Refusal(`The scan could not be fitted to the template: ${wrong.join("; ")}. Give a T1-weighted scan of a whole head.`);
   const matrix = fixed ? IDENTITY : multiply(shifted(...form.centre), map);
   lap("registration");
@@ -105,6 +107,29 @@ async function find(file: Uint8Array): Promise<Found> {
 /** Whether two grids are one, up to 0.01 mm; such scans stay where they are, as in scans/geometry.py. */
 function sameGrid(one: { shape: Triple; affine: Matrix }, other: { shape: Triple; affine: Matrix }): boolean {
   return one.shape.every((n, axis) => n === other.shape[axis]) && one.affine.every((value, i) => Math.abs(value - other.affine[i]) <= 1e-2);
+}
+
+function inPlace(form: Canonical, known: Template): { map: Matrix; quality: Quality } {
+  const map = shifted(...(form.centre.map((mm) => -mm) as Triple));
+  return { map, quality: measure(form.volume, map, known.regions) };
+}
+
+/** The best map onto a canonical scan; other poses are tried where the first is doubtful, as in registration/register.py. */
+async function fit(volume: Volume, known: Template): Promise<{ map: Matrix; quality: Quality }> {
+  const module = await program();
+  const attempt = async (pose: Matrix) => {
+    const map = multiply(pose, await allineate(module, { ...volume, affine: multiply(inverse(pose), volume.affine) }, known.file));
+    return { map, quality: measure(volume, map, known.regions) };
+  };
+  let best = await attempt(IDENTITY);
+  if (!doubtful(best.quality)) return best;
+  tell("Registration from other poses", 0.1);
+  for (const pose of findPoses(volume, known.low, POSES)) {
+    const other = await attempt(pose);
+    if (score(other.quality) > score(best.quality)) best = other;
+    if (!doubtful(best.quality)) break;
+  }
+  return best;
 }
 
 const program = async () => WebAssembly.compile((await (await fetch(niimath)).arrayBuffer()) as ArrayBuffer);
