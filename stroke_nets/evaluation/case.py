@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stroke_nets.evaluation.lesions import Connectivity, lesion_figures
+from stroke_nets.evaluation.lesions import CONNECTIVITY, Connectivity, lesion_figures
 from stroke_nets.evaluation.surface import surface_figures
 
 Mask = NDArray[np.bool_]
@@ -19,7 +19,7 @@ def case_metrics(
     prediction: NDArray[np.generic],
     truth: NDArray[np.generic],
     spacing: Sequence[float],
-    connectivity: Connectivity = 6,
+    connectivity: Connectivity = CONNECTIVITY,
 ) -> dict[str, float | int]:
     """Compare one predicted lesion mask with its truth, within their joint bounding box.
 

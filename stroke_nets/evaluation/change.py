@@ -6,7 +6,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from stroke_nets.transforms.lesion_mask import CONNECTIVITY
+from stroke_nets.evaluation.lesions import CONNECTIVITY
 
 Mask = NDArray[np.bool_]
 

@@ -26,7 +26,7 @@ from stroke_nets.evaluation.derivative import (
     is_derivative,
     lesion_masks,
 )
-from stroke_nets.evaluation.lesions import Connectivity
+from stroke_nets.evaluation.lesions import CONNECTIVITY, Connectivity
 from stroke_nets.evaluation.summary import POLICIES, summarize
 from stroke_nets.files import staged
 from stroke_nets.inference.inputs import bare
@@ -77,7 +77,7 @@ class EvaluationOptions:
     """
 
     policy: str = "paper"
-    connectivity: Connectivity = 6
+    connectivity: Connectivity = CONNECTIVITY
     workers: int = 2
     segment: str | None = None
 

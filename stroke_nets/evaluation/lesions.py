@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
 Connectivity = Literal[6, 18, 26]
+CONNECTIVITY: Connectivity = 6  # voxels of a lesion share faces
 NAN = float("nan")
 
 # Volume bins in ml, of a lesion or of all lesions of a patient: [0, 0.1), [0.1, 1), ...

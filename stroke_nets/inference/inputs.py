@@ -14,6 +14,7 @@ from stroke_nets.scans.contrast import DIFFUSION, FOLDERS, SUFFIXES, T1W
 from stroke_nets.scans.dicom_series import is_series
 from stroke_nets.scans.discovery import (
     DESCRIPTION,
+    identity,
     is_bids,
     named_as_masks,
     scans_below,
@@ -49,13 +50,12 @@ class ScanFile:
     @property
     def subject(self) -> str:
         """``sub-X``."""
-        return self.stem.split("_")[0]
+        return identity(self.stem)[0]
 
     @property
     def session(self) -> str | None:
         """``ses-Y``, if the name has one."""
-        found = re.search(r"_(ses-[^_]+)", self.stem)
-        return found[1] if found else None
+        return identity(self.stem)[1]
 
     @property
     def folder(self) -> Path:

@@ -11,10 +11,9 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
-from stroke_nets.evaluation.lesions import Connectivity
+from stroke_nets.evaluation.lesions import CONNECTIVITY
 from stroke_nets.scans.geometry import Grid
 
-CONNECTIVITY: Connectivity = 6  # as everywhere
 ONE_SIDE = 0.9  # of a lesion's voxels make it one of that hemisphere
 COLUMNS = (
     "lesion",

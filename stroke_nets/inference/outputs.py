@@ -37,10 +37,11 @@ import torch
 
 import stroke_nets
 from stroke_nets.errors import DataError, UsageError
+from stroke_nets.evaluation.lesions import CONNECTIVITY
 from stroke_nets.files import is_hidden, staged, sweep_below, write_whole
 from stroke_nets.inference.doubts import doubts
 from stroke_nets.inference.inputs import ScanFile, spaceless
-from stroke_nets.inference.lesion_table import CONNECTIVITY, as_csv, lesion_rows
+from stroke_nets.inference.lesion_table import as_csv, lesion_rows
 from stroke_nets.inference.method import Found, Method
 from stroke_nets.pages.prediction_case import MAPS, Volumes, require_types
 from stroke_nets.registration.on_template import OnTemplate, template_grid

@@ -65,6 +65,9 @@ class LesionWeightedLoss(_Loss):
 def lesion_weights(label: Tensor, least: float) -> Tensor:
     """The weight of each voxel: ``least`` / size in lesions smaller than that, 1 elsewhere.
 
+    Lesions are 26-connected here: a voxel that touches a lesion by its corner belongs to it, and
+    does not weigh ``least`` as a lesion of its own.
+
     Args:
         label: classes, 0 is background, (B, D, H, W).
         least: voxels.

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from stroke_nets.evaluation.lesions import CONNECTIVITY
 from stroke_nets.pages.case_figure import Array
 from stroke_nets.pages.page import write_page
 from stroke_nets.pages.prediction_case import Volumes
@@ -103,7 +104,7 @@ def lesion_places(mask: NDArray[np.bool_], most: int = MOST_LESIONS) -> list[Pla
         mask: mask of shape (X, Y, Z).
         most: maximum number of lesions.
     """
-    lesions = cc3d.connected_components(mask, connectivity=6)
+    lesions = cc3d.connected_components(mask, connectivity=CONNECTIVITY)
     sizes = np.bincount(lesions.ravel())[1:]
     boxes = ndimage.find_objects(lesions)
     places = []

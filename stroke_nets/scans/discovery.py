@@ -106,10 +106,11 @@ def scans_of(mask: Path, scans: Iterable[Path], root: Path) -> list[Path]:
         root: the folder that was given.
     """
     scans = list(scans)
-    own = _identity(mask, root)
-    near = [scan for scan in scans if _identity(scan, root) == own]
+    known = {scan: identity(scan.relative_to(root).as_posix()) for scan in scans}
+    own = identity(mask.relative_to(root).as_posix())
+    near = [scan for scan in scans if known[scan] == own]
     if not near and own[1] is None:
-        near = [scan for scan in scans if _identity(scan, root)[0] == own[0]]
+        near = [scan for scan in scans if known[scan][0] == own[0]]
     words = _words(mask)
     if not near:
         near = [scan for scan in scans if words and _words(scan) and _nested(words, _words(scan))]
@@ -119,21 +120,17 @@ def scans_of(mask: Path, scans: Iterable[Path], root: Path) -> list[Path]:
     return sorted(near, key=lambda scan: (-shared[scan], scan))
 
 
-def _identity(path: Path, root: Path) -> tuple[str, str | None]:
-    return identity(path.relative_to(root).as_posix())
-
-
 def identity(scan: str) -> tuple[str, str | None]:
-    """Subject and session from a scan's path, relative to the data root.
+    """Subject and session from a scan's path, relative to the data root, or from its name.
 
-    The component that starts with ``sub-`` is the subject, otherwise the scan's folder name. The
-    folder that starts with ``ses-`` is the session.
+    The first folder, or else the name, that begins with ``sub-`` gives the subject (without either,
+    the scan's folder does), and the first ``ses-`` of a folder or of the name the session.
     """
-    parts = Path(scan).parts
-    subjects = [part for part in parts if part.startswith("sub-")]
-    sessions = [part for part in parts[:-1] if part.startswith("ses-")]
-    folder = parts[-2] if len(parts) > 1 else parts[-1]
-    return subjects[0].split("_")[0] if subjects else folder, sessions[0] if sessions else None
+    path = Path(scan)
+    folder, known = path.parent.name, path.with_name(bare(path.name)).as_posix()
+    subject = re.search(r"(?:^|/)(sub-[^/_]+)", known)
+    session = re.search(r"(?:^|[/_])(ses-[^/_]+)", known)
+    return subject[1] if subject else folder or path.name, session[1] if session else None
 
 
 def _words(path: Path) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Convert probabilities to a mask with a threshold, and remove implausible components."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -12,8 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from stroke_nets.errors import DataError
-
-CONNECTIVITY: Literal[6] = 6  # as everywhere
+from stroke_nets.evaluation.lesions import CONNECTIVITY
 
 
 class LesionMaskd(MapTransform):

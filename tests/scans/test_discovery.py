@@ -13,7 +13,7 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.evaluation.evaluate import evaluate_folder
 from stroke_nets.inference.inputs import find_scans
 from stroke_nets.scans.check import Rules, check, check_folder, require_fit
-from stroke_nets.scans.discovery import scans_below
+from stroke_nets.scans.discovery import identity, scans_below
 from stroke_nets.scans.reader import read_scan
 
 from . import scans
@@ -143,6 +143,27 @@ def test_G5_L10_W3_masks_are_found_and_compared_in_any_tree(image, label, tmp_pa
 def test_G5_a_mask_that_fits_only_another_patients_scan_is_found(tmp_path):
     plant(tmp_path, "p{}_T1.nii.gz", "p{}_lesion.nii.gz", 7.0)  # onto the other's grid
     assert [problem.row for problem in check(tmp_path)] == ["G5"]
+
+
+def test_G5_a_mask_that_fits_only_another_sessions_scan_is_found(tmp_path):
+    names = "sub-1_ses-{}_T1w.nii.gz", "sub-1_ses-{}_mask.nii.gz"
+    plant(tmp_path, *names, 7.0)  # all in one folder, onto the other's grid
+    assert [problem.row for problem in check(tmp_path)] == ["G5"]
+
+
+@pytest.mark.parametrize(
+    ("scan", "subject", "session"),
+    [
+        ("sub-1/ses-2/anat/sub-1_ses-2_acq-x_T1w.nii.gz", "sub-1", "ses-2"),
+        ("sub-1_ses-2_T1w.nii.gz", "sub-1", "ses-2"),
+        ("all/sub-1.nii.gz", "sub-1", None),
+        ("p1/T1.nii.gz", "p1", None),
+        ("p1/ses-2_T1.nii.gz", "p1", "ses-2"),
+        ("T1.nii.gz", "T1.nii.gz", None),
+    ],
+)
+def test_subject_and_session_are_those_of_folders_or_names(scan, subject, session):
+    assert identity(scan) == (subject, session)
 
 
 def test_G20_masks_that_fit_no_scan_are_said(tmp_path):
