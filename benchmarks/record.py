@@ -1,7 +1,8 @@
 """The content of every benchmark's JSON: machine, load, versions, command, and comparisons.
 
 A comparison is an object with ``ours``, ``peer``, ``ratio`` and ``goal``; a larger ratio is better
-for us, and the goal is reached if ratio >= goal. Otherwise ``note`` says what was tried.
+for us, and the goal is reached if ratio >= goal. Otherwise ``note`` says what was tried. A figure
+that is only told has the goal None.
 """
 
 import json
@@ -22,21 +23,28 @@ PACKAGES = ("torch", "numpy", "monai", "openvino", "nnunetv2", "batchgeneratorsv
 
 
 def comparison(
-    ours: float, peer: float, goal: float, *, unit: str = "s", less: bool = True, note: str = ""
+    ours: float,
+    peer: float,
+    goal: float | None,
+    *,
+    unit: str = "s",
+    less: bool = True,
+    note: str = "",
 ) -> dict[str, Any]:
     """Compare ours with a peer or a limit, in the same unit.
 
     Args:
         ours: our value.
         peer: the peer's value, or the limit.
-        goal: the target ratio.
+        goal: the target ratio; None if there is none.
         unit: unit of both values.
         less: whether less is better: seconds, but not patches per second.
         note: what was tried if the goal is not reached, or how the measurement differs.
     """
     ratio = peer / ours if less else ours / peer
     row = {"ours": _short(ours), "peer": _short(peer), "ratio": _short(ratio), "goal": goal}
-    return row | {"unit": unit, "reached": ratio >= goal} | ({"note": note} if note else {})
+    row |= {"unit": unit, "reached": None if goal is None else ratio >= goal}
+    return row | ({"note": note} if note else {})
 
 
 def _short(figure: float) -> float:

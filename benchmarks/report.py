@@ -84,12 +84,14 @@ AXES = {
     "workers": "loader's workers",
     "processes": "training processes",
 }
+VERDICTS = {True: "reached", False: "**not reached**", None: ""}
 HEAD = """# Performance
 
 Written by `python benchmarks/report.py` from `benchmarks/results/*.json`; each part names the
 command that measured it. In every line a larger ratio is better for us, and a goal is reached where
-the ratio is no smaller. *clock* is seconds that passed, *cpu* the processor's seconds of all
-threads, which other work on the machine does not touch; the load says how much there was.
+the ratio is no smaller; a dash stands where none was set. *clock* is seconds that passed, *cpu* the
+processor's seconds of all threads, which other work on the machine does not touch; the load says
+how much there was.
 """
 
 
@@ -97,6 +99,11 @@ def result(name: str) -> dict[str, Any] | None:
     """A result file, or None."""
     file = HERE / "results" / f"{name}.json"
     return json.loads(file.read_text()) if file.is_file() else None
+
+
+def reached(row: dict[str, Any]) -> bool | None:
+    """Whether a comparison reaches its goal; None if it has none."""
+    return None if row["goal"] is None else bool(row["ratio"] >= row["goal"])
 
 
 def section(name: str, found: dict[str, Any] | None) -> str:
@@ -116,13 +123,14 @@ def section(name: str, found: dict[str, Any] | None) -> str:
     rows = head
     for what, row in found["comparisons"].items():
         unit = f" {row.get('unit', 's')}".rstrip()
-        verdict = "reached" if row["ratio"] >= row["goal"] else "**not reached**"
+        goal = "-" if row["goal"] is None else f"{row['goal']:.4g}"
+        verdict = VERDICTS[reached(row)]
         figures = f"{row['ours']:.4g}{unit} | {row['peer']:.4g}{unit} | {row['ratio']:.3g}"
-        rows.append(f"| {what} | {figures} | {row['goal']:.4g} | {verdict} |")
+        rows.append(f"| {what} | {figures} | {goal} | {verdict} |")
     notes = dict.fromkeys(
         row["note"]
         for row in found["comparisons"].values()
-        if row.get("note") and row["ratio"] < row["goal"]
+        if row.get("note") and reached(row) is False
     )
     tried = "".join(f"\nNot reached: {note}\n" for note in notes)
     return f"## {name}\n\n{made}\n\n" + "\n".join(rows) + f"\n{tried}"

@@ -122,8 +122,8 @@ def main() -> None:
         "web",
         {
             "one thread, limit": comparison(clock["one"], LIMIT_S, 1),
-            "one thread, predict on one thread": comparison(clock["one"], clock["predict"], 0),
-            "two threads, predict on one thread": comparison(clock["two"], clock["predict"], 0),
+            "one thread, predict on one thread": comparison(clock["one"], clock["predict"], None),
+            "two threads, predict on one thread": comparison(clock["two"], clock["predict"], None),
             "memory of the page, limit": comparison(peak, LIMIT_MIB, 1, unit="MiB"),
             "page with runtime and weights, limit": comparison(weight, LIMIT_MB, 1, unit="MiB"),
         },
