@@ -134,14 +134,21 @@ def is_hidden(path: Path, root: Path) -> bool:
 
 
 def paths_below(root: Path) -> list[Path]:
-    """Files and folders below a folder, sorted; links are followed, each folder visited once."""
-    found, seen = [], set()
-    for name, folders, files in os.walk(root, followlinks=True):
-        place = os.path.realpath(name)
-        if place in seen:  # two links to one folder, or a link to a parent
-            folders.clear()
-            continue
-        seen.add(place)
-        folders.sort()  # makes the path to a folder with several links deterministic
-        found += [Path(name, one) for one in (*folders, *files)]
+    """Files and folders below a folder, sorted; links are followed, each folder visited once.
+
+    Links are followed last, so that what lies below the folder has its own path.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    waiting = [root]
+    for start in waiting:
+        for name, folders, files in os.walk(start):
+            place = os.path.realpath(name)
+            if place in seen:  # two links to one folder, or a link to a parent
+                folders.clear()
+                continue
+            seen.add(place)
+            folders.sort()  # makes the path to a folder with several links deterministic
+            found += [Path(name, one) for one in (*folders, *files)]
+            waiting += [Path(name, one) for one in folders if os.path.islink(Path(name, one))]
     return sorted(found)

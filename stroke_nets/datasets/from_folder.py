@@ -12,7 +12,7 @@ from stroke_nets.files import paths_below
 from stroke_nets.scans.check import Look, Rules, check_cases
 from stroke_nets.scans.discovery import identity, is_aside, scans_below
 from stroke_nets.scans.finding import Finding
-from stroke_nets.scans.formats import is_scan, not_read
+from stroke_nets.scans.formats import bare, is_scan, not_read
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +111,9 @@ def _mask_of(scan: str, parts: Sequence[str], matched: Sequence[str], label: str
 def _identities(scans: Sequence[str]) -> list[tuple[str, str | None]]:
     """Subject and session of each scan; scans that all lie in one folder are a subject each."""
     found = [identity(scan) for scan in scans]
-    if len({*found}) > 1 or found[0][0].startswith("sub-"):
+    if len({subject for subject, _ in found}) > 1 or found[0][0].startswith("sub-"):
         return found
-    return [(Path(scan).name.split(".")[0], None) for scan in scans]
+    return [(bare(Path(scan).name), None) for scan in scans]
 
 
 def _require_usable(

@@ -19,7 +19,7 @@ from stroke_nets.datasets.leaks import record_findings
 from stroke_nets.datasets.published_folds import published_folds
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.files import write_whole
-from stroke_nets.scans.discovery import named_as_masks, scans_below, split
+from stroke_nets.scans.discovery import left_out_by_name, scans_below, split
 from stroke_nets.scans.finding import Finding, Refusal
 from stroke_nets.scans.reader import open_scan, sha256
 
@@ -219,7 +219,7 @@ def datalist(
     else:
         found, left_out = scans_below(root)
         found, masks = split(found, root)
-        for finding in [*left_out, *named_as_masks(root, masks)]:
+        for finding in [*left_out, *left_out_by_name(root, masks)]:
             logger.warning("%s", finding)
         scans = [str(p.relative_to(root)) for p in found]
         cases = [as_case(root, {"subject": Path(s).name, "image": s}, root) for s in scans]

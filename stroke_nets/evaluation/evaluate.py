@@ -34,6 +34,7 @@ from stroke_nets.inspection.plain_config import read_config
 from stroke_nets.progress import track
 from stroke_nets.runs.processes import in_processes
 from stroke_nets.scans.check import require_same_grid
+from stroke_nets.scans.contrast import FOLDERS
 from stroke_nets.scans.discovery import is_mask, scans_below
 from stroke_nets.scans.formats import SPELLED
 from stroke_nets.scans.reader import open_scan
@@ -198,7 +199,7 @@ def _of_record(case: dict[str, Any], folder: Path) -> Comparison:
 
 def _of_folder(truth: Path, folder: Path, bids: bool) -> list[Comparison]:
     """The cases of a folder of masks, by their relative paths; BIDS folders also contain scans."""
-    masks = scans_below(truth)[0]
+    masks = scans_below(truth, modalities=FOLDERS.values() if bids else ["anat"])[0]
     if bids:
         masks = [path for path in masks if is_mask(path, truth)] or masks
     if not masks:

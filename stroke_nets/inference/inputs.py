@@ -16,10 +16,11 @@ from stroke_nets.scans.discovery import (
     DESCRIPTION,
     identity,
     is_bids,
-    named_as_masks,
+    left_out_by_name,
     scans_below,
     split,
 )
+from stroke_nets.scans.finding import Finding
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +67,10 @@ class ScanFile:
 def find_scans(given: Path, out: Path, contrast: str = T1W) -> list[ScanFile]:
     """The scans of a file, a folder, a BIDS tree, or a folder or zip archive of one DICOM study.
 
-    In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders) these are the
-    ``*_T1w`` files outside of ``derivatives``; in another folder, every NIfTI file that is not
-    named as a mask. What lies in the output folder is left out (`stroke_nets.scans.discovery`).
+    In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders), or a subject's folder
+    in one, these are the ``sub-*_T1w`` files; in another folder, every NIfTI file that is not named
+    as a mask. What lies in ``derivatives`` or the output folder is left out, which is said
+    (`stroke_nets.scans.discovery`).
     Of diffusion, these are in any folder the files named ``dwi`` or ``*_dwi``; the ADC map of each
     is the file beside it named ``adc`` (or ``ADC``) instead.
 
@@ -95,7 +97,7 @@ def find_scans(given: Path, out: Path, contrast: str = T1W) -> list[ScanFile]:
         if not found:
             what = f"file that ends in {', '.join(formats.READ)}"
             if bids or contrast != T1W:
-                what = f"{'sub-' if bids else ''}*_{SUFFIXES[contrast]}.nii.gz"
+                what = f"{_pattern(contrast, bids)}.nii.gz"
             raise UsageError(f"{given}: no {what} to predict; give a scan or the folder of scans")
     else:
         found = [given]
@@ -191,15 +193,32 @@ def adc_beside(dwi: Path) -> Path | None:
 
 
 def _scans_below(root: Path, out: Path, bids: bool, contrast: str) -> tuple[list[Path], list[str]]:
-    """Scans by their names, and a line for each thing that was left out."""
-    there, left_out = scans_below(
-        root, lambda path: out.resolve() in path.resolve().parents, FOLDERS[contrast]
-    )
-    there = [path for path in there if "derivatives" not in path.relative_to(root).parts]
+    """Scans by their names, and a line for each reason why others were left out."""
+
+    def aside(path: Path) -> str:
+        if out.resolve() in path.resolve().parents:
+            return "in the output folder"
+        return "derivatives" if "derivatives" in path.relative_to(root).parts else ""
+
+    there, said = scans_below(root, aside, [FOLDERS[contrast]])
     scans, masks = split(there, root)
-    said = left_out if bids else [*left_out, *named_as_masks(root, masks)]
     wanted = [path for path in scans if _is_wanted(path, contrast, bids)]
+    taken = {*wanted, *(adc_beside(path) for path in wanted)}
+    said += left_out_by_name(root, masks)
+    others = [path for path in scans if path not in taken]
+    said += left_out_by_name(root, others, f"not named {_pattern(contrast, bids)}")
+    without = {path.name for path in root.glob("sub-*/")}
+    without -= {identity(path.relative_to(root).as_posix())[0] for path in wanted}
+    if wanted and without:
+        what = f"{len(without)} without {_pattern(contrast, bids)}, such as {min(without)}"
+        fix = "if they have such scans, name them so"
+        said.append(Finding(str(root), "F25", what, fix, notice=True))
     return wanted, [str(one) for one in said]
+
+
+def _pattern(contrast: str, bids: bool) -> str:
+    """How wanted files are named."""
+    return f"{'sub-' if bids else ''}*_{SUFFIXES[contrast]}"
 
 
 def _is_wanted(path: Path, contrast: str, bids: bool) -> bool:

@@ -22,6 +22,7 @@ from stroke_nets.progress import track
 from stroke_nets.scans.discovery import (
     identity,
     is_bids,
+    is_probability,
     is_t1w,
     scans_below,
     scans_of,
@@ -225,7 +226,7 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
     scans, masks = split(paths, root)
     every = not is_bids(root)  # or else only what BIDS calls T1w is segmented
     jobs = [(p, "image" if every or is_t1w(p) else "companion", None) for p in scans]
-    jobs += [(p, "label", None) for p in masks]
+    jobs += [(p, "companion" if is_probability(p) else "label", None) for p in masks]
     seen = {s.path: s for s in _see_all(jobs, rules, workers)}
     findings += [f for s in seen.values() for f in s.findings]
     findings += shared_names(scans)
@@ -316,7 +317,8 @@ def _twins(root: Path, scans: Iterable[Path]) -> list[Finding]:
     named: dict[tuple[str, ...], Path] = {}
     for scan in scans:
         subject, session = identity(scan.relative_to(root).as_posix())
-        other = named.setdefault((subject, session or "", scan.name), scan)
+        derived = "derivatives" in scan.relative_to(root).parts  # may keep the names of its sources
+        other = scan if derived else named.setdefault((subject, session or "", scan.name), scan)
         if other != scan and scan.name.startswith("sub-"):
             what = f"{subject} lies at {other.relative_to(root)} too"
             findings.append(Finding(str(scan), "D1", what, "give each person one subject id"))

@@ -24,18 +24,21 @@ MASKS = re.compile(  # folders; labelsTr and labelsTs are nnU-Net's
     re.IGNORECASE,
 )
 CHANNEL = re.compile(r"_\d{4}$")  # of nnU-Net's scans: case_0000, case_0001
+PART = re.compile(r"(?:sub|ses)-|(?:anat|dwi)$")  # folders in a BIDS tree
 OTHER_DATA = {"func", "dwi", "fmap", "perf", "pet", "eeg", "meg", "ieeg"}  # folders of BIDS
 
 
 def scans_below(
-    root: Path, also_out: Callable[[Path], bool] = lambda path: False, modality: str = "anat"
+    root: Path,
+    also_out: Callable[[Path], str] = lambda path: "",
+    modalities: Iterable[str] = ("anat",),
 ) -> tuple[list[Path], list[Finding]]:
     """The images below a folder, and what was left out.
 
     Args:
         root: the folder.
-        also_out: says of further paths that they are left out.
-        modality: the folder in a BIDS tree whose images are wanted.
+        also_out: says why a further path is left out; empty if it is not.
+        modalities: the folders in a BIDS tree whose images are wanted.
 
     Returns:
         The files, sorted; and findings: of each image of a format that is not read (row F13), and
@@ -45,11 +48,9 @@ def scans_below(
     others: list[Path] = []
     left_out: Counter[str] = Counter()
     predictions: dict[Path, bool] = {}
-    bids = is_bids(root)
+    unwanted = OTHER_DATA - {*modalities} | {"sourcedata"} if is_bids(root) else set()
     for path in paths_below(root):
-        reason = _reason(path, root, bids, predictions, modality)
-        if not reason and also_out(path):
-            reason = "in the output folder"
+        reason = _reason(path, root, unwanted, predictions) or also_out(path)
         if not reason:
             (found if is_scan(path) else others).append(path)
         elif is_scan(path):
@@ -62,13 +63,20 @@ def scans_below(
 
 
 def is_bids(root: Path) -> bool:
-    """Whether a folder is a BIDS tree."""
-    return (root / DESCRIPTION).is_file() or any(root.glob("sub-*/"))
+    """Whether a folder is a BIDS tree, or of a subject, session or modality in one."""
+    above = (root.absolute(), *root.absolute().parents)
+    tree = next(one for one in above if not PART.match(one.name))
+    return (tree / DESCRIPTION).is_file() or any(root.glob("sub-*/"))
 
 
 def is_t1w(path: Path) -> bool:
     """Whether BIDS calls a file a T1w scan."""
     return path.name.startswith("sub-") and bare(path.name).endswith("_T1w")
+
+
+def is_probability(path: Path) -> bool:
+    """Whether BIDS calls a file a map of probabilities, which is no mask of 0 and 1."""
+    return bare(path.name).endswith("_probseg")
 
 
 def is_mask(path: Path, root: Path) -> bool:
@@ -86,11 +94,13 @@ def split(paths: Iterable[Path], root: Path) -> tuple[list[Path], list[Path]]:
     return named
 
 
-def named_as_masks(root: Path, masks: Sequence[Path]) -> list[Finding]:
-    """A notice that files were left out because they, or their folders, are named as masks."""
-    if not masks:
+def left_out_by_name(
+    root: Path, paths: Sequence[Path], why: str = "named as masks"
+) -> list[Finding]:
+    """A notice that files were left out because of their names, or those of their folders."""
+    if not paths:
         return []
-    what = f"{len(masks)} left out, named as masks, such as {masks[0].name}"
+    what = f"{len(paths)} left out, {why}, such as {paths[0].name}"
     return [Finding(str(root), "F25", what, "give a scan of such a name alone", notice=True)]
 
 
@@ -126,11 +136,11 @@ def identity(scan: str) -> tuple[str, str | None]:
     The first folder, or else the name, that begins with ``sub-`` gives the subject (without either,
     the scan's folder does), and the first ``ses-`` of a folder or of the name the session.
     """
-    path = Path(scan)
-    folder, known = path.parent.name, path.with_name(bare(path.name)).as_posix()
-    subject = re.search(r"(?:^|/)(sub-[^/_]+)", known)
-    session = re.search(r"(?:^|[/_])(ses-[^/_]+)", known)
-    return subject[1] if subject else folder or path.name, session[1] if session else None
+    path = Path(scan).with_name(bare(Path(scan).name))
+    subject = re.search(r"(?:^|/)(sub-[^/_]+)", path.as_posix())
+    session = re.search(r"(?:^|[/_])(ses-[^/_]+)", path.as_posix())
+    own = subject[1] if subject else path.parent.name or path.name
+    return own, session[1] if session else None
 
 
 def _words(path: Path) -> frozenset[str]:
@@ -143,17 +153,17 @@ def _nested(one: frozenset[str], other: frozenset[str]) -> bool:
     return one <= other or other <= one
 
 
-def _reason(
-    path: Path, root: Path, bids: bool, predictions: dict[Path, bool], modality: str = "anat"
-) -> str:
+def _reason(path: Path, root: Path, unwanted: set[str], predictions: dict[Path, bool]) -> str:
     """Why an image is left out; empty if it is not."""
     if is_hidden(path, root):
         return "hidden, or a copy of macOS (__MACOSX, ._*)"
     parents = [one for one in path.parents if one != root and one.is_relative_to(root)]
-    if bids and (OTHER_DATA - {modality}) & {parent.name for parent in parents}:
-        return "another modality's (func, dwi, fmap, ...)"
-    if bids and "sourcedata" in {parent.name for parent in parents}:
-        return "originals (sourcedata)"
+    found = unwanted & {parent.name for parent in parents}
+    if found:
+        originals = "sourcedata" in found
+        return (
+            "originals (sourcedata)" if originals else "another modality's (func, dwi, fmap, ...)"
+        )
     for parent in parents:
         if parent not in predictions:
             predictions[parent] = _holds_predictions(parent)
@@ -162,7 +172,7 @@ def _reason(
 
 def is_aside(path: Path, root: Path) -> bool:
     """Whether a file is hidden, a copy of macOS or an older prediction, whatever it is named."""
-    return bool(_reason(path, root, False, {}))
+    return bool(_reason(path, root, set(), {}))
 
 
 def _holds_predictions(folder: Path) -> bool:

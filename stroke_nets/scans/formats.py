@@ -58,6 +58,9 @@ UNPACKED: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(("bzip2", "bz2"), bz2.BZ2Decompressor),
 }
 BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
+NO_ENDING = re.compile(
+    r"|\.dcm|\.ima|\.\d+"
+)  # of DICOM files; some end in the last number of a UID
 RESULTS = ("_seg.dcm", "_sr.dcm")  # of `predict`
 UNREAD = {  # how to convert a format that is not read
     ".mih": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
@@ -97,7 +100,7 @@ def unread(paths: Iterable[Path]) -> list[Finding]:
     for path in paths:
         if any(path.name.lower().endswith(one) for one in UNREAD):
             found.append(not_read(path))
-        elif path.suffix.lower() in ("", ".dcm", ".ima") and path.parent not in folders:
+        elif NO_ENDING.fullmatch(path.suffix.lower()) and path.parent not in folders:
             if is_dicom(path) and not path.name.endswith(RESULTS):
                 folders.add(path.parent)
                 found.append(not_read(path.parent))

@@ -50,6 +50,14 @@ def test_masks_are_found_by_subject_session_and_space(folders, capsys):
     assert "lesion masks of other scans or spaces, left out: 3" in capsys.readouterr().out
 
 
+def test_masks_of_diffusion_are_found_in_its_folders(folders):
+    for folder in folders[:2]:
+        for anat in [*folder.glob("**/anat")]:
+            anat.rename(anat.with_name("dwi"))
+    evaluate_folder(*folders)
+    assert len(pd.read_csv(folders[2] / "cases.csv")) == 2
+
+
 def test_a_manifest_gives_a_report_with_pictures(folders):
     path = folders[1] / "manifest.json"
     from_folder(

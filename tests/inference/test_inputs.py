@@ -31,6 +31,53 @@ def test_a_bids_tree_gives_its_t1w_scans(tmp_path):
     assert second.folder.as_posix() == "sub-2/anat"
 
 
+def lines(caplog):
+    found = [record.getMessage().split(": ", 1)[1] for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_F25_what_a_bids_tree_holds_besides_is_said(tmp_path, caplog):
+    root = touch(
+        tmp_path / "raw",
+        "sub-1/anat/sub-1_T1w.nii.gz",
+        "sub-1/anat/sub-1_FLAIR.nii.gz",
+        "sub-1/anat/sub-1_label-lesion_mask.nii.gz",
+        "sub-2/anat/sub-2_t1w.nii.gz",
+        "sub-3/func/sub-3_bold.nii.gz",
+        "sub-4/readme.txt",
+        "derivatives/other/sub-1/anat/sub-1_desc-preproc_T1w.nii.gz",
+    )
+    (scan,) = find_scans(root, tmp_path / "out")
+    assert scan.stem == "sub-1"
+    assert [line.split(";")[0] for line in lines(caplog)] == [
+        "1 image left out: derivatives",
+        "1 image left out: another modality's (func, dwi, fmap, ...)",
+        "1 left out, named as masks, such as sub-1_label-lesion_mask.nii.gz",
+        "2 left out, not named sub-*_T1w, such as sub-1_FLAIR.nii.gz",
+        "3 without sub-*_T1w, such as sub-2",
+    ]
+    plain = touch(tmp_path / "plain", "a.nii.gz", "derivatives/b.nii.gz")
+    find_scans(plain, tmp_path / "out")
+    assert [line.split(";")[0] for line in lines(caplog)] == ["1 image left out: derivatives"]
+
+
+@pytest.mark.parametrize("part", ["sub-1", "sub-1/ses-2", "sub-1/ses-2/anat"])
+def test_a_subject_of_a_bids_tree_gives_its_t1w_scans(part, tmp_path):
+    names = ("anat/sub-1_ses-2_T1w.nii.gz", "anat/sub-1_ses-2_T2w.nii.gz")
+    root = touch(tmp_path, "dataset_description.json", *(f"sub-1/ses-2/{name}" for name in names))
+    touch(root, "sub-1/ses-2/func/sub-1_ses-2_bold.nii.gz")
+    (scan,) = find_scans(root / part, tmp_path / "out")
+    assert scan.path.name == "sub-1_ses-2_T1w.nii.gz"
+
+
+def test_a_link_does_not_hide_what_it_points_to(tmp_path):
+    root = touch(tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "derivatives/x/a.txt")
+    (root / "derivatives" / "x" / "sub-1").symlink_to(root / "sub-1")
+    (scan,) = find_scans(root, tmp_path / "out")
+    assert scan.source == "sub-1/anat/sub-1_T1w.nii.gz"
+
+
 def test_any_other_folder_gives_what_is_no_mask(tmp_path):
     root = touch(tmp_path / "in", "scan 1.nii.gz", "scan 1_mask.nii.gz", "._scan 1.nii.gz", "a.txt")
     touch(root / "out", "sub-scan1/anat/sub-scan1_desc-x_probseg.nii.gz")

@@ -66,6 +66,13 @@ def test_F25_a_scan_that_is_named_as_a_mask_is_said(tmp_path, caplog):
         find_scans(tmp_path / "in", tmp_path / "out")
 
 
+def test_F13_dicom_files_named_by_their_uids_are_said(tmp_path):
+    scans.save(tmp_path / "a.nii.gz")
+    (tmp_path / "1.3.12.2.1107.5").write_bytes(bytes(128) + b"DICM")
+    _, (finding,) = scans_below(tmp_path)
+    assert (finding.row, finding.what) == ("F13", "DICOM")
+
+
 def test_L10_a_mask_under_any_name_is_no_scan(tmp_path):
     scans.save(tmp_path / "patient_stroke.nii.gz", scans.mask() * 255)
     (problem,) = check(tmp_path)
@@ -159,11 +166,19 @@ def test_G5_a_mask_that_fits_only_another_sessions_scan_is_found(tmp_path):
         ("all/sub-1.nii.gz", "sub-1", None),
         ("p1/T1.nii.gz", "p1", None),
         ("p1/ses-2_T1.nii.gz", "p1", "ses-2"),
-        ("T1.nii.gz", "T1.nii.gz", None),
+        ("T1.nii.gz", "T1", None),
     ],
 )
 def test_subject_and_session_are_those_of_folders_or_names(scan, subject, session):
     assert identity(scan) == (subject, session)
+
+
+def test_check_takes_the_derivatives_of_other_programs_for_what_they_are(tmp_path):
+    plant(tmp_path, "sub-{0}/anat/sub-{0}_T1w.nii.gz", "sub-{0}/anat/sub-{0}_mask.nii.gz", 0.0)
+    derived = tmp_path / "derivatives" / "other" / "sub-1" / "anat"
+    scans.save(derived / "sub-1_T1w.nii.gz", scans.voxels(dtype=np.float32) * 2)
+    scans.save(derived / "sub-1_label-GM_probseg.nii.gz", scans.voxels(dtype=np.float32) / 9)
+    assert [problem for problem in check(tmp_path) if not problem.notice] == []
 
 
 def test_G20_masks_that_fit_no_scan_are_said(tmp_path):
@@ -196,6 +211,13 @@ def test_W8_masks_of_a_manifest_may_lie_in_another_folder(tree, image, label, tm
     expected = [TREES[tree].format(number) for number in (1, 2)]
     assert [record["label"] for record in records] == expected
     assert len({record["subject"] for record in records}) == 2  # also where all share a folder
+
+
+def test_W8_sessions_in_the_names_of_one_folder_keep_a_subject_each(tmp_path):
+    plant(tmp_path, "all/p.{0}_ses-{0}_T1.nii.gz", "all/p.{0}_ses-{0}_lesion.nii.gz", 0.0)
+    out = tmp_path / "m.json"
+    from_folder(tmp_path, image="**/*_T1.nii.gz", label="_lesion.nii.gz", out=out, folds=2)
+    assert [record["subject"] for record in manifest.read(out)] == ["p.1_ses-1_T1", "p.2_ses-2_T1"]
 
 
 def test_W8_linked_subjects_are_listed(tmp_path):
