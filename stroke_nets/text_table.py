@@ -1,8 +1,29 @@
-"""Text tables for the terminal, aligned with rich."""
+"""Text tables: for the terminal, aligned with rich, and in Markdown."""
 
 from collections.abc import Iterable, Sequence
 
 UNCUT = 1_000_000  # columns: outside a terminal, lines are not wrapped
+
+
+MARKS = {"l": "---", "r": "---:"}
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]], align: str) -> str:
+    """Format rows as a table of Markdown.
+
+    Args:
+        head: column names.
+        rows: the cells, as many per row as columns.
+        align: ``l`` (left) or ``r`` (right) for each column.
+
+    Returns:
+        The lines, without a line break at the end.
+    """
+
+    def line(cells: Iterable[object]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), line(MARKS[one] for one in align), *map(line, rows)])
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

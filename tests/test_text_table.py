@@ -3,7 +3,7 @@ import io
 import pytest
 import rich.console
 
-from stroke_nets.text_table import text_table
+from stroke_nets.text_table import markdown_table, text_table
 
 PATH = "/data/" + "long/" * 40 + "[sub-1]_T1w.nii.gz"
 
@@ -26,3 +26,11 @@ def test_in_a_terminal_long_cells_are_folded_and_never_cut(width, monkeypatch):
     lines = text_table(("file", "what"), [(PATH, "x")]).splitlines()[1:]
     assert all(len(line) <= width for line in lines)
     assert "".join(line.split()[0] for line in lines) == PATH
+
+
+def test_a_table_of_markdown_keeps_its_columns():
+    assert markdown_table(("method", "Dice"), [("a|b", 0.5)], "lr").splitlines() == [
+        "| method | Dice |",
+        "| --- | ---: |",
+        r"| a\|b | 0.5 |",
+    ]

@@ -13,11 +13,13 @@ from stroke_nets.files import whole, write_whole
 from stroke_nets.pages.run_training import scalars
 from stroke_nets.papers.settings import scale
 from stroke_nets.runs.results import evaluated_folds
+from stroke_nets.text_table import markdown_table
 
 Curve = list[tuple[int, float]]  # epoch and validation Dice
 RECENT = 3  # validations whose mean is compared with that of as many before
 FLAT = 0.01  # less than this between the two is a plateau
 COLUMNS = 6  # of the picture
+HEAD = ("Run", "Seed", "Dice", "Dice above 1 ml", "Validation Dice", "Epochs", "Best", "Plateau")
 
 
 def plateau(curve: Curve, stopped: bool) -> bool:
@@ -81,20 +83,13 @@ def write_runs(lines: Sequence[dict[str, Any]], out: Path, note: str = "") -> li
     columns = ("run", "seed", "dice", "dice_above_1ml", "validation_dice", "epochs", "best_epoch")
     table = pd.DataFrame(lines, columns=[*columns, "plateau"], dtype=object)
     write_whole(out / "runs.csv", str(table.to_csv(index=False)))
-    head = [
-        "Run",
-        "Seed",
-        "Dice",
-        "Dice above 1 ml",
-        "Validation Dice",
-        "Epochs",
-        "Best",
-        "Plateau",
-    ]
     rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
-    text = ["# Trainings", "", *([f"**{note}**", ""] if note else [])]
-    text += ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    write_whole(out / "runs.md", "\n".join([*text, ""]))
+    text = [
+        "# Trainings",
+        *([f"**{note}**"] if note else []),
+        markdown_table(HEAD, rows, "lrrrrrrl"),
+    ]
+    write_whole(out / "runs.md", "\n\n".join(text) + "\n")
     _draw(lines, out / "curves.png")
     return [out / "runs.md", out / "runs.csv", out / "curves.png"]
 

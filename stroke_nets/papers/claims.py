@@ -23,12 +23,14 @@ from stroke_nets.evaluation.summary import DISTANCES, mean_interval, values
 from stroke_nets.files import write_whole
 from stroke_nets.papers.tables import in_subset, published
 from stroke_nets.runs.results import CaseRow, EvaluatedRun, key, read_cases, read_run
+from stroke_nets.text_table import markdown_table
 
 SUPPORTED, NOT_SUPPORTED = "supported here", "not supported here"
 UNDECIDED, NOT_RUN = "undecided", "not run"
 ALPHA = 0.05
 LEAST = {"asd": 0.0, "hd95": 0.0}  # mm; the gain below which a claim does not hold ...
 LEAST_OVERLAP = 0.01  # ... of Dice or lesion F1
+HEAD = ("Better, it says", "Than", "Gain", "95 % interval", "p (Holm)", "Cases", "Seeds", "Here")
 
 
 @dataclass(frozen=True)
@@ -217,21 +219,18 @@ def write_claims(claims: Sequence[Claim], out: Path, note: str = "") -> list[Pat
 
 
 def _markdown(claims: Sequence[Claim], note: str) -> str:
-    head = "| Better, it says | Than | Gain | 95 % interval | p (Holm) | Cases | Seeds | Here |"
-    marks = "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
     parts = ["# What the papers claim, and what holds here", ""]
     parts += [f"**{note}**", ""] if note else []
     parts += [f"- {claim.table}: {claim.sentence}" for claim in claims]
     for claim in claims:
         parts += ["", f"## {claim.table}: {claim.claim}", "", f"Metric: {claim.metric}.", ""]
-        parts += [head, marks, *map(_line, claim.comparisons)]
+        parts.append(markdown_table(HEAD, map(_cells, claim.comparisons), "llrrrrrl"))
     return "\n".join([*parts, ""])
 
 
-def _line(found: Comparison) -> str:
+def _cells(found: Comparison) -> Sequence[object]:
     interval = "-" if found.low is None else f"{found.low:+.3f} to {found.high:+.3f}"
     p = "-" if found.p is None else f"{found.p:.2g} ({found.p_holm:.2g})"
     gain = "-" if found.gain is None or math.isnan(found.gain) else f"{found.gain:+.3f}"
     seeds = " and ".join(map(str, found.seeds))
-    cells = (found.better, found.worse, gain, interval, p, found.n, seeds, found.verdict)
-    return "| " + " | ".join(map(str, cells)) + " |"
+    return found.better, found.worse, gain, interval, p, found.n, seeds, found.verdict

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stroke_nets.files import write_whole
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.papers.grid import LAYERS
+from stroke_nets.text_table import markdown_table
 
 PAPER_TOTAL = 23_799_283  # Table 9
 HEAD = ("Block", "Output", "Table 2", "Parameters")
@@ -61,8 +62,7 @@ def write_layers(out: Path) -> Path:
     """Write the list as Markdown and CSV; return the Markdown file."""
     out.mkdir(parents=True, exist_ok=True)
     rows = layer_rows()
-    lines = [HEAD, ("---",) * 3 + ("---:",), *((*row[:3], f"{row[3]:,}") for row in rows)]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    table = markdown_table(HEAD, ((*row[:3], f"{row[3]:,}") for row in rows), "lllr")
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows([HEAD, *rows])
     title = "AGMR-Net (Du, Ma, Song), Table 2: layers"

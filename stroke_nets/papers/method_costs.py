@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stroke_nets.bundle_folders import bundle_names, find_bundle
 from stroke_nets.files import write_whole
 from stroke_nets.runs.bundle_run import config_files
+from stroke_nets.text_table import markdown_table
 
 REPEATS = 3  # whose median is taken, after one to warm up
 NAME = "method_costs"
@@ -92,6 +93,4 @@ def _seconds(network: nn.Module, sample: torch.Tensor) -> Iterator[float]:
 
 def _markdown(table: pd.DataFrame) -> str:
     shown = table.assign(Parameters=table["Parameters"].map("{:,}".format))
-    lines = [" | ".join(shown.columns), "--- | --- | ---: | ---: | ---:"]
-    lines += [" | ".join(map(str, row)) for row in shown.itertuples(index=False)]
-    return "".join(f"| {line} |\n" for line in lines)
+    return markdown_table(shown.columns, shown.itertuples(index=False), "llrrr") + "\n"

@@ -15,6 +15,7 @@ from stroke_nets.evaluation.statistics import TESTS
 from stroke_nets.evaluation.summary import DISTANCES
 from stroke_nets.files import write_whole
 from stroke_nets.papers.tables import Cell, Pair, Row, Table
+from stroke_nets.text_table import markdown_table
 
 HEADINGS = {
     "dice": "DSC",
@@ -159,14 +160,10 @@ def _counts(table: Table, row: Row, expected_folds: int) -> list[str]:
 
 
 def _markdown(table: Table, head: Sequence[str], lines: Sequence[Sequence[str]], note: str) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-    marks = line(["---", "---", *(["---:"] * (len(head) - 2))])
-    body = [line(head), marks, *map(line, lines)]
+    body = markdown_table(head, lines, "ll" + "r" * (len(head) - 2))
     above = [f"**{note}**", ""] if note else []
     below = [f"- {text}" for text in table.notes]
-    return "\n".join([f"# {table.title}", "", *above, *body, "", *below, ""])
+    return "\n".join([f"# {table.title}", "", *above, body, "", *below, ""])
 
 
 def _latex(table: Table, head: Sequence[str], lines: Sequence[Sequence[str]], note: str) -> str:
