@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,16 @@ def _mask_of(scan: str, parts: Sequence[str], matched: Sequence[str], label: str
 def _identities(scans: Sequence[str]) -> list[tuple[str, str | None]]:
     """Subject and session of each scan; scans that all lie in one folder are a subject each."""
     found = [identity(scan) for scan in scans]
-    if len({subject for subject, _ in found}) > 1 or found[0][0].startswith("sub-"):
+    scans_of = Counter(subject for subject, _ in found)
+    if len(scans_of) > 1 or found[0][0].startswith("sub-"):
+        for subject, count in scans_of.items():
+            if count > 1 and not subject.startswith("sub-"):
+                logger.warning(
+                    "%s: the %d scans in folders of this name are taken for one subject's; if they "
+                    "are not, begin their names with sub-",
+                    subject,
+                    count,
+                )
         return found
     return [(bare(Path(scan).name), None) for scan in scans]
 

@@ -93,4 +93,4 @@ def _seconds(network: nn.Module, sample: torch.Tensor) -> Iterator[float]:
 
 def _markdown(table: pd.DataFrame) -> str:
     shown = table.assign(Parameters=table["Parameters"].map("{:,}".format))
-    return markdown_table(shown.columns, shown.itertuples(index=False), "llrrr") + "\n"
+    return markdown_table([*shown.columns], shown.itertuples(index=False), "llrrr") + "\n"

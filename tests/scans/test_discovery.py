@@ -220,6 +220,17 @@ def test_W8_sessions_in_the_names_of_one_folder_keep_a_subject_each(tmp_path):
     assert [record["subject"] for record in manifest.read(out)] == ["p.1_ses-1_T1", "p.2_ses-2_T1"]
 
 
+def test_W8_several_scans_of_a_folder_are_said_to_be_one_subjects(tmp_path, caplog):
+    plant(tmp_path, "one/p{}_T1.nii.gz", "one/p{}_lesion.nii.gz", 0.0)
+    scans.save(tmp_path / "two" / "p3_T1.nii.gz", scans.voxels(dtype=np.float32) + 3)
+    scans.save(tmp_path / "two" / "p3_lesion.nii.gz", scans.mask())
+    out = tmp_path / "m.json"
+    from_folder(tmp_path, image="**/*_T1.nii.gz", label="_lesion.nii.gz", out=out, folds=2)
+    assert [record["subject"] for record in manifest.read(out)] == ["one", "one", "two"]
+    (said,) = [line for line in caplog.messages if "one subject" in line]
+    assert said.startswith("one: the 2 scans")
+
+
 def test_W8_linked_subjects_are_listed(tmp_path):
     plant(tmp_path / "store", "p{}/T1.nii.gz", "p{}/lesion.nii.gz", 0.0)
     (tmp_path / "data").mkdir()
