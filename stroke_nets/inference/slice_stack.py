@@ -7,24 +7,9 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type
 from torch import Tensor
-from torch.nn.functional import pad
 
 from stroke_nets.inference.sliding_patch import untold
-from stroke_nets.training.slices import OFFSETS
-
-
-def slice_stacks(volume: Tensor, offsets: Sequence[int] = OFFSETS) -> Tensor:
-    """All stacks of a volume (Sec. 4.1).
-
-    Args:
-        volume: H x W x D.
-        offsets: the S slices of a stack, as steps from slice i: consecutive, with 0 among them.
-
-    Returns:
-        D x S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume; a view of one padded copy.
-    """
-    slices = pad(volume, (-offsets[0], offsets[-1])).permute(2, 0, 1)
-    return slices.unfold(0, len(offsets), 1).permute(0, 3, 1, 2)
+from stroke_nets.training.slices import OFFSETS, slice_stacks
 
 
 class SliceStackInferer(Inferer):

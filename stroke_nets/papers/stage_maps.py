@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stroke_nets.inference.slice_stack import slice_stacks
 from stroke_nets.losses.patch_attention import prior_map
 from stroke_nets.networks.agmr_net import CPA
+from stroke_nets.training.slices import slice_stacks
 
 
 def largest_lesion(data: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.data import Dataset
 from monai.transforms import Compose
+from torch import Tensor
+from torch.nn.functional import pad
 
 from stroke_nets.errors import DataError
 from stroke_nets.progress import track
@@ -142,6 +145,59 @@ class SliceDataset(VolumeDataset):
         lesion = np.concatenate([v["label"].any(axis=(1, 2)) for v in self.volumes])
         counts = max(int(lesion.sum()), 1), max(int((~lesion).sum()), 1)
         return np.where(lesion, share / counts[0], (1 - share) / counts[1]).tolist()
+
+
+class SomeStacks:
+    """Some slices of a patient, each with its neighbours as channels.
+
+    Half of them lie evenly among the slices with lesion, the others among all; of a patient without
+    lesion, all lie among all.
+
+    Args:
+        count: number of slices.
+        offsets: the S slices of a stack, relative to slice i.
+    """
+
+    def __init__(self, count: int, offsets: Sequence[int] = OFFSETS) -> None:
+        """Store number and offsets."""
+        self.count, self.offsets = count, tuple(offsets)
+
+    def __call__(self, patient: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The items of a patient, which MONAI's collation joins to those of the others.
+
+        Args:
+            patient: ``image`` (C x X x Y x Z), whose first channel is taken, and ``label``
+                (1 x X x Y x Z).
+
+        Returns:
+            Of each slice ``image`` (S x X x Y) and ``label`` (1 x X x Y).
+        """
+        image, label = patient["image"][0], patient["label"]
+        lesion = label[0].any(0).any(0).nonzero()[:, 0]
+        half = self.count // 2 if len(lesion) else 0
+        every = torch.arange(label.shape[-1])
+        chosen = torch.cat([_evenly(lesion, half), _evenly(every, self.count - half)])
+        stacks = slice_stacks(image, self.offsets)
+        return [{"image": stacks[z].clone(), "label": label[..., z].clone()} for z in chosen]
+
+
+def slice_stacks(volume: Tensor, offsets: Sequence[int] = OFFSETS) -> Tensor:
+    """All stacks of a volume (Sec. 4.1).
+
+    Args:
+        volume: H x W x D.
+        offsets: the S slices of a stack, as steps from slice i: consecutive, with 0 among them.
+
+    Returns:
+        D x S x H x W: slices i-2, i-1, i, i+1, zeros outside the volume; a view of one padded copy.
+    """
+    slices = pad(volume, (-offsets[0], offsets[-1])).permute(2, 0, 1)
+    return slices.unfold(0, len(offsets), 1).permute(0, 3, 1, 2)
+
+
+def _evenly(values: Tensor, count: int) -> Tensor:
+    """``count`` of the values, at equal distances."""
+    return values[((torch.arange(count) + 0.5) / max(count, 1) * len(values)).long()]
 
 
 def _name(case: dict) -> str:

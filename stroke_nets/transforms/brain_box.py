@@ -42,11 +42,15 @@ class BrainBoxd(MapTransform, InvertibleTransform):
     Args:
         keys: the scan first, then masks on the same grid; each 1 x X x Y x Z with its affine.
         allow_missing_keys: skip missing keys.
+        mirror: False: without the mirror image, 1 x 80 x 96 x 80.
     """
 
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, allow_missing_keys: bool = False, mirror: bool = True
+    ) -> None:
         """Store the resampler, whose inverse is needed."""
         super().__init__(keys, allow_missing_keys)
+        self.mirror = mirror
         self.resample = SpatialResample(padding_mode="zeros", align_corners=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -55,7 +59,8 @@ class BrainBoxd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(result):
             volume = self._moved(result[key], smooth=key == self.keys[0])
             if key == self.keys[0]:
-                volume = with_mirror(scale_by_white_matter(volume))
+                volume = scale_by_white_matter(volume)
+                volume = with_mirror(volume) if self.mirror else volume
             result[key] = volume
         return result
 

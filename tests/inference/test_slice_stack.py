@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from stroke_nets.inference.slice_stack import SliceStackInferer, slice_stacks
+from stroke_nets.inference.slice_stack import SliceStackInferer
+from stroke_nets.training.slices import slice_stacks
 
 
 def test_stacks_hold_the_neighbours_and_zeros_outside():

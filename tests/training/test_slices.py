@@ -5,8 +5,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, RandGaussianNoised
 
 from stroke_nets.errors import DataError
-from stroke_nets.inference.slice_stack import slice_stacks
-from stroke_nets.training.slices import SliceDataset, VolumeDataset
+from stroke_nets.training.slices import SliceDataset, VolumeDataset, slice_stacks
 
 VOLUMES = {"a": 5, "b": 3}
 
