@@ -121,22 +121,12 @@ federated: .federated-venv/installed
 
 # neither is shipped: MASKS are folders of lesion masks in MNI space, ANATOMIES one of label maps
 weights: .venv/installed
-	$(BIN)/python examples/train_weights.py data data/weights $(MASKS)
-	$(BIN)/python examples/train_weights.py train agmr_net data/weights
-	$(BIN)/python examples/train_weights.py train mscsa_default data/weights
-	$(BIN)/python examples/try_weights.py simulated runs/tried data/weights \
-		$(foreach b,agmr_net mscsa_default,$(b)=runs/$(b)/narrow/fold0/checkpoints/best.pt)
-	$(BIN)/python examples/train_weights.py publish agmr_net runs/tried
-	$(BIN)/python examples/train_weights.py publish mscsa_default runs/tried
 	$(BIN)/python examples/train_weights.py prepare data/sources $(ANATOMIES) $(MASKS)
-	$(BIN)/python examples/train_weights.py train mscsa_default:whole_brain data/sources
-	$(BIN)/python examples/try_whole_brain.py simulated runs/tried_whole_brain data/sources \
-		runs/mscsa_default/whole_brain/fold0/checkpoints/best.pt
-	$(BIN)/python examples/train_weights.py publish mscsa_default:whole_brain runs/tried_whole_brain
-	$(BIN)/python examples/train_weights.py train mscsa_default:diffusion data/sources
-	$(BIN)/python examples/try_whole_brain.py simulated runs/tried_diffusion data/sources diffusion \
-		runs/mscsa_default/diffusion/fold0/checkpoints/best.pt
-	$(BIN)/python examples/train_weights.py publish mscsa_default:diffusion runs/tried_diffusion
+	for of in mscsa_default:whole_brain mscsa_default:diffusion agmr_net:whole_brain; do \
+	  tried=runs/tried/$$of; run=runs/$$(echo $$of | tr : /)/fold0; \
+	  $(BIN)/python examples/train_weights.py train $$of data/sources && \
+	  $(BIN)/python examples/try_weights.py simulated $$of $$tried data/sources $$run/checkpoints/best.pt && \
+	  $(BIN)/python examples/train_weights.py publish $$of $$tried || exit 1; done
 
 browser-env: .venv/browser
 

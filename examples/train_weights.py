@@ -1,25 +1,19 @@
-"""Reproduce the shipped weights: simulate patients, train the narrow variants, publish them.
+"""Reproduce the shipped weights: train on simulated patients that are made meanwhile, publish.
 
-    python examples/train_weights.py data OUT MASKS...  # patients and manifests
-    python examples/train_weights.py train agmr_net OUT [KEY=VALUE...]
-    python examples/train_weights.py publish agmr_net TRIED
-    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...  # for the next two
-    python examples/train_weights.py train mscsa_default:whole_brain SOURCES [KEY=VALUE...]
-    python examples/train_weights.py train mscsa_default:diffusion SOURCES [KEY=VALUE...]
-    python examples/train_weights.py publish mscsa_default:whole_brain TRIED [RUN]
-    python examples/train_weights.py publish mscsa_default:diffusion TRIED [RUN]
+    python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...
+    python examples/train_weights.py train BUNDLE:OVERLAY SOURCES [KEY=VALUE...]
+    python examples/train_weights.py publish BUNDLE:OVERLAY TRIED [RUN]
 
-TRIED of the last two is the output of ``try_whole_brain.py``, of the others that of
+ANATOMIES is a folder of label maps, MASKS are folders of real lesion masks in MNI space; no anatomy
+or mask is in two of the parts for training, for validation and for reporting. BUNDLE:OVERLAY are
+mscsa_default:whole_brain, mscsa_default:diffusion and agmr_net:whole_brain. TRIED is the output of
 ``try_weights.py``; RUN is the folder of the training, by default the bundle's own. ``publish``
 again after the published weights were tried on real scans tells what was found there.
-``make weights`` runs all steps. MASKS are folders of real lesion masks in MNI space. A hash of its
-name assigns a mask to training, validation or reporting, so the splits share no lesion shape.
+``make weights`` runs all steps.
 """
 
 import datetime
-import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -32,152 +26,93 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
-from nibabel.affines import voxel_sizes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stroke_nets.datasets import manifest
 from stroke_nets.runs.bundle_run import bundle_command, read_settings
-from stroke_nets.scans.reader import open_scan
-from stroke_nets.synthesis import Design, simulate
 from stroke_nets.synthesis.t1w import prepare
 from stroke_nets.training.publish import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-SETS: dict[str, dict[str, Any]] = {  # number of patients, seed, and design
-    "masks_t1w": {"subjects": 140, "seed": 1, "masks": "masks"},
-    "drawn_t1w": {"subjects": 60, "seed": 2},
-    "large_t1w": {"subjects": 40, "seed": 3, "masks": "masks_large"},
-    "masks_random": {
-        "subjects": 140,
-        "seed": 4,
-        "masks": "masks",
-        "skull": False,
-        "contrast": "random",
-    },
-    "report_t1w": {"subjects": 12, "seed": 5, "masks": "masks_report"},
-}
-MANIFESTS = {  # name -> sets, and the split of each of their parts
-    "manifest": (("masks_t1w", "drawn_t1w", "large_t1w"), {"train": "train", "validate": "test"}),
-    "random": (("masks_random",), {"train": "train", "validate": "test", "report": "test"}),
-    "report": (("masks_t1w", "drawn_t1w", "report_t1w"), {"report": "test"}),
-}
-LARGE_ML = 25.0  # real chronic lesions are large, so some patients get such a mask
-REAL = "real.json"  # what try_whole_brain.py found in real scans
-VARIANTS = {"narrow": "manifest.json", "narrow_random": "random.json"}
 
 
-def part(name: str) -> str:
-    """The part to which the lesion of a mask's or patient's name belongs."""
-    tenth = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10
-    return "train" if tenth < 7 else "validate" if tenth < 8 else "report"
-
-
-def ml(mask: Path) -> float:
-    """The volume of a mask's lesion, in ml."""
-    image = open_scan(mask)
-    voxels = np.count_nonzero(np.asanyarray(image.dataobj) > 0)
-    return float(voxels * voxel_sizes(image.affine).prod() / 1000)
-
-
-def make_data(out: Path, folders: list[Path]) -> None:
-    """Link the masks, simulate every set, and write the manifests over them."""
-    for file in sorted(f for masks in folders for f in masks.glob("*.nii*")):
-        wanted = {
-            "masks": True,
-            "masks_report": part(file.name) == "report",
-            "masks_large": part(file.name) == "train" and ml(file) > LARGE_ML,
-        }
-        for folder in (name for name, here in wanted.items() if here):
-            link = out / folder / file.name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            if not link.is_symlink():
-                link.symlink_to(file.resolve())
-    for name, options in SETS.items():
-        asked = dict(options)
-        subjects, seed, masks = asked.pop("subjects"), asked.pop("seed"), asked.pop("masks", None)
-        design = Design(masks=out / masks if masks else None, **asked)
-        simulate(out / name, subjects, seed, workers=os.cpu_count() or 1, design=design)
-    for name in MANIFESTS:
-        write_manifest(out, name)
-
-
-def write_manifest(out: Path, name: str) -> None:
-    """Write one manifest over several simulated data sets; paths are relative to ``out``."""
-    sets, splits = MANIFESTS[name]
-    records = []
-    for one in sets:
-        content = manifest.content(out / one / manifest.MANIFEST)
-        for record in content["records"]:
-            subject = f"{record['subject']}{one.replace('_', '')}"
-            split = splits.get(part(record.get("lesion_source", subject)))
-            if split:
-                files = {key: f"{one}/{record[key]}" for key in ("image", "label")}
-                records.append(record | files | {"subject": subject, "split": split})
-                del records[-1]["fold"]
-    about = {"sets": {one: SETS[one] for one in sets}, "made_by": "examples/train_weights.py"}
-    licence, file = content["licence"], out / f"{name}.json"
-    manifest.write(file, name="weights", licence=licence, records=records, provenance=about)
-
-
-def train(bundle: str, variant: str, out: Path, options: list[str]) -> None:
+def train(bundle: str, overlay: str, sources: Path, options: list[str]) -> None:
     """Run a bundle's training with its overlay."""
-    overlays, where = ["whole_brain_train", variant], {"sources": out}
-    if variant in VARIANTS:
-        overlays, where = ["narrow"], {"dataset_dir": out, "manifest": out / VARIANTS[variant]}
-        where |= {"overlay": variant, "cache_dir": out / ".cache"}
-    command = bundle_command(BUNDLES / bundle, "train", overlays, where | read_settings(options))
+    settings = {"sources": sources} | read_settings(options)
+    command = bundle_command(BUNDLES / bundle, "train", ["whole_brain_train", overlay], settings)
     subprocess.run(command, check=True)
 
 
-def publish_run(bundle: str, variant: str, tried: Path, run: Path | None = None) -> None:
+def publish_run(bundle: str, overlay: str, tried: Path, run: Path | None = None) -> None:
     """Publish the best weights of a training, with what was measured of them.
 
     Args:
         bundle: its name.
-        variant: the overlay of the training.
-        tried: output folder of ``try_weights.py``, or of ``try_whole_brain.py`` for the overlays of
-            the whole brain; of these, the threshold and minimum size go into the overlay.
+        overlay: of the training; the threshold and minimum size that were chosen go into it.
+        tried: output folder of ``try_weights.py``.
         run: folder of the training; by default the bundle's own.
     """
     parser, folder = ConfigParser(), BUNDLES / bundle
-    run = run or Path("runs") / bundle / variant / "fold0"
-    is_narrow = variant in VARIANTS
-    overlay = "narrow" if is_narrow else variant
+    run = run or Path("runs") / bundle / overlay / "fold0"
+    simulated = json.loads((tried / "simulated.json").read_text())
+    file = tried / "real.json"
+    real = json.loads(file.read_text()) if file.is_file() else None
+    set_mask(folder / "configs" / f"{overlay}.yaml", simulated)
     parser.read_config([folder / "configs" / f"{name}.yaml" for name in ("train", overlay)])
-    files = {"dice_simulated": "simulated.json", "dice_real": "arc.json" if is_narrow else REAL}
-    files = {name: tried / file for name, file in files.items()}
-    found = {name: json.loads(f.read_text()) for name, f in files.items() if f.is_file()}
-    sets = MANIFESTS[VARIANTS[variant].removesuffix(".json")][0] if is_narrow else ()
-    about = {name: content.get(bundle, content)["dice"] for name, content in found.items()}
-    if not is_narrow:
-        simulated, real = found["dice_simulated"], found.get("dice_real")
-        about["volume_ratio"] = simulated["volume_ratio"]
-        about["limits"] = [*limits(simulated), *limits_on_real(real or {})]
-        set_mask(folder / "configs" / f"{variant}.yaml", simulated)
+    about = {"dice_simulated": simulated["dice"]} | ({"dice_real": real["dice"]} if real else {})
+    about["volume_ratio"] = simulated["volume_ratio"]
+    about["limits"] = [*limits(simulated), *limits_on_real(real or {})]
     if "contrast" in parser.config:
         about["contrast"] = parser["contrast"]
     entry = publish(
         run / "checkpoints" / "best.pt",
         parser.get_parsed_content("network_def"),
         folder / "models",
-        variant,
-        trained_on=f"simulated patients: {' and '.join(sets)}" if sets else "simulated patients",
+        overlay,
+        trained_on="simulated patients",
         date=datetime.date.today().isoformat(),
         **about,
     )
-    draw_curves(run / "events", folder / "docs" / f"training_{variant}.png")
-    if not is_narrow:
-        shutil.copyfile(tried / "failures.png", folder / "docs" / f"failures_{variant}.png")
-    if variant == "diffusion":
-        card = folder / "docs" / "README.md"
-        card.write_text(with_table(card.read_text(), diffusion_table(simulated, real)))
+    draw_curves(run / "events", folder / "docs" / f"training_{overlay}.png")
+    for picture in ("failures", "agreement"):
+        shutil.copyfile(tried / f"{picture}.png", folder / "docs" / f"{picture}_{overlay}.png")
+    card = folder / "docs" / "README.md"
+    table = measured_table(overlay, simulated, real)
+    card.write_text(with_table(card.read_text(), overlay, table))
     print(f"published {entry['file']} of {bundle}")
 
 
-def diffusion_table(simulated: dict[str, Any], real: dict[str, Any] | None) -> str:
-    """What was measured of weights for diffusion, with the ADC map and without, in Markdown."""
-    both, alone = simulated, simulated["dwi_alone"]
-    healthy = len(both["false_ml_in_healthy"])
+def measured_table(overlay: str, simulated: dict[str, Any], real: dict[str, Any] | None) -> str:
+    """What was measured of weights, in Markdown: simulated patients first, then real ones."""
+    columns = {"Measured": simulated}
+    if "dwi_alone" in simulated:
+        columns = {"DWI and ADC": simulated, "DWI alone": simulated["dwi_alone"]}
+    rows: list[tuple[str, list[str], str]] = [
+        (name, [tell(one) for one in columns.values()], goal)
+        for name, tell, goal in simulated_rows(simulated)
+    ]
+    for one in simulated["volume_ratio"]:
+        low, high = one["ratio"]
+        cells = [f"{low:g} to {high:g}"] * len(columns)
+        told = f"- true over found volume in {one['patients']} of them and of the 40"
+        rows.append((f"{told}, from {one['from_ml']:g} ml found on: 90 % interval", cells, ""))
+    rows += [] if real is None else isles_rows(real) if "dwi_and_adc" in real else t1w_rows(real)
+    lines = [
+        f"Shipped: `models/{overlay}.safetensors`. The threshold ({simulated['threshold']}) and "
+        f"the smallest lesion ({simulated['minimum_ml']:g} ml) were",
+        "chosen on 40 other held-out simulated patients. Curves: "
+        f"`training_{overlay}.png`. The four worst held-out patients:",
+        f"`failures_{overlay}.png`. Volumes and calibration: `agreement_{overlay}.png`.",
+        "",
+        f"| | {' | '.join(columns)} | Goal |",
+        "|---|" + "---|" * (len(columns) + 1),
+    ]
+    return "\n".join(lines + [f"| {n} | {' | '.join(cells)} | {goal} |" for n, cells, goal in rows])
+
+
+def simulated_rows(
+    simulated: dict[str, Any],
+) -> list[tuple[str, Callable[[dict[str, Any]], str], str]]:
+    """Names of the rows on held-out patients, what a row says of a result, and goals."""
 
     def found(one: dict[str, Any]) -> str:
         return ", ".join(f"{hit} of {of}" for hit, of in reversed(one["lesions_found"].values()))
@@ -191,34 +126,63 @@ def diffusion_table(simulated: dict[str, Any], real: dict[str, Any] | None) -> s
         low, high = volume["limits_of_agreement"]
         return f"{volume['median']:+.0%}; {low:+.0%} to {high:+.0%}"
 
-    rows: dict[str, Callable[[dict[str, Any]], str]] = {
-        f"{both['patients']} held-out simulated patients: mean Dice; with 10 ml and more": (
-            lambda one: f"{one['dice']:.3f}; {one['dice_10_ml_and_more']:.3f}"
+    return [
+        (
+            f"{simulated['patients']} held-out simulated patients: mean Dice; with 10 ml and more",
+            lambda one: f"{one['dice']:.3f}; {one['dice_10_ml_and_more']:.3f}",
+            "0.60",
         ),
-        "- found: 10 ml and more, 1 to 10 ml, below": found,
-        "- false lesions a patient": lambda one: f"{one['false_lesions_a_patient']:.2f}",
-        f"- false ml in {healthy} healthy brains: median, range": false_ml,
-        "- volume error with 10 ml and more: median; 95 % limits of agreement": error,
-    }
-    lines = [
-        f"Shipped: `models/diffusion.safetensors`. The threshold ({both['threshold']}) and the "
-        f"smallest lesion ({both['minimum_ml']:g} ml) were",
-        "chosen on 40 other held-out simulated patients, half of them without an ADC map. Curves: "
-        "`training_diffusion.png`. The four worst",
-        "held-out patients: `failures_diffusion.png`.",
-        "",
-        "| Measured | DWI and ADC | DWI alone |",
-        "|---|---|---|",
+        ("- found: 10 ml and more, 1 to 10 ml, below", found, "-, 75 %, 40 %"),
+        (
+            "- false lesions a patient",
+            lambda one: f"{one['false_lesions_a_patient']:.2f}",
+            "0.5",
+        ),
+        (
+            f"- false ml in {len(simulated['false_ml_in_healthy'])} healthy brains: median, range",
+            false_ml,
+            "",
+        ),
+        (
+            "- volume error with 10 ml and more: median; 95 % limits of agreement",
+            error,
+            "within 15 %",
+        ),
     ]
-    lines += [f"| {name} | {tell(both)} | {tell(alone)} |" for name, tell in rows.items()]
-    if real:
-        ways = [real[way] for way in ("dwi_and_adc", "dwi_alone")]
-        cells = [f"{way['dice']:.3f}" for way in ways]
-        lines.append(f"| ISLES 2022, mean Dice (goal 0.55) | {cells[0]} | {cells[1]} |")
-        for name in ways[0]["patients"]:
-            cells = [isles_cell(way["patients"][name]) for way in ways]
-            lines.append(f"| - {name}: Dice; found ml; touched lesions | {' | '.join(cells)} |")
-    return "\n".join(lines)
+
+
+def t1w_rows(real: dict[str, Any]) -> list[tuple[str, list[str], str]]:
+    """The rows on real T1w scans."""
+    changed, heads = real["dice_with_the_plain_scan"], real["false_ml_in_healthy_heads"]
+    error = real["predicted_ml"] / real["truth_ml"] - 1
+    return [
+        ("ARC sub-M2051, native scan to native mask: Dice", [f"{real['dice']:.3f}"], "0.75"),
+        (
+            f"- volume, where the expert's mask has {real['truth_ml']:.0f} ml",
+            [f"{real['predicted_ml']:.0f} ml ({error:+.0%})"],
+            "within 15 %",
+        ),
+        (
+            f"- Dice with the plain scan's mask: {'; '.join(changed)}",
+            ["; ".join(f"{dice:.3f}" for dice in changed.values())],
+            "0.9",
+        ),
+        (
+            f"false ml in real heads without a lesion: {'; '.join(n.split('.')[0] for n in heads)}",
+            ["; ".join(f"{ml:.1f}" for ml in heads.values())],
+            "0.5 each",
+        ),
+    ]
+
+
+def isles_rows(real: dict[str, Any]) -> list[tuple[str, list[str], str]]:
+    """The rows on real diffusion scans."""
+    ways = [real[way] for way in ("dwi_and_adc", "dwi_alone")]
+    rows = [("ISLES 2022, mean Dice", [f"{way['dice']:.3f}" for way in ways], "0.55")]
+    for name in ways[0]["patients"]:
+        cells = [isles_cell(way["patients"][name]) for way in ways]
+        rows.append((f"- {name}: Dice; found ml; touched lesions", cells, ""))
+    return rows
 
 
 def isles_cell(one: dict[str, Any]) -> str:
@@ -228,9 +192,9 @@ def isles_cell(one: dict[str, Any]) -> str:
     return f"{one['dice']:.2f}; {volumes}; {hit} of {there}, {one['false_lesions']} false"
 
 
-def with_table(card: str, table: str) -> str:
+def with_table(card: str, overlay: str, table: str) -> str:
     """A model card with another table between its marks."""
-    begin, end = "<!-- measured: diffusion -->\n", "\n<!-- end -->"
+    begin, end = f"<!-- measured: {overlay} -->\n", "\n<!-- end -->"
     head, _, rest = card.partition(begin)
     _, found, tail = rest.partition(end)
     if not found:
@@ -304,16 +268,15 @@ def draw_curves(events: Path, file: Path) -> None:
 def main(what: str, *rest: str) -> None:
     """Run one step."""
     if what == "prepare":
-        prepare(Path(rest[1]), [Path(folder) for folder in rest[2:]], Path(rest[0]))
+        sources, *folders = (Path(folder) for folder in rest)
+        prepare(folders[0], folders[1:], sources)
         return
-    if what == "data":
-        make_data(Path(rest[0]), [Path(folder) for folder in rest[1:]])
-        return
-    bundle, _, variant = rest[0].partition(":")
-    steps = {"train": lambda: train(bundle, variant or "narrow", Path(rest[1]), list(rest[2:]))}
-    folders = [Path(folder) for folder in rest[1:]]
-    steps |= {"publish": lambda: publish_run(bundle, variant or "narrow", *folders)}
-    steps[what]()
+    of, folder, *others = rest
+    bundle, overlay = of.split(":")
+    if what == "train":
+        train(bundle, overlay, Path(folder), others)
+    else:
+        publish_run(bundle, overlay, Path(folder), *map(Path, others))
 
 
 if __name__ == "__main__":

@@ -1,286 +1,384 @@
-"""Evaluate the shipped weights on held-out simulated patients and on unseen real scans.
+"""Evaluate weights on held-out simulated patients and on real scans.
 
-    python examples/try_weights.py simulated OUT DATA  # the patients of DATA/report.json
-    python examples/try_weights.py arc OUT DATA        # T1w of arc/sub-M2051, registered
-    python examples/try_weights.py isles OUT DATA      # DWI of isles22/sub-strokecase*
+    python examples/try_weights.py simulated BUNDLE:OVERLAY OUT SOURCES [WEIGHTS]  # held out
+    python examples/try_weights.py real BUNDLE:OVERLAY OUT DATA [WEIGHTS]  # the real scans of DATA
 
-Each writes a table (CSV), a summary (JSON) and pictures (PNG) into OUT. Further arguments
-BUNDLE=FILE select weights other than the shipped ones. A handful of scans says nothing about
-clinical accuracy.
+BUNDLE:OVERLAY are the weights' own: mscsa_default:whole_brain, mscsa_default:diffusion or
+agmr_net:whole_brain; WEIGHTS are the published ones by default. SOURCES is the output of
+``train_weights.py prepare``. The probability threshold and minimum lesion size are chosen on the
+patients of the part "validate" and evaluated on those of "report": neither their anatomies nor
+their masks were used in training. Patients of diffusion are evaluated with their ADC maps and
+without. Writes simulated.json, failures.png and agreement.png.
+
+DATA holds, for T1w, arc/sub-M2051 (a lesion and its mask) and heads (no lesion). Each scan, and the
+first turned, cropped, thick, without its skull and in other units, is segmented by ``predict``. For
+diffusion it holds isles22, patients of ISLES 2022 with DWI, ADC and mask; each is segmented with
+its ADC map and without. Writes real.json.
 """
 
-import functools
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cc3d
-import matplotlib
 import nibabel as nib
 import numpy as np
-import pandas as pd
 import torch
-from monai.bundle import ConfigParser
-from monai.transforms import Compose
+from matplotlib.figure import Figure
+from monai.data import MetaTensor
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
 
-from stroke_nets.datasets.manifest import datalist
-from stroke_nets.evaluation.case import case_metrics
-from stroke_nets.evaluation.lesions import BINS, lesion_figures, volume_bin
-from stroke_nets.registration.on_template import OnTemplate
-from stroke_nets.registration.pipeline import Files, normalize
-from stroke_nets.registration.transform import load
-from stroke_nets.registration.volume import read
+import stroke_nets
+from stroke_nets.evaluation.lesions import lesion_figures
+from stroke_nets.inference.method import Method
+from stroke_nets.inference.outputs import LEVEL
+from stroke_nets.inference.slice_stack import SliceStackInferer
+from stroke_nets.inference.weights import choose as choose_weights
+from stroke_nets.synthesis import diffusion, t1w
+from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML
+from stroke_nets.transforms.brain_box import AFFINE, SHAPE, with_mirror
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
-LEFT_RIGHT = {"agmr_net": 2, "mscsa_default": 4}  # axis of the network's input batch
-SMALL = 1000  # voxels
-Array = np.ndarray
+PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
+THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+MINIMUM_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
+FOUND_ML = (1.0, 10.0, 30.0, 100.0)  # least found volumes of the classes with their own interval
+EMPTY = 0.01  # lower probabilities are sure background, and not counted
+FEWEST = 19  # patients whose ratios span an interval of 90 %: 18 / 20 of further ones lie within
+Mask = NDArray[np.bool_]
+Case = tuple[NDArray[np.float32], NDArray[np.float32], Mask]  # image, probability, truth
 
 
-class Method:
-    """A bundle with weights: maps a scan's file to probabilities on its grid."""
+class Trial(NamedTuple):
+    """How weights of an overlay are tried on simulated patients.
 
-    def __init__(self, bundle: str, weights: str, flips: bool = False) -> None:
-        """Take the names of bundle and weights, and whether to average left-right flips."""
-        parser, folder = ConfigParser(), BUNDLES / bundle
-        parser.read_config([folder / "configs" / f for f in ("inference.yaml", "narrow.yaml")])
-        parser["checkpoint"] = weights if "/" in weights else str(folder / "models" / weights)
-        parser["device"] = "cpu"
-        part = parser.get_parsed_content
-        part("weights")
-        self.network = part("network").eval()
-        self.preprocessing, self.inferer = part("preprocessing"), part("inferer")
-        self.back = Compose(part("postprocessing").transforms[:2])  # to probabilities on the scan
-        self.axes = [(), (LEFT_RIGHT[bundle],)] if flips else [()]
+    Attributes:
+        make: makes a patient.
+        chosen_on: habit of the patients on which threshold and minimum size are chosen.
+        reported: habits of those that are reported; of several, under their names but the first.
+    """
 
-    def __call__(self, scan: Path) -> Array:
-        """Probabilities (X, Y, Z)."""
-        data = self.preprocessing({"image": str(scan)})
-        with torch.inference_mode():
-            seen = data["image"][None]
-            found = [self.inferer(seen.flip(a), self.network).flip(a)[0] for a in self.axes]
-        maps = [self.back({"image": data["image"], "pred": pred})["pred"][0] for pred in found]
-        return np.mean([np.asarray(m) for m in maps], axis=0)
+    make: Callable[..., tuple[Tensor, Tensor]]
+    chosen_on: Any
+    reported: dict[str, Any]
 
 
-@dataclass
-class Case:
-    """A scan and its truth."""
-
-    name: str
-    scan: Path
-    truth: Array
-    voxel_mm: tuple[float, ...]
-
-
-def simulated_cases(data: Path) -> Iterator[Case]:
-    """The held-out patients, whose lesion shapes were not used in training."""
-    for case in datalist(str(data), "all", manifest=str(data / "report.json")):
-        truth = np.asanyarray(nib.load(case["label"]).dataobj) > 0
-        yield Case(case["record"]["subject"], Path(case["image"]), truth, (1.0, 1.0, 1.0))
-
-
-def arc_case(data: Path, out: Path) -> Case:
-    """The ARC patient and its mask on the template's grid, registered once."""
-    anat = data / "arc" / "sub-M2051" / "anat"
-    scan = anat / "sub-M2051_T1w.nii.gz"
-    files = Files.of(scan, out / "mni")
-    if not files.image.exists():
-        normalize(scan, out / "mni")
-    mask = read(anat / "sub-M2051_label-lesion_mask.nii.gz")
-    there = OnTemplate(load(files.transform)[0].matrix)
-    truth = there.carry(mask.voxels, mask.affine) > 0.5
-    return Case("arc sub-M2051 T1w", files.image, truth, (1.0, 1.0, 1.0))
-
-
-def isles_cases(data: Path) -> Iterator[Case]:
-    """The four ISLES 2022 patients: DWI."""
-    for scan in sorted((data / "isles22").glob("*/*_dwi.nii.gz")):
-        mask = nib.load(str(scan).replace("_dwi", "_msk"))
-        spacing = tuple(float(mm) for mm in mask.header.get_zooms()[:3])
-        yield Case(f"isles22 {scan.parent.name} DWI", scan, np.asarray(mask.dataobj) > 0, spacing)
-
-
-def measure(case: Case, method: str, probability: Array) -> dict[str, Any]:
-    """One row: the case's metrics, and its lesions under 1000 voxels."""
-    mask = probability > 0.5
-    figures = case_metrics(mask, case.truth, case.voxel_mm)
-    kept = ("dice", "recall", "precision", "truth_ml", "predicted_ml", "lesion_f1")
-    small = lesion_figures(mask, _small_only(case.truth), np.prod(case.voxel_mm) / 1000, 6)
-    count = small["lesions_truth"]
-    found = round(small["lesion_recall"] * count) if count else 0
-    row = {"case": case.name, "method": method, **{k: figures[k] for k in kept}}
-    return row | {"small": count, "small_found": found}
-
-
-def _small_only(truth: Array) -> Array:
-    """The lesions under 1000 voxels."""
-    large = cc3d.dust(truth.astype(np.uint8), threshold=SMALL, connectivity=6)
-    return truth & (large == 0)
-
-
-class Calibration:
-    """Frequency of lesion voxels by predicted probability, over all cases."""
-
-    def __init__(self, bins: int = 10) -> None:
-        """Start with empty bins."""
-        self.edges = np.linspace(0, 1, bins + 1)
-        self.voxels, self.lesion, self.sums = (np.zeros(bins) for _ in range(3))
-
-    def add(self, probability: Array, truth: Array) -> None:
-        """Count one case's voxels."""
-        bins = np.clip(np.digitize(probability.ravel(), self.edges) - 1, 0, len(self.voxels) - 1)
-        count = functools.partial(np.bincount, bins, minlength=len(self.voxels))
-        self.voxels += count()
-        self.lesion += count(weights=truth.ravel().astype(float))
-        self.sums += count(weights=probability.ravel().astype(float))
-
-    def summary(self) -> dict[str, Any]:
-        """Mean probability and lesion frequency of each bin, and the expected calibration error.
-
-        The error weights bins by their voxels above 0.01, to exclude certain background.
-        """
-        seen = np.maximum(self.voxels, 1)
-        mean, share = self.sums / seen, self.lesion / seen
-        weights = self.voxels[1:] / max(self.voxels[1:].sum(), 1)
-        error = float((weights * np.abs(mean - share)[1:]).sum())
-        return {
-            "probability": mean.round(4).tolist(),
-            "lesion_share": share.round(4).tolist(),
-            "voxels": self.voxels.astype(int).tolist(),
-            "error_above_0.1": round(error, 4),
-        }
-
-
-Methods = dict[str, Callable[[Path], Array]]
-
-
-def together(
-    methods: Methods, flips: Methods
-) -> Iterator[tuple[str, list[Callable[[Path], Array]]]]:
-    """The predictions to compare: each method, with and without left-right flips, and means."""
-    for kind, chosen in (("", methods), (" + flip", flips)):
-        yield from ((name + kind, [method]) for name, method in chosen.items())
-        if len(chosen) > 1:
-            yield "mean of both" + kind, list(chosen.values())
-
-
-def run(cases: Iterator[Case], methods: Methods, flips: Methods, out: Path, name: str) -> None:
-    """Predict every case with every method, write the rows, and draw each case."""
-    rows, calibrations = [], {}
-    for case in cases:
-        known = {id(m): m(case.scan) for m in [*methods.values(), *flips.values()]}
-        masks = {}
-        for method, parts in together(methods, flips):
-            probability = np.mean([known[id(part)] for part in parts], axis=0)
-            rows.append(measure(case, method, probability))
-            calibrations.setdefault(method, Calibration()).add(probability, case.truth)
-            masks[method] = probability > 0.5
-            print(rows[-1], flush=True)
-        draw_case(case, masks, out / f"{name}_{case.name.replace(' ', '_')}.png")
-    table = pd.DataFrame(rows)
-    table.to_csv(out / f"{name}.csv", index=False, float_format="%.4f")
-    summary = {m: summarise(table[table.method == m], c) for m, c in calibrations.items()}
-    (out / f"{name}.json").write_text(json.dumps(summary, indent=1) + "\n")
-    if len(table.case.unique()) > 4:
-        draw_agreement(table, summary, out / f"{name}.png")
-
-
-def summarise(table: pd.DataFrame, calibration: Calibration) -> dict[str, Any]:
-    """Summarise one method: means, volume agreement, Dice by volume, small lesions, calibration."""
-    sick = table[table.truth_ml > 0]
-    difference = sick.predicted_ml - sick.truth_ml
-    bins = sick.truth_ml.map(volume_bin)
-    return {
-        "cases": len(table),
-        "dice": round(float(sick.dice.mean()), 4),
-        "dice_median": round(float(sick.dice.median()), 4),
-        "dice_by_volume": {
-            b: [int((bins == b).sum()), round(float(sick.dice[bins == b].mean()), 3)]
-            for b in BINS
-            if (bins == b).any()
+TRIALS = {
+    "whole_brain": Trial(t1w.make_patient, t1w.Habit(healthy=0.2), {"T1w": t1w.Habit(healthy=0.2)}),
+    "diffusion": Trial(
+        diffusion.make_patient,
+        diffusion.Habit(healthy=0.2, dwi_alone=0.5),
+        {
+            "dwi_and_adc": diffusion.Habit(healthy=0.2, dwi_alone=0),
+            "dwi_alone": diffusion.Habit(healthy=0.2, dwi_alone=1),
         },
-        "healthy": int((table.truth_ml == 0).sum()),
-        "false_ml_in_healthy": round(float(table.predicted_ml[table.truth_ml == 0].sum()), 3),
-        "volume_bias_ml": round(float(difference.mean()), 2),
-        "volume_limits_ml": [
-            round(float(difference.mean() + k * 1.96 * difference.std()), 2) for k in (-1, 1)
-        ],
-        "small_lesions": int(table.small.sum()),
-        "small_lesions_found": int(table.small_found.sum()),
-        "calibration": calibration.summary(),
+    ),
+}
+
+
+class Weights(NamedTuple):
+    """Weights that are tried: a bundle's name, the overlay of their training, and their file."""
+
+    bundle: str
+    overlay: str
+    file: Path
+
+    def method(self) -> Method:
+        """The network as predict runs it."""
+        (found,) = choose_weights([self.bundle], [self.file], self.overlay)
+        return Method(found, torch.device("cpu"))
+
+    @property
+    def published(self) -> bool:
+        """Whether they are the bundle's own."""
+        return self.file == published(self.bundle, self.overlay)
+
+
+@torch.inference_mode()
+def probabilities(method: Method, image: Tensor) -> NDArray[np.float32]:
+    """Lesion probability in the 2 mm box, (X, Y, Z), of images (C, X, Y, Z)."""
+    seen = image if isinstance(method.inferer, SliceStackInferer) else with_mirror(image)
+    swept = method.sweep(seen[None], method.network)[0]
+    found = method.activation({"image": MetaTensor(seen, torch.as_tensor(AFFINE)), "pred": swept})
+    return np.asarray(found["pred"][0], np.float32)
+
+
+def cases(method: Method, trial: Trial, sources: Path, part: str, habit: Any) -> list[Case]:
+    """Images, probabilities and truth of one part's patients."""
+    count, seed = PATIENTS[part]
+    made_of, found = t1w.read_sources(sources, part), []
+    for index in range(count):
+        image, truth = trial.make(seed, index, made_of, habit)
+        images = image.view(-1, *SHAPE)
+        found.append((images[0].numpy().copy(), probabilities(method, images), truth.numpy()))
+    return found
+
+
+def segment(probability: NDArray[np.float32], threshold: float, minimum_ml: float) -> Mask:
+    """Voxels above the threshold, in lesions of at least the minimum volume."""
+    mask = (probability > threshold).astype(np.uint8)
+    return np.asarray(cc3d.dust(mask, threshold=round(minimum_ml / VOXEL_ML), connectivity=26) > 0)
+
+
+def dice(found: Mask, truth: Mask) -> float:
+    """2 |A and B| / (|A| + |B|); 1 if both are empty."""
+    total = int(found.sum()) + int(truth.sum())
+    return 2 * int((found & truth).sum()) / total if total else 1.0
+
+
+def lesions_without_truth(found: Mask, truth: Mask) -> int:
+    """The number of predicted lesions that do not overlap the truth."""
+    figures = lesion_figures(found, truth, VOXEL_ML, 26)
+    return round(figures["lesions_predicted"] * (1 - figures["lesion_precision"]))
+
+
+def choose(measured: list[Case]) -> tuple[float, float]:
+    """Threshold and minimum volume with the best mean Dice; a healthy brain counts 1 or 0."""
+    pairs = [(t, ml) for t in THRESHOLDS for ml in MINIMUM_ML]
+    means = [np.mean([dice(segment(p, t, ml), y) for _, p, y in measured]) for t, ml in pairs]
+    return pairs[int(np.argmax(means))]
+
+
+def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[str, Any]:
+    """The results of one part for the model card."""
+    masks = [(segment(p, threshold, minimum_ml), y) for _, p, y in measured]
+    ill = [(found, y) for found, y in masks if y.any()]
+    false = [lesions_without_truth(*pair) for pair in masks]
+    found_of: dict[str, list[bool]] = {f"{low:g} to {high:g} ml": [] for low, high in BINS_ML}
+    for found, truth in ill:
+        lesions = cc3d.connected_components(truth.astype(np.uint8), connectivity=26)
+        for number in range(1, int(lesions.max()) + 1):
+            one = lesions == number
+            ml = float(one.sum()) * VOXEL_ML
+            low, high = next(b for b in BINS_ML if b[0] <= ml < b[1])
+            found_of[f"{low:g} to {high:g} ml"].append(bool(found[one].any()))
+    healthy = [float(found.sum()) * VOXEL_ML for found, y in masks if not y.any()]
+    volumes = [(y.sum() * VOXEL_ML, found.sum() * VOXEL_ML) for found, y in ill]
+    large = [pair for pair, (truth, _) in zip(ill, volumes, strict=True) if truth >= 10]
+    errors = [(found - truth) / truth for truth, found in volumes if truth >= 10]
+    return {
+        "patients": len(masks),
+        "dice": round(float(np.mean([dice(*pair) for pair in ill])), 4),
+        "dice_10_ml_and_more": round(float(np.mean([dice(*pair) for pair in large])), 4),
+        "lesions_found": {k: [sum(v), len(v)] for k, v in found_of.items()},
+        "false_lesions_a_patient": round(float(np.mean(false)), 3),
+        "false_ml_in_healthy": [round(ml, 2) for ml in sorted(healthy)],
+        "volume_error_10_ml_and_more": {
+            "median": round(float(np.median(errors)), 3),
+            "limits_of_agreement": [
+                round(float(np.mean(errors) + k * 1.96 * np.std(errors, ddof=1)), 3)
+                for k in (-1, 1)
+            ],
+        },
+        "volumes_ml": [[round(float(ml), 2) for ml in pair] for pair in volumes],
     }
 
 
-def draw_agreement(table: pd.DataFrame, summary: dict[str, Any], file: Path) -> None:
-    """Draw a Bland-Altman plot of the volumes, Dice by volume, and calibration."""
-    from matplotlib import pyplot
+def volume_ratios(volumes: list[tuple[float, float]]) -> list[dict[str, Any]]:
+    """Bounds of true over found volume, for each class of found volume.
 
-    figure, (volumes, dice, curve) = pyplot.subplots(1, 3, figsize=(12, 3.8))
-    for method, rows in table[table.truth_ml > 0].groupby("method", sort=False):
-        mean = (rows.truth_ml + rows.predicted_ml) / 2
-        volumes.plot(mean, rows.predicted_ml - rows.truth_ml, "o", ms=3, label=method)
-        dice.plot(rows.truth_ml, rows.dice, "o", ms=3, label=method)
-        found = summary[method]["calibration"]
-        curve.plot(found["probability"], found["lesion_share"], "o-", ms=3, label=method)
-    volumes.axhline(0, color="grey", lw=0.5)
-    volumes.set(xlabel="mean of truth and prediction, ml", ylabel="prediction - truth, ml")
-    volumes.set_xscale("log")
-    dice.set(xlabel="lesion volume, ml", ylabel="Dice", xscale="log", ylim=(0, 1))
-    curve.plot([0, 1], [0, 1], color="grey", lw=0.5)
-    curve.set(xlabel="predicted probability", ylabel="share of voxels that are lesion")
-    dice.legend(frameon=False)
-    figure.suptitle("Held-out simulated patients: no evidence about real ones")
-    figure.tight_layout()
-    figure.savefig(file, dpi=90)
-    pyplot.close(figure)
+    A healthy brain counts in the class of the volume that was falsely found in it. A class of too
+    few patients is joined with the one below.
+
+    Args:
+        volumes: true and found ml of each patient.
+    """
+    classes: list[dict[str, Any]] = []
+    end, outside = np.inf, (1 - LEVEL) / 2
+    for begin in reversed(FOUND_ML):
+        ratios = [truth / found for truth, found in volumes if begin <= found < end]
+        if len(ratios) >= FEWEST:
+            # the k-th of n values has k / (n + 1) of all others below it
+            bounds = np.quantile(ratios, (outside, 1 - outside), method="weibull")
+            one = {"from_ml": begin, "patients": len(ratios), "ratio": bounds.round(2).tolist()}
+            classes, end = [one, *classes], begin
+    return classes
 
 
-def draw_case(case: Case, masks: dict[str, Array], file: Path) -> None:
-    """Draw the axial slice with the most lesion (or false positives): truth green, masks red."""
-    from matplotlib import pyplot
-
-    scan = np.squeeze(np.asarray(nib.load(case.scan).dataobj))
-    shown = case.truth if case.truth.any() else np.sum(list(masks.values()), axis=0)
-    z = int(shown.sum(axis=(0, 1)).argmax())
-    width = max(2.4 * len(masks), 3.6)
-    figure, axes = pyplot.subplots(
-        1, len(masks), figsize=(width, 3.3), squeeze=False, layout="constrained"
-    )
-    top = np.percentile(scan, 99.7)
-    for panel, (method, mask) in zip(axes[0], masks.items(), strict=True):
-        panel.imshow(scan[:, :, z].T, origin="lower", cmap="gray", vmin=0, vmax=top)
-        for lesion, colour in ((case.truth, "lime"), (mask, "red")):
+def draw_failures(measured: list[Case], threshold: float, minimum_ml: float, file: Path) -> None:
+    """Draw the four patients with the worst Dice: truth green, prediction red."""
+    masks = [segment(p, threshold, minimum_ml) for _, p, _ in measured]
+    order = np.argsort([dice(m, y) for m, (*_, y) in zip(masks, measured, strict=True)])
+    figure = Figure((9, 3), layout="constrained")
+    for axes, index in zip(figure.subplots(1, 4), order[:4], strict=True):
+        (image, _, truth), mask = measured[index], masks[index]
+        shown = truth if truth.any() else mask
+        z = int(shown.sum(axis=(0, 1)).argmax())
+        axes.imshow(image[::-1, :, z].T, origin="lower", cmap="gray")
+        for lesion, colour in ((truth, "lime"), (mask, "red")):
             if lesion[:, :, z].any():
-                panel.contour(lesion[:, :, z].T, [0.5], colors=colour, linewidths=0.7)
-        dice = 2 * (mask & case.truth).sum() / max(mask.sum() + case.truth.sum(), 1)
-        panel.set_title(f"{method}\nDice {dice:.2f}", fontsize=7)
-        panel.axis("off")
-    figure.suptitle(f"{case.name}: truth green, prediction red", fontsize=8)
-    figure.savefig(file, dpi=80)
-    pyplot.close(figure)
+                axes.contour(lesion[::-1, :, z].T, [0.5], colors=colour, linewidths=0.8)
+        volumes = [one.sum() * VOXEL_ML for one in (truth, mask)]
+        axes.set_title(f"truth {volumes[0]:.1f} ml, found {volumes[1]:.1f}", fontsize=8)
+        axes.axis("off")
+    figure.savefig(file, dpi=90)
 
 
-def main(what: str, out: str, data: str, *weights: str) -> None:
-    """Evaluate on one kind of scan; ``weights`` are BUNDLE=FILE."""
-    matplotlib.use("Agg")
-    folder, root = Path(out), Path(data)
-    folder.mkdir(parents=True, exist_ok=True)
-    shipped = dict.fromkeys(LEFT_RIGHT, "narrow.safetensors")
-    files = dict(pair.split("=", 1) for pair in weights) or shipped
-    methods: Methods = {b: Method(b, f) for b, f in files.items()}
-    cases = {
-        "simulated": lambda: simulated_cases(root),
-        "arc": lambda: iter([arc_case(root, folder)]),
-        "isles": lambda: isles_cases(root),
+def draw_agreement(measured: list[Case], threshold: float, minimum_ml: float, file: Path) -> None:
+    """Draw found against true volumes (Bland and Altman), and how often a probability is right."""
+    pairs = [(segment(p, threshold, minimum_ml).sum(), y.sum()) for _, p, y in measured]
+    found, truth = np.array([pair for pair in pairs if pair[1]]).T * VOXEL_ML
+    probability = np.concatenate([p[p > EMPTY] for _, p, _ in measured])
+    lesion = np.concatenate([y[p > EMPTY] for _, p, y in measured])
+    tenth = np.minimum((probability * 10).astype(int), 9)
+    figure = Figure((8, 3), layout="constrained")
+    volumes, right = figure.subplots(1, 2)
+    volumes.plot((found + truth) / 2, found - truth, "o", markersize=3)
+    volumes.axhline(0, color="grey", linewidth=0.5)
+    volumes.set(xlabel="mean of truth and mask, ml", ylabel="mask - truth, ml", xscale="log")
+    shares = [[x[tenth == k].mean() for k in np.unique(tenth)] for x in (probability, lesion)]
+    right.plot(*shares, "o-", markersize=3)
+    right.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+    right.set(xlabel="probability, mean of each tenth", ylabel="share of voxels that are lesion")
+    figure.savefig(file, dpi=90)
+
+
+def try_simulated(out: Path, sources: Path, weights: Weights) -> None:
+    """Choose on one part, evaluate on the other, and write the results."""
+    trial, method = TRIALS[weights.overlay], weights.method()
+    chosen_on = cases(method, trial, sources, "validate", trial.chosen_on)
+    threshold, minimum_ml = choose(chosen_on)
+    parts = {n: cases(method, trial, sources, "report", h) for n, h in trial.reported.items()}
+    first, *others = (measure(part, threshold, minimum_ml) for part in parts.values())
+    volumes = [
+        (float(truth.sum()) * VOXEL_ML, float(segment(p, threshold, minimum_ml).sum()) * VOXEL_ML)
+        for part in (chosen_on, *parts.values())
+        for _, p, truth in part
+    ]
+    result = {"threshold": threshold, "minimum_ml": minimum_ml} | first
+    result["volume_ratio"] = volume_ratios(volumes)
+    result |= dict(zip([*parts][1:], others, strict=True))
+    (out / "simulated.json").write_text(json.dumps(result, indent=1) + "\n")
+    reported = next(iter(parts.values()))
+    draw_failures(reported, threshold, minimum_ml, out / "failures.png")
+    draw_agreement(reported, threshold, minimum_ml, out / "agreement.png")
+    print(json.dumps(result, indent=1))
+
+
+def predicted(images: dict[str, tuple[NDArray[Any], NDArray[Any]]], weights: Weights) -> Mask:
+    """What ``predict`` finds in a scan, on its grid.
+
+    Args:
+        images: voxels and affine by BIDS suffix: ``T1w``, or ``dwi`` with or without ``adc``.
+        weights: with the overlay's threshold and minimum size.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, (voxels, affine) in images.items():
+            file = Path(folder) / f"sub-1_{suffix}.nii.gz"
+            nib.save(nib.Nifti1Image(voxels.astype(np.float32), affine), file)
+        scan, out = Path(folder) / f"sub-1_{next(iter(images))}.nii.gz", Path(folder) / "out"
+        given = {} if weights.published else {"checkpoint": weights.file}
+        stroke_nets.predict(scan, out, method=weights.bundle, overlay=weights.overlay, **given)
+        mask = next(out.glob("sub-1/*/sub-1_desc-*_mask.nii.gz"))
+        return np.asanyarray(nib.load(mask).dataobj) > 0
+
+
+def variations(
+    voxels: NDArray[Any], affine: NDArray[Any]
+) -> Iterator[tuple[str, NDArray[Any], NDArray[Any], Callable[[Mask], Mask]]]:
+    """The same head as other scanners give it, and what brings a mask of the plain scan there."""
+    turn = nib.affines.from_matvec(Rotation.from_euler("z", 20, degrees=True).as_matrix())
+    yield "turned by 20 degrees", voxels, turn @ affine, lambda mask: mask
+    cut = round(20 / np.linalg.norm(affine[:3, 2]))
+    lower = affine @ nib.affines.from_matvec(np.eye(3), (0, 0, cut))
+    yield "without its lowest 20 mm", voxels[..., cut:], lower, lambda mask: mask[..., cut:]
+    depth = 4 * (voxels.shape[2] // 4)
+
+    def thick(volume: NDArray[Any]) -> NDArray[Any]:
+        return volume[..., :depth].reshape(*volume.shape[:2], -1, 4).mean(axis=3)
+
+    slabs = affine @ nib.affines.from_matvec(np.diag([1, 1, 4]), (0, 0, 1.5))
+    yield "slices of 4 mm", thick(voxels), slabs, lambda mask: thick(mask.astype(float)) >= 0.5
+    yield "in other units", 0.001 * voxels - 5, affine, lambda mask: mask
+
+
+def try_t1w(data: Path, weights: Weights) -> dict[str, Any]:
+    """The real scans of whole_brain."""
+    anat = data / "arc" / "sub-M2051" / "anat"
+    scan, truth = (
+        nib.as_closest_canonical(nib.load(anat / f"sub-M2051_{name}.nii.gz"))
+        for name in ("T1w", "label-lesion_mask")
+    )
+
+    def found(voxels: NDArray[Any], affine: NDArray[Any]) -> Mask:
+        return predicted({"T1w": (voxels, affine)}, weights)
+
+    voxels, lesion = scan.get_fdata(dtype=np.float32), np.asanyarray(truth.dataobj) > 0
+    plain, voxel_ml = found(voxels, scan.affine), ml_of(scan)
+    result: dict[str, Any] = {
+        "dice": round(dice(plain, lesion), 4),
+        "truth_ml": round(lesion.sum() * voxel_ml, 1),
+        "predicted_ml": round(plain.sum() * voxel_ml, 1),
     }
-    flips: Methods = {}
-    if what == "arc":
-        flips = {b: Method(b, f, flips=True) for b, f in files.items()}
-    run(cases[what](), methods, flips, folder, what)
+    result["dice_with_the_plain_scan"] = {
+        name: round(dice(found(changed, affine), onto(plain)), 4)
+        for name, changed, affine, onto in variations(voxels, scan.affine)
+    }
+    result["false_ml_in_healthy_heads"] = {}
+    for file in sorted((data / "heads").glob("*.nii.gz")):
+        head = nib.as_closest_canonical(nib.load(file))
+        mask = found(np.squeeze(head.get_fdata(dtype=np.float32)), head.affine)
+        result["false_ml_in_healthy_heads"][file.name] = round(mask.sum() * ml_of(head), 2)
+    return result
+
+
+def ml_of(image: nib.Nifti1Image) -> float:
+    """The volume of a voxel."""
+    return float(abs(np.linalg.det(image.affine[:3, :3]))) / 1000
+
+
+def try_isles(data: Path, weights: Weights) -> dict[str, Any]:
+    """The real patients of diffusion: with the ADC map, and, as ``dwi_alone``, without it."""
+    result: dict[str, Any] = {}
+    ways = {"dwi_and_adc": ("dwi", "adc"), "dwi_alone": ("dwi",)}
+    patients = sorted((data / "isles22").glob("sub-*/"))
+    for way, suffixes in ways.items():
+        figures = {}
+        for folder in patients:
+            files = {k: nib.load(folder / f"{folder.name}_{k}.nii.gz") for k in (*suffixes, "msk")}
+            images = {k: (files[k].get_fdata(dtype=np.float32), files[k].affine) for k in suffixes}
+            truth = np.asanyarray(files["msk"].dataobj) > 0
+            mask, voxel_ml = predicted(images, weights), ml_of(files["msk"])
+            lesions = lesion_figures(mask, truth, voxel_ml, 26)
+            figures[folder.name] = {
+                "dice": round(dice(mask, truth), 4),
+                "truth_ml": round(truth.sum() * voxel_ml, 2),
+                "predicted_ml": round(mask.sum() * voxel_ml, 2),
+                "lesions_found": [
+                    round(lesions["lesions_truth"] * lesions["lesion_recall"]),
+                    round(lesions["lesions_truth"]),
+                ],
+                "false_lesions": lesions_without_truth(mask, truth),
+            }
+        mean = round(float(np.mean([one["dice"] for one in figures.values()])), 4)
+        result[way] = {"dice": mean, "patients": figures}
+    return {"dice": result["dwi_and_adc"]["dice"], **result}
+
+
+def try_real(out: Path, data: Path, weights: Weights) -> None:
+    """Segment the real scans and write the results."""
+    result = (try_isles if weights.overlay == "diffusion" else try_t1w)(data, weights)
+    (out / "real.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def published(bundle: str, overlay: str) -> Path:
+    """The published weights of a bundle and overlay."""
+    return BUNDLES / bundle / "models" / f"{overlay}.safetensors"
+
+
+def main(what: str, of: str, out: str, given: str, file: str = "") -> None:
+    """Evaluate on one kind of patients."""
+    bundle, overlay = of.split(":")
+    weights = Weights(bundle, overlay, Path(file) if file else published(bundle, overlay))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    {"simulated": try_simulated, "real": try_real}[what](Path(out), Path(given), weights)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from stroke_nets.synthesis.t1w import read_sources
 from stroke_nets.training import checkpoint_file
 from stroke_nets.transforms.brain_box import AFFINE
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "mscsa_default" / "configs"
+BUNDLES = Path(__file__).parents[2] / "bundles"
 SIZE = {"widths": [4, 8, 8], "heads": 2, "patch_size": [16, 16, 16]}
 TINY = SIZE | {
     "supervision": [2, 1],
@@ -32,10 +32,10 @@ TINY = SIZE | {
 pytestmark = pytest.mark.filterwarnings("default")  # MONAI and Ignite warn about their own calls
 
 
-def run(file, out, overlay="whole_brain", **options):
-    """Run one of the bundle's files with an overlay."""
+def run(file, out, overlay="whole_brain", bundle="mscsa_default", **options):
+    """Run one of a bundle's files with an overlay."""
     names = [file] + ["whole_brain_train.yaml"] * (file == "train.yaml") + [f"{overlay}.yaml"]
-    files = [str(CONFIGS / name) for name in names]
+    files = [str(BUNDLES / bundle / "configs" / name) for name in names]
     flow = ConfigWorkflow(files, logging_file=False, output_dir=str(out), **options)
     flow.initialize()
     flow.run()
@@ -80,6 +80,18 @@ def test_a_mask_lies_on_the_scans_own_grid(trained, simulated):
     mask, scan = nib.load(out / cases["prediction"][0]), nib.load(simulated / cases["image"][0])
     assert mask.shape == scan.shape
     np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)  # float32 header
+
+
+def test_agmr_net_trains_on_slices_of_patients_and_segments(simulated, tmp_path):
+    bundle = {"bundle": "agmr_net", "widths": [4, 8, 8, 8, 16]}
+    few = {k: TINY[k] for k in ("train_batches", "val_batches", "val_interval", "num_workers")}
+    run("train.yaml", tmp_path, **bundle, **few, stacks=4, max_epochs=1)
+    state = saved(tmp_path)
+    assert not torch.equal(*(state[k]["head.weight"] for k in ("network", "trained")))
+    options = {"dataset_dir": str(simulated), "register": False}
+    run("inference.yaml", tmp_path, **bundle, **options)
+    masks = [nib.load(file) for file in tmp_path.glob("predictions/**/*.nii.gz")]
+    assert [mask.shape for mask in masks] == [nib.load(next(simulated.glob("**/*T1w*"))).shape] * 2
 
 
 @pytest.fixture(scope="module")

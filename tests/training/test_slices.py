@@ -5,7 +5,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Lambdad, RandGaussianNoised
 
 from stroke_nets.errors import DataError
-from stroke_nets.training.slices import SliceDataset, VolumeDataset, slice_stacks
+from stroke_nets.training.slices import SliceDataset, SomeStacks, VolumeDataset, slice_stacks
 
 VOLUMES = {"a": 5, "b": 3}
 
@@ -74,3 +74,17 @@ def test_a_slice_is_augmented_alike_within_an_epoch_and_otherwise_in_the_next(ca
         drawn.append(np.stack([np.asarray(slices[i]["image"]) for i in range(2)]))
     assert np.array_equal(drawn[0], drawn[2])
     assert not np.isclose(drawn[0], drawn[1]).any()
+
+
+def test_half_of_some_stacks_lie_in_the_lesion():
+    image = torch.arange(10.0).expand(2, 3, 4, 10)  # each slice holds its number
+    label = torch.zeros(1, 3, 4, 10)
+    label[..., 1, 6:8] = 1
+    items = SomeStacks(8)({"image": image, "label": label})
+    numbers = [int(item["image"][2, 0, 0]) for item in items]
+    assert numbers == [6, 6, 7, 7, 1, 3, 6, 8]  # slices 1 to 8 have both neighbours
+    for z, item in zip(numbers, items, strict=True):
+        assert torch.equal(item["label"], label[..., z])
+        assert item["image"][:, 0, 0].tolist() == [max(z - 2, 0), z - 1, z, z + 1]
+    healthy = SomeStacks(5)({"image": image, "label": torch.zeros_like(label)})
+    assert [int(item["image"][2, 0, 0]) for item in healthy] == [1, 3, 5, 7, 9]

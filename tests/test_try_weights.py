@@ -1,4 +1,4 @@
-"""What ``examples/try_whole_brain.py`` makes of its measurements."""
+"""What ``examples/try_weights.py`` makes of its measurements."""
 
 import runpy
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def ratios():
-    return runpy.run_path(str(ROOT / "examples" / "try_whole_brain.py"))["volume_ratios"]
+    return runpy.run_path(str(ROOT / "examples" / "try_weights.py"))["volume_ratios"]
 
 
 def test_healthy_brains_count_only_where_they_were_marked(ratios):
