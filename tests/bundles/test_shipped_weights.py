@@ -22,7 +22,7 @@ LIMIT = 15_000_000  # bytes, of all together
 def test_some_are_shipped_and_all_are_listed():
     listed = {param.values[0] / param.values[1]["file"] for param in SHIPPED}
     assert listed == set(BUNDLES.glob("*/models/*.safetensors"))
-    assert BUNDLES / "mscsa_default" / "models" / "narrow.safetensors" in listed
+    assert BUNDLES / "mscsa_default" / "models" / "whole_brain.safetensors" in listed
     assert sum(file.stat().st_size for file in listed) <= LIMIT
 
 
