@@ -148,6 +148,11 @@ def simulated_rows(
             error,
             "within 15 %",
         ),
+        (
+            "- calibration: mean error of probabilities from 0.1 on",
+            lambda one: f"{one['calibration_error']:.2f}",
+            "",
+        ),
     ]
 
 

@@ -49,7 +49,7 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MINIMUM_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
 FOUND_ML = (1.0, 10.0, 30.0, 100.0)  # least found volumes of the classes with their own interval
-EMPTY = 0.01  # lower probabilities are sure background, and not counted
+TENTHS = 10  # classes of probability, of which the lowest is sure background
 FEWEST = 19  # patients whose ratios span an interval of 90 %: 18 / 20 of further ones lie within
 Mask = NDArray[np.bool_]
 Case = tuple[NDArray[np.float32], NDArray[np.float32], Mask]  # image, probability, truth
@@ -176,8 +176,30 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
                 for k in (-1, 1)
             ],
         },
+        "calibration_error": round(calibration_error(measured), 3),
         "volumes_ml": [[round(float(ml), 2) for ml in pair] for pair in volumes],
     }
+
+
+def reliability(measured: list[Case]) -> NDArray[np.float64]:
+    """Voxels, mean probability and share of lesion of each tenth of probability but the lowest.
+
+    Returns:
+        (3, 9).
+    """
+    sums = np.zeros((3, TENTHS))
+    for _, probability, truth in measured:
+        tenth = np.minimum((probability * TENTHS).astype(int), TENTHS - 1).ravel()
+        for row, weights in enumerate((None, probability.ravel(), truth.ravel())):
+            sums[row] += np.bincount(tenth, weights, TENTHS)
+    voxels, *others = sums[:, 1:]
+    return np.stack([voxels, *(other / np.maximum(voxels, 1) for other in others)])
+
+
+def calibration_error(measured: list[Case]) -> float:
+    """Mean distance of probability and share of lesion over the voxels from 0.1 on."""
+    voxels, probability, share = reliability(measured)
+    return float((voxels * np.abs(probability - share)).sum() / max(voxels.sum(), 1))
 
 
 def volume_ratios(volumes: list[tuple[float, float]]) -> list[dict[str, Any]]:
@@ -224,16 +246,12 @@ def draw_agreement(measured: list[Case], threshold: float, minimum_ml: float, fi
     """Draw found against true volumes (Bland and Altman), and how often a probability is right."""
     pairs = [(segment(p, threshold, minimum_ml).sum(), y.sum()) for _, p, y in measured]
     found, truth = np.array([pair for pair in pairs if pair[1]]).T * VOXEL_ML
-    probability = np.concatenate([p[p > EMPTY] for _, p, _ in measured])
-    lesion = np.concatenate([y[p > EMPTY] for _, p, y in measured])
-    tenth = np.minimum((probability * 10).astype(int), 9)
     figure = Figure((8, 3), layout="constrained")
     volumes, right = figure.subplots(1, 2)
     volumes.plot((found + truth) / 2, found - truth, "o", markersize=3)
     volumes.axhline(0, color="grey", linewidth=0.5)
     volumes.set(xlabel="mean of truth and mask, ml", ylabel="mask - truth, ml", xscale="log")
-    shares = [[x[tenth == k].mean() for k in np.unique(tenth)] for x in (probability, lesion)]
-    right.plot(*shares, "o-", markersize=3)
+    right.plot(*reliability(measured)[1:], "o-", markersize=3)
     right.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
     right.set(xlabel="probability, mean of each tenth", ylabel="share of voxels that are lesion")
     figure.savefig(file, dpi=90)

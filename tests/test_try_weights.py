@@ -3,14 +3,20 @@
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def ratios():
-    return runpy.run_path(str(ROOT / "examples" / "try_weights.py"))["volume_ratios"]
+def program():
+    return runpy.run_path(str(ROOT / "examples" / "try_weights.py"))
+
+
+@pytest.fixture(scope="module")
+def ratios(program):
+    return program["volume_ratios"]
 
 
 def test_healthy_brains_count_only_where_they_were_marked(ratios):
@@ -27,3 +33,14 @@ def test_a_class_of_few_patients_is_joined_with_the_one_below(ratios):
     (one,) = ratios([*few, *[(30.0, 40.0)] * 17])
     assert one == {"from_ml": 30.0, "patients": 20, "ratio": [0.75, 1.0]}
     assert ratios(few) == []
+
+
+def test_calibration_is_of_the_voxels_that_may_be_lesion(program):
+    probability = np.array([0.05] * 50 + [0.25] * 4 + [0.95] * 4, np.float32)
+    truth = np.array([True] * 50 + [True, False, False, False] + [True, True, False, False])
+    voxels, mean, share = program["reliability"]([(None, probability, truth)])
+    assert voxels.tolist() == [0, 4, 0, 0, 0, 0, 0, 0, 4]
+    np.testing.assert_allclose(share[[1, 8]], [0.25, 0.5])
+    np.testing.assert_allclose(mean[[1, 8]], [0.25, 0.95], rtol=1e-6)  # float32
+    error = program["calibration_error"]([(None, probability, truth)])
+    assert error == pytest.approx(0.225)  # half of 0, half of 0.45

@@ -26,7 +26,7 @@ PAGES = {
 }
 NAVIGATION = {
     "First steps": "index.md",
-    "Predict": "predict.md",
+    "Predict": ["predict.md", "web.md"],
     "Methods": "methods/*.md",
     "Train": "train.md",
     "Data": ["data_sets.md", "simulated_patients.md", "registration.md", "faults.md"],

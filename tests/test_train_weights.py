@@ -1,0 +1,68 @@
+"""What ``examples/train_weights.py`` writes into model cards."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CARD = "before\n<!-- measured: {} -->\n\n<!-- end -->\n"
+FOUND = {
+    "patients": 60,
+    "dice": 0.5,
+    "dice_10_ml_and_more": 0.75,
+    "lesions_found": {"0 to 1 ml": [1, 9], "1 to 10 ml": [2, 8], "10 to 1000 ml": [6, 7]},
+    "false_lesions_a_patient": 0.25,
+    "false_ml_in_healthy": [0.0, 1.0, 5.0],
+    "volume_error_10_ml_and_more": {"median": -0.1, "limits_of_agreement": [-0.5, 0.3]},
+    "calibration_error": 0.1,
+}
+CHOSEN = {"threshold": 0.4, "minimum_ml": 0.5}
+SIMULATED = CHOSEN | FOUND
+RATIOS = {"volume_ratio": [{"from_ml": 10.0, "patients": 20, "ratio": [0.25, 2.0]}]}
+REAL = {
+    "dice": 0.7,
+    "truth_ml": 100.0,
+    "predicted_ml": 110.0,
+    "dice_with_the_plain_scan": {"turned": 0.95, "in other units": 1.0},
+    "false_ml_in_healthy_heads": {"head.nii.gz": 0.25},
+}
+
+
+@pytest.fixture(scope="module")
+def program():
+    return runpy.run_path(str(ROOT / "examples" / "train_weights.py"))
+
+
+def rows(table):
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    assert len({len(line) for line in lines}) == 1
+    return {first.strip("| -"): rest for first, *rest in lines}
+
+
+def test_the_table_tells_what_was_measured_and_the_goal(program):
+    table = rows(program["measured_table"]("whole_brain", SIMULATED | RATIOS, REAL))
+    found = table["found: 10 ml and more, 1 to 10 ml, below"]
+    assert found == ["6 of 7, 2 of 8, 1 of 9", "-, 75 %, 40 % |"]
+    assert table["ARC sub-M2051, native scan to native mask: Dice"][0] == "0.700"
+    assert table["volume, where the expert's mask has 100 ml"][0] == "110 ml (+10%)"
+    assert table["false ml in real heads without a lesion: head"][0] == "0.2"
+
+
+def test_diffusion_has_a_column_for_each_way(program):
+    alone = FOUND | {"dice": 0.4}
+    table = rows(
+        program["measured_table"]("diffusion", SIMULATED | RATIOS | {"dwi_alone": alone}, None)
+    )
+    dice = next(cells for name, cells in table.items() if "mean Dice" in name)
+    assert dice == ["0.500; 0.750", "0.400; 0.750", "0.60 |"]
+
+
+def test_a_table_takes_the_place_between_its_own_marks(program):
+    card = CARD.format("a") + CARD.format("b")
+    once = program["with_table"](card, "b", "one")
+    assert program["with_table"](once, "b", "two") == CARD.format("a") + CARD.format("b").replace(
+        "\n\n", "\ntwo\n"
+    )
+    with pytest.raises(SystemExit, match="the card has no place for the table"):
+        program["with_table"](card, "c", "one")
