@@ -39,7 +39,8 @@ def train(bundle: str, overlay: str, sources: Path, options: list[str]) -> None:
     """Run a bundle's training with its overlay."""
     settings = {"sources": sources} | read_settings(options)
     command = bundle_command(BUNDLES / bundle, "train", ["whole_brain_train", overlay], settings)
-    subprocess.run(command, check=True)
+    if code := subprocess.run(command, check=False).returncode:
+        raise SystemExit(code)
 
 
 def publish_run(bundle: str, overlay: str, tried: Path, run: Path | None = None) -> None:
