@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,13 @@ def measured_table(overlay: str, simulated: dict[str, Any], real: dict[str, Any]
         (name, [tell(one) for one in columns.values()], goal)
         for name, tell, goal in simulated_rows(simulated)
     ]
-    for one in simulated["volume_ratio"]:
-        low, high = one["ratio"]
-        cells = [f"{low:g} to {high:g}"] * len(columns)
-        told = f"- true over found volume in {one['patients']} of them and of the 40"
-        rows.append((f"{told}, from {one['from_ml']:g} ml found on: 90 % interval", cells, ""))
+    classes = simulated["volume_ratio"]
+    ends = [f"{one['from_ml']:g} ml and more" for one in classes[-1:]]
+    ends = [f"{a['from_ml']:g} to {b['from_ml']:g} ml" for a, b in pairwise(classes)] + ends
+    for one, found in zip(classes, ends, strict=True):
+        told = f"- true over found volume, 90 % interval, where {found} were found"
+        cells = [f"{one['ratio'][0]:g} to {one['ratio'][1]:g} ({one['patients']} patients)"]
+        rows.append((told, cells * len(columns), ""))
     rows += [] if real is None else isles_rows(real) if "dwi_and_adc" in real else t1w_rows(real)
     lines = [
         f"Shipped: `models/{overlay}.safetensors`. The threshold ({simulated['threshold']}) and "
@@ -174,7 +177,7 @@ def t1w_rows(real: dict[str, Any]) -> list[tuple[str, list[str], str]]:
             "0.9",
         ),
         (
-            f"false ml in real heads without a lesion: {'; '.join(n.split('.')[0] for n in heads)}",
+            f"false ml in real heads without a lesion: {'; '.join(heads)}".replace(".nii.gz", ""),
             ["; ".join(f"{ml:.1f}" for ml in heads.values())],
             "0.5 each",
         ),
