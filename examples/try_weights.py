@@ -34,7 +34,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 import stroke_nets
-from stroke_nets.evaluation.lesions import lesion_figures
+from stroke_nets.evaluation.lesions import CONNECTIVITY, lesion_figures
 from stroke_nets.inference.method import Method
 from stroke_nets.inference.outputs import LEVEL
 from stroke_nets.inference.slice_stack import SliceStackInferer
@@ -123,7 +123,9 @@ def cases(method: Method, trial: Trial, sources: Path, part: str, habit: Any) ->
 def segment(probability: NDArray[np.float32], threshold: float, minimum_ml: float) -> Mask:
     """Voxels above the threshold, in lesions of at least the minimum volume."""
     mask = (probability > threshold).astype(np.uint8)
-    return np.asarray(cc3d.dust(mask, threshold=round(minimum_ml / VOXEL_ML), connectivity=26) > 0)
+    return np.asarray(
+        cc3d.dust(mask, threshold=round(minimum_ml / VOXEL_ML), connectivity=CONNECTIVITY) > 0
+    )
 
 
 def dice(found: Mask, truth: Mask) -> float:
@@ -134,7 +136,7 @@ def dice(found: Mask, truth: Mask) -> float:
 
 def lesions_without_truth(found: Mask, truth: Mask) -> int:
     """The number of predicted lesions that do not overlap the truth."""
-    figures = lesion_figures(found, truth, VOXEL_ML, 26)
+    figures = lesion_figures(found, truth, VOXEL_ML, CONNECTIVITY)
     return round(figures["lesions_predicted"] * (1 - figures["lesion_precision"]))
 
 
@@ -152,7 +154,7 @@ def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[s
     false = [lesions_without_truth(*pair) for pair in masks]
     found_of: dict[str, list[bool]] = {f"{low:g} to {high:g} ml": [] for low, high in BINS_ML}
     for found, truth in ill:
-        lesions = cc3d.connected_components(truth.astype(np.uint8), connectivity=26)
+        lesions = cc3d.connected_components(truth.astype(np.uint8), connectivity=CONNECTIVITY)
         for number in range(1, int(lesions.max()) + 1):
             one = lesions == number
             ml = float(one.sum()) * VOXEL_ML
@@ -363,7 +365,7 @@ def try_isles(data: Path, weights: Weights) -> dict[str, Any]:
             images = {k: (files[k].get_fdata(dtype=np.float32), files[k].affine) for k in suffixes}
             truth = np.asanyarray(files["msk"].dataobj) > 0
             mask, voxel_ml = predicted(images, weights), ml_of(files["msk"])
-            lesions = lesion_figures(mask, truth, voxel_ml, 26)
+            lesions = lesion_figures(mask, truth, voxel_ml, CONNECTIVITY)
             figures[folder.name] = {
                 "dice": round(dice(mask, truth), 4),
                 "truth_ml": round(truth.sum() * voxel_ml, 2),
