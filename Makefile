@@ -3,6 +3,7 @@ BIN := .venv/bin
 CONFIGS := bundles/agmr_net/configs
 FIRST := data/first
 DEMO := data/simulated
+SHIPPED := mscsa_default/whole_brain mscsa_default/diffusion agmr_net/whole_brain   # weights
 RUN := runs/agmr_net/demo/fold0
 SLOW := real or label or zoo or ranks or browser or federated or wheel or kill or fuzz or web   # markers of tests with a target of their own
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
@@ -120,13 +121,17 @@ federated: .federated-venv/installed
 	.federated-venv/bin/python examples/federated/job.py data/federated runs/federated
 
 # neither is shipped: MASKS are folders of lesion masks in MNI space, ANATOMIES one of label maps
-weights: .venv/installed
+data/sources/sources.json: | .venv/installed
 	$(BIN)/python examples/train_weights.py prepare data/sources $(ANATOMIES) $(MASKS)
-	for of in mscsa_default:whole_brain mscsa_default:diffusion agmr_net:whole_brain; do \
-	  tried=runs/tried/$$of; run=runs/$$(echo $$of | tr : /)/fold0; \
-	  $(BIN)/python examples/train_weights.py train $$of data/sources && \
-	  $(BIN)/python examples/try_weights.py simulated $$of $$tried data/sources $$run/checkpoints/best.pt && \
-	  $(BIN)/python examples/train_weights.py publish $$of $$tried || exit 1; done
+
+# given again, it goes on where it was interrupted
+weights: $(SHIPPED:%=runs/tried/%/published)
+
+runs/tried/%/published: data/sources/sources.json
+	$(BIN)/python examples/train_weights.py train $(subst /,:,$*) data/sources resume=true
+	$(BIN)/python examples/try_weights.py simulated $(subst /,:,$*) $(@D) data/sources runs/$*/fold0/checkpoints/best.pt
+	$(BIN)/python examples/train_weights.py publish $(subst /,:,$*) $(@D)
+	touch $@
 
 browser-env: .venv/browser
 

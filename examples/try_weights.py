@@ -10,8 +10,8 @@ patients of the part "validate" and evaluated on those of "report": neither thei
 their masks were used in training. Patients of diffusion are evaluated with their ADC maps and
 without. Writes simulated.json, failures.png and agreement.png.
 
-DATA holds, for T1w, arc/sub-M2051 (a lesion and its mask) and heads (no lesion). Each scan, and the
-first turned, cropped, thick, without its skull and in other units, is segmented by ``predict``. For
+DATA holds, for T1w, arc/sub-M2051 (a lesion and its mask) and heads (no lesion). ``predict``
+segments each scan, and that of arc also turned, cropped, in thick slices and in other units. For
 diffusion it holds isles22, patients of ISLES 2022 with DWI, ADC and mask; each is segmented with
 its ADC map and without. Writes real.json.
 """
