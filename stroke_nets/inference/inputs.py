@@ -17,6 +17,7 @@ from stroke_nets.scans.discovery import (
     identity,
     is_bids,
     left_out_by_name,
+    lies_as_in_bids,
     scans_below,
     split,
 )
@@ -69,8 +70,9 @@ def find_scans(given: Path, out: Path, contrast: str = T1W) -> list[ScanFile]:
 
     In a BIDS tree (it has ``dataset_description.json`` or ``sub-*`` folders), or a subject's folder
     in one, these are the ``sub-*_T1w`` files; in another folder, every NIfTI file that is not named
-    as a mask. What lies in ``derivatives`` or the output folder is left out, which is said
-    (`stroke_nets.scans.discovery`).
+    as a mask, but of ``sub-*`` files in folders such as ``anat`` or ``func`` only those named
+    ``T1w``: the folder may hold several BIDS trees. What lies in ``derivatives`` or the output
+    folder is left out, which is said (`stroke_nets.scans.discovery`).
     Of diffusion, these are in any folder the files named ``dwi`` or ``*_dwi``; the ADC map of each
     is the file beside it named ``adc`` (or ``ADC``) instead.
 
@@ -223,6 +225,7 @@ def _pattern(contrast: str, bids: bool) -> str:
 
 def _is_wanted(path: Path, contrast: str, bids: bool) -> bool:
     """Whether a file is named as of a contrast; outside of BIDS any may be T1w."""
+    bids = bids or lies_as_in_bids(path)
     if bids and not path.name.startswith("sub-"):
         return False
     named = bare(path.name).split("_")[-1] == SUFFIXES[contrast]

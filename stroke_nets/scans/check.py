@@ -24,6 +24,7 @@ from stroke_nets.scans.discovery import (
     is_bids,
     is_probability,
     is_t1w,
+    lies_as_in_bids,
     scans_below,
     scans_of,
     split,
@@ -225,7 +226,8 @@ def check_folder(root: Path, bids: bool, rules: Rules, workers: int = 2) -> list
         return [*findings, Finding(str(root), "D7", what, "give the folder that holds the scans")]
     scans, masks = split(paths, root)
     every = not is_bids(root)  # or else only what BIDS calls T1w is segmented
-    jobs = [(p, "image" if every or is_t1w(p) else "companion", None) for p in scans]
+    wanted = {p for p in scans if is_t1w(p) or (every and not lies_as_in_bids(p))}
+    jobs = [(p, "image" if p in wanted else "companion", None) for p in scans]
     jobs += [(p, "companion" if is_probability(p) else "label", None) for p in masks]
     seen = {s.path: s for s in _see_all(jobs, rules, workers)}
     findings += [f for s in seen.values() for f in s.findings]

@@ -69,6 +69,11 @@ def is_bids(root: Path) -> bool:
     return (tree / DESCRIPTION).is_file() or any(root.glob("sub-*/"))
 
 
+def lies_as_in_bids(path: Path) -> bool:
+    """Whether a file's name and folder are those of BIDS, whatever lies above them."""
+    return path.name.startswith("sub-") and path.parent.name in {"anat", *OTHER_DATA}
+
+
 def is_t1w(path: Path) -> bool:
     """Whether BIDS calls a file a T1w scan."""
     return path.name.startswith("sub-") and bare(path.name).endswith("_T1w")

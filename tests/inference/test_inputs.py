@@ -71,6 +71,16 @@ def test_a_subject_of_a_bids_tree_gives_its_t1w_scans(part, tmp_path):
     assert scan.path.name == "sub-1_ses-2_T1w.nii.gz"
 
 
+@pytest.mark.parametrize("given", ["", "one/sub-1", "one/sub-1/anat"])
+def test_files_that_lie_as_in_bids_are_read_as_such(given, tmp_path, caplog):
+    names = ("anat/sub-1_T1w.nii.gz", "anat/sub-1_FLAIR.nii.gz", "func/sub-1_bold.nii.gz")
+    root = touch(tmp_path / "sets", *(f"one/sub-1/{name}" for name in names))
+    touch(root, "two/sub-2/perf/sub-2_asl.nii.gz")
+    (scan,) = find_scans(root / given, tmp_path / "out")
+    assert scan.path.name == "sub-1_T1w.nii.gz"
+    assert "left out, not named *_T1w, such as sub-1_FLAIR.nii.gz" in caplog.text
+
+
 def test_a_link_does_not_hide_what_it_points_to(tmp_path):
     root = touch(tmp_path / "raw", "sub-1/anat/sub-1_T1w.nii.gz", "derivatives/x/a.txt")
     (root / "derivatives" / "x" / "sub-1").symlink_to(root / "sub-1")
