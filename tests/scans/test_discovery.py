@@ -181,6 +181,19 @@ def test_check_takes_the_derivatives_of_other_programs_for_what_they_are(tmp_pat
     assert [problem for problem in check(tmp_path) if not problem.notice] == []
 
 
+def test_check_looks_at_the_t1w_scans_of_several_data_sets_alone(tmp_path):
+    looked = []
+    for name in ("one/sub-1/anat/sub-1_T1w", "one/sub-1/anat/sub-1_FLAIR", "two/a"):
+        scans.save(tmp_path / f"{name}.nii.gz")
+
+    def look(scan):
+        looked.append(scan.path.name)
+        return []
+
+    check_folder(tmp_path, False, Rules(look=look))
+    assert sorted(looked) == ["a.nii.gz", "sub-1_T1w.nii.gz"]
+
+
 def test_G20_masks_that_fit_no_scan_are_said(tmp_path):
     scans.save(tmp_path / "images" / "a.nii.gz")
     scans.save(tmp_path / "masks" / "b.nii.gz", scans.mask())
