@@ -160,7 +160,7 @@ def test_T19_every_configuration_keeps_the_rules():
             seen.add(key)
     # those that a bundle gives as expressions or null alone
     assert set(RULES) - seen == {
-        *("output_dir", "predictions_dir", "compiled_dir", "checkpoint", "manifest")
+        *("output_dir", "predictions_dir", "compiled_dir", "checkpoint", "manifest", "patience")
     }
 
 
