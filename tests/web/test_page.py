@@ -155,7 +155,7 @@ def masks(page, scan, folder):
 def require_one_mask(found, wanted):
     np.testing.assert_allclose(found.affine, wanted.affine, atol=1e-5)  # float32 in a header
     one, other = (np.asanyarray(mask.dataobj) > 0 for mask in (found, wanted))
-    # the goal of docs/web.md; measured: ARC 0.999 and 0.1 %, a simulated head in place 0.995 and 1.0 %
+    # measured: ARC 0.999 and 0.1 %, a simulated head in place 0.995 and 1.0 %
     assert 2 * (one & other).sum() / (one.sum() + other.sum()) >= 0.99
     assert one.sum() == pytest.approx(other.sum(), rel=0.02)
 
