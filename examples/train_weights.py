@@ -31,6 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from stroke_nets.runs.bundle_run import bundle_command, read_settings
 from stroke_nets.synthesis.t1w import prepare
+from stroke_nets.text_table import markdown_table
 from stroke_nets.training.publish import publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
@@ -107,10 +108,10 @@ def measured_table(overlay: str, simulated: dict[str, Any], real: dict[str, Any]
         f"`training_{overlay}.png`. The four worst held-out patients:",
         f"`failures_{overlay}.png`. Volumes and calibration: `agreement_{overlay}.png`.",
         "",
-        f"| | {' | '.join(columns)} | Goal |",
-        "|---|" + "---|" * (len(columns) + 1),
     ]
-    return "\n".join(lines + [f"| {n} | {' | '.join(cells)} | {goal} |" for n, cells, goal in rows])
+    cells_of = ((name, *cells, goal) for name, cells, goal in rows)
+    head = ("", *columns, "Goal")
+    return "\n".join([*lines, markdown_table(head, cells_of, "l" * len(head))])
 
 
 def simulated_rows(

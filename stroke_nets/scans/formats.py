@@ -58,9 +58,8 @@ UNPACKED: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(("bzip2", "bz2"), bz2.BZ2Decompressor),
 }
 BYTES = {"CHAR": 1, "SHORT": 2, "INT": 4, "LONG": 4, "LONG_LONG": 8, "FLOAT": 4, "DOUBLE": 8}
-NO_ENDING = re.compile(
-    r"|\.dcm|\.ima|\.\d+"
-)  # of DICOM files; some end in the last number of a UID
+# of DICOM files; some end in the last number of a UID
+NO_ENDING = re.compile(r"|\.dcm|\.ima|\.\d+")
 RESULTS = ("_seg.dcm", "_sr.dcm")  # of `predict`
 UNREAD = {  # how to convert a format that is not read
     ".mih": "mrconvert {name} {stem}.nii.gz (MRtrix3)",
