@@ -12,7 +12,7 @@ import { type Settings, GRID, cut, sweep, wayOf } from "./network";
 import { findPoses } from "./pose";
 import { type Quality, doubtful, measure, problems, score, warnings } from "./quality";
 import { type Template, own, template } from "./template";
-import { type Volume, cubic, linear, thinned } from "./volume";
+import { type Box, type Volume, cubic, linear, thinned } from "./volume";
 
 const POSES = 3; // tried where the scan's own header leads to a doubtful result
 
@@ -85,10 +85,7 @@ async function find(file: Uint8Array): Promise<Found> {
   const { settings, session, runtime } = await prepared();
   lap("network's start");
   const way = wayOf(settings, known.box);
-  const values = upright.data.map((value) => (value - Math.fround(form.air)) / Math.fround(form.unit));
-  const there = multiply(inverse(upright.affine), multiply(matrix, GRID.affine));
-  const placed = cubic({ data: values, shape: upright.shape }, there, GRID.shape, way.box, (share) => tell("Placing the scan on the template", 0.3 + 0.15 * share));
-  for (let i = 0; i < placed.length; i++) if (placed[i] < 1e-3) placed[i] = 0;
+  const placed = fixed ? upright.data : place(upright, form, matrix, way.box);
   const input = way.there({ data: placed, ...GRID });
   lap("resampling");
   const found = await sweep(input, settings, session, ort.Tensor, (share) => tell("Looking for lesions", 0.45 + 0.5 * share));
@@ -104,9 +101,18 @@ async function find(file: Uint8Array): Promise<Found> {
   return { settings, quality, warnings: warnings(quality), matrix, runtime, seconds };
 }
 
-/** Whether two grids are one, up to 0.01 mm; such scans stay where they are, as in scans/geometry.py. */
+/** Whether two grids are one, up to 0.01 mm; such scans stay as they are, as in scans/geometry.py. */
 function sameGrid(one: { shape: Triple; affine: Matrix }, other: { shape: Triple; affine: Matrix }): boolean {
   return one.shape.every((n, axis) => n === other.shape[axis]) && one.affine.every((value, i) => Math.abs(value - other.affine[i]) <= 1e-2);
+}
+
+/** The scan on the template's grid, its values 0 in air and 1 in the brightest tissue. */
+function place(scan: Volume, { air, unit }: Canonical, matrix: Matrix, box: Box): Float32Array {
+  const values = scan.data.map((value) => (value - Math.fround(air)) / Math.fround(unit));
+  const there = multiply(inverse(scan.affine), multiply(matrix, GRID.affine));
+  const placed = cubic({ data: values, shape: scan.shape }, there, GRID.shape, box, (share) => tell("Placing the scan on the template", 0.3 + 0.15 * share));
+  for (let i = 0; i < placed.length; i++) if (placed[i] < 1e-3) placed[i] = 0;
+  return placed;
 }
 
 function inPlace(form: Canonical, known: Template): { map: Matrix; quality: Quality } {
