@@ -4,15 +4,23 @@ Both suffer alike from distortion, pile-up and shading, so what is bright in DWI
 not dark in the ADC.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stroke_nets.synthesis.t1w.anatomy import Head
 from stroke_nets.synthesis.t1w.fields import Rng, dilate, smooth_field, soften, white_noise
+from stroke_nets.transforms.brain_box import AFFINE
 
 PHASE, SLICE = 1, 2  # axes: anterior and superior
+AIR_CELLS = ((53.0, -12.0, -33.0), (8.0, 58.0, -26.0))  # mm; in the petrous bones, in the sinuses
+PILE_UP = (-15.0, -3.0)  # shift of the signal at their middle, in voxels
+WIDTHS = ((4.0, 3.0, 3.5), (8.0, 5.5, 6.5))  # of the shifted region, in voxels
 LOW = 0.45  # of the brain's height, below which it borders on air cells
 
 
@@ -37,18 +45,27 @@ def _field(rng: Rng, head: Head) -> Tensor:
     lowest = torch.nonzero(brain.any(0).any(0))
     top = int(lowest.min() + LOW * (lowest.max() - lowest.min())) if len(lowest) else 0
     rim = brain & (dilate(1 - head.brain.clamp(0, 1)) > 0.7)
-    places = np.flatnonzero(rim[:, :, :top].numpy())
+    places = np.argwhere(rim[:, :, :top].numpy())
     shift = smooth_field(rng, 25, brain.shape) * rng.uniform(0, 0.4)
     for _ in range(int(rng.integers(8, 28)) if len(places) else 0):
-        at = np.unravel_index(places[rng.integers(len(places))], (*brain.shape[:2], top))
-        bump = torch.tensor(float(rng.uniform(-2, 4)))
-        for axis, (side, centre) in enumerate(zip(brain.shape, at, strict=True)):
-            along = (torch.arange(side) - int(centre)) / float(rng.uniform(1.2, 4.0))
-            view = [1, 1, 1]
-            view[axis] = side
-            bump = bump * torch.exp(-0.5 * along**2).view(view)
-        shift = shift + bump
+        place = places[rng.integers(len(places))]
+        shift += float(rng.uniform(-2, 4)) * _bump(brain.shape, place, rng.uniform(1.2, 4.0, 3))
+    for mm in AIR_CELLS if rng.random() < 0.8 else ():
+        strength, widths = rng.uniform(*PILE_UP), rng.uniform(*WIDTHS)
+        for side in (-1, 1):
+            place = np.linalg.solve(AFFINE, [side * mm[0], *mm[1:], 1])[:3]
+            place, widths = place + rng.normal(0, 1, 3), widths * rng.uniform(0.85, 1.15, 3)
+            shift += strength * rng.uniform(0.75, 1.25) * _bump(brain.shape, place, widths)
     return shift
+
+
+def _bump(shape: Sequence[int], place: NDArray[Any], widths: NDArray[Any]) -> Tensor:
+    """A Gaussian of height 1; its place and standard deviations are in voxels."""
+    x, y, z = (
+        torch.exp(-0.5 * ((torch.arange(side) - float(at)) / float(width)) ** 2)
+        for side, at, width in zip(shape, place, widths, strict=True)
+    )
+    return x[:, None, None] * y[:, None] * z
 
 
 def _moved(volumes: Tensor, shift: Tensor) -> Tensor:
