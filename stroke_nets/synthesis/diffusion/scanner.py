@@ -19,8 +19,8 @@ from stroke_nets.transforms.brain_box import AFFINE
 
 PHASE, SLICE = 1, 2  # axes: anterior and superior
 AIR_CELLS = ((53.0, -12.0, -33.0), (8.0, 58.0, -26.0))  # mm; in the petrous bones, in the sinuses
-PILE_UP = (-15.0, -3.0)  # shift of the signal at their middle, in voxels
-WIDTHS = ((4.0, 3.0, 3.5), (8.0, 5.5, 6.5))  # of the shifted region, in voxels
+PILE_UP = (-20.0, -4.0)  # shift of the signal at their middle, in voxels
+WIDTHS = ((4.0, 3.0, 3.5), (9.0, 6.5, 7.5))  # of the shifted region, in voxels
 LOW = 0.45  # of the brain's height, below which it borders on air cells
 
 
@@ -50,7 +50,7 @@ def _field(rng: Rng, head: Head) -> Tensor:
     for _ in range(int(rng.integers(8, 28)) if len(places) else 0):
         place = places[rng.integers(len(places))]
         shift += float(rng.uniform(-2, 4)) * _bump(brain.shape, place, rng.uniform(1.2, 4.0, 3))
-    for mm in AIR_CELLS if rng.random() < 0.8 else ():
+    for mm in AIR_CELLS if rng.random() < 0.9 else ():
         strength, widths = rng.uniform(*PILE_UP), rng.uniform(*WIDTHS)
         for side in (-1, 1):
             place = np.linalg.solve(AFFINE, [side * mm[0], *mm[1:], 1])[:3]
