@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from stroke_nets.registration.volume import read
 from stroke_nets.synthesis.diffusion import Habit, make_patient
-from stroke_nets.synthesis.t1w import Sources, sources
+from stroke_nets.synthesis.t1w import Sources, read_sources, sources
 from stroke_nets.synthesis.t1w.sources import share_tissues
 
 DATA = Path(os.environ.get("STROKE_NETS_REAL_DATA", "/nowhere"))
@@ -39,14 +39,21 @@ def figures(dwi, adc, lesion):
     return [*found, np.median(adc[lesion]), np.median(adc[near])]
 
 
+def piled_up(dwi, adc, lesion):
+    """Share of the brain that is as bright as an infarct and has healthy tissue's ADC."""
+    brain, near = dwi > 0, ndimage.binary_dilation(lesion, iterations=2)
+    bright = dwi > 1.8 * np.median(dwi[brain])
+    return (bright & (adc > 0.7) & ~near).sum() / brain.sum()
+
+
 def real(case):
-    """The figures of a patient of ISLES 2022."""
+    """DWI, ADC and outline of a patient of ISLES 2022."""
     folder = DATA / "isles22" / f"sub-strokecase{case}"
     dwi, adc, mask = (
         read(folder / f"sub-strokecase{case}_{kind}.nii.gz").voxels
         for kind in ("dwi", "adc", "msk")
     )
-    return figures(dwi, adc / 1000, mask > 0)
+    return dwi, adc / 1000, mask > 0
 
 
 def centred(painted):
@@ -65,6 +72,15 @@ def test_simulated_patients_are_as_bright_and_dark_as_real_ones(monkeypatch):
     made = [make_patient(0, index, heads, habit) for index in range(24)]
     measured = [figures(*image.numpy(), mask.numpy()) for image, mask in made if mask.sum() > 20]
     assert len(measured) > 12
-    least, most = (limit([real(case) for case in CASES], axis=0) for limit in (np.min, np.max))
+    values = [figures(*real(case)) for case in CASES]
+    least, most = np.min(values, axis=0), np.max(values, axis=0)
     for name, low, high, found in zip(NAMES, least, most, np.median(measured, axis=0), strict=True):
         assert low * (1 - BEYOND) < found < high * (1 + BEYOND), name
+
+
+def test_signal_piles_up_over_as_much_of_the_brain_as_in_real_patients():
+    habit = Habit(dwi_alone=0, stripped=1)
+    made = (make_patient(0, index, read_sources(None), habit) for index in range(24))
+    shares = [piled_up(*image.numpy(), mask.numpy()) for image, mask in made]
+    for case in CASES:
+        assert min(shares) < piled_up(*real(case)) < max(shares), case

@@ -107,3 +107,14 @@ def test_a_pile_up_is_bright_in_dwi_and_not_dark_in_the_adc(head):
     assert bright.sum() > 50
     change = measured_adc(moved)[bright] - measured_adc(head.image)[bright]
     assert change.median().abs() < 0.1
+
+
+def test_signal_piles_up_on_both_sides_of_the_base_of_the_skull(template):
+    """As in real patients, whose pile-ups above the petrous bones were taken for infarcts."""
+    habit = Habit(healthy=1, old=0, dwi_alone=0, stripped=1)
+    both = 0
+    for index in range(12):
+        dwi, adc = make_patient(4, index, template, habit)[0]
+        bright = (dwi > 1.8) & (adc > 0.7)
+        both += bool((bright & bright.flip(0))[:, :, :40].sum() > 100)
+    assert both >= 4
