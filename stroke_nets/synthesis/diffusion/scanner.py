@@ -18,7 +18,7 @@ from stroke_nets.synthesis.t1w.fields import Rng, dilate, smooth_field, soften, 
 from stroke_nets.transforms.brain_box import AFFINE
 
 PHASE, SLICE = 1, 2  # axes: anterior and superior
-AIR_CELLS = ((53.0, -12.0, -33.0), (8.0, 58.0, -26.0))  # mm; in the petrous bones, in the sinuses
+AIR_CELLS = ((53.0, -12.0, -33.0), (8.0, 58.0, -26.0))  # mm, left: petrous bone, sinuses
 PILE_UP = (-20.0, -4.0)  # shift of the signal at their middle, in voxels
 WIDTHS = ((4.0, 3.0, 3.5), (9.0, 6.5, 7.5))  # of the shifted region, in voxels
 LOW = 0.45  # of the brain's height, below which it borders on air cells
