@@ -129,7 +129,7 @@ def simulated_rows(
     def error(one: dict[str, Any]) -> str:
         volume = one["volume_error_10_ml_and_more"]
         low, high = volume["limits_of_agreement"]
-        return f"{volume['median']:+.0%}; {low:+.0%} to {high:+.0%}"
+        return f"{volume['median']:+z.0%}; {low:+.0%} to {high:+.0%}"
 
     return [
         (

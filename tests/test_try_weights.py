@@ -44,3 +44,13 @@ def test_calibration_is_of_the_voxels_that_may_be_lesion(program):
     np.testing.assert_allclose(mean[[1, 8]], [0.25, 0.95], rtol=1e-6)  # float32
     error = program["calibration_error"]([(None, probability, truth)])
     assert error == pytest.approx(0.225)  # half of 0, half of 0.45
+
+
+def test_of_thresholds_that_are_alike_the_nearest_to_a_half_is_chosen(program):
+    lesion = np.zeros((20, 20, 20), bool)
+    lesion[:10, :10, :10] = True  # 8 ml
+    probability = np.where(lesion, np.float32(0.99), np.float32(0))
+    assert program["choose"]([(None, probability, lesion)] * 5) == (0.5, 1.0)
+    speckled = probability.copy()
+    speckled[12:18, 12:18, 12:18] = 0.65  # 1.7 ml of nothing: above it by far
+    assert program["choose"]([(None, speckled, lesion)] * 5) == (0.7, 1.0)
