@@ -107,10 +107,10 @@ function sameGrid(one: { shape: Triple; affine: Matrix }, other: { shape: Triple
 }
 
 /** The scan on the template's grid, its values 0 in air and 1 in the brightest tissue. */
-function place(scan: Volume, { air, unit }: Canonical, matrix: Matrix, box: Box): Float32Array {
-  const values = scan.data.map((value) => (value - Math.fround(air)) / Math.fround(unit));
-  const there = multiply(inverse(scan.affine), multiply(matrix, GRID.affine));
-  const placed = cubic({ data: values, shape: scan.shape }, there, GRID.shape, box, (share) => tell("Placing the scan on the template", 0.3 + 0.15 * share));
+function place(upright: Volume, { air, unit }: Canonical, matrix: Matrix, box: Box): Float32Array {
+  const values = upright.data.map((value) => (value - Math.fround(air)) / Math.fround(unit));
+  const there = multiply(inverse(upright.affine), multiply(matrix, GRID.affine));
+  const placed = cubic({ data: values, shape: upright.shape }, there, GRID.shape, box, (share) => tell("Placing the scan on the template", 0.3 + 0.15 * share));
   for (let i = 0; i < placed.length; i++) if (placed[i] < 1e-3) placed[i] = 0;
   return placed;
 }
