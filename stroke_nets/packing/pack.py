@@ -2,6 +2,7 @@
 
 import json
 import os
+import posixpath
 import re
 import shutil
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from stroke_nets.training.checkpoint import load_weights
 from stroke_nets.training.checkpoint_file import saved
 
 COPIES = ("LICENSE", "configs/logging.conf")
-LEAVES = re.compile(r"\[([^\]]+)\]\(\.\./\.\./([^)]+)\)")  # a link from a card to another bundle
+LEAVES = re.compile(r"\[([^\]]+)\]\((\.\./\.\./[^)]+)\)")  # a link out of the bundle
 MODELS = ("models/model.pt", "models/model.safetensors")
 
 
@@ -120,7 +121,12 @@ def _write_texts(folder: Path, bundle: Path, contents: dict[str, dict[str, Any]]
 
 def standing_alone(card: str) -> str:
     """A model card with links to other folders of the repository replaced by their paths."""
-    card = LEAVES.sub(r"\1 (`bundles/\2` of the stroke-nets repository)", card)
+
+    def by_path(link: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join("bundles/NAME/docs", link[2]))
+        return f"{link[1]} (`{path}` of the stroke-nets repository)"
+
+    card = LEAVES.sub(by_path, card)
     return card.replace("`bundles/README.md`", "`bundles/README.md` of the stroke-nets repository")
 
 

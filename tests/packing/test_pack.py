@@ -18,7 +18,7 @@ from stroke_nets import bundle_folders
 from stroke_nets.cli import app
 from stroke_nets.errors import DataError, UsageError
 from stroke_nets.packing.archive import file_sha256, unpack
-from stroke_nets.packing.pack import pack
+from stroke_nets.packing.pack import pack, standing_alone
 from stroke_nets.packing.render import described
 
 ROOT = bundle_folders.bundles_root()
@@ -85,6 +85,19 @@ def test_its_card_links_to_nothing_that_it_does_not_hold(bundle, packed):
     assert [link for link in links if not (folder / link).exists()] == []
     assert "../" not in card
     assert card.count("bundles/README.md") == card.count("bundles/README.md` of the stroke-nets")
+
+
+@pytest.mark.parametrize(
+    ("link", "path"),
+    [
+        ("../../agmr_net/docs/README.md", "bundles/agmr_net/docs/README.md"),
+        ("../../../docs/simulated_patients.md", "docs/simulated_patients.md"),
+    ],
+)
+def test_a_link_out_of_the_bundle_becomes_a_path_in_the_repository(link, path):
+    assert (
+        standing_alone(f"see [it]({link}).") == f"see it (`{path}` of the stroke-nets repository)."
+    )
 
 
 def test_its_metadata_describe_it(packed, tmp_path):
