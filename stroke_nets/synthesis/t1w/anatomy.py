@@ -13,6 +13,7 @@ from torch import Tensor
 from stroke_nets.synthesis.t1w.fields import (
     Bend,
     Rng,
+    dilate,
     random_map,
     resample,
     smooth_field,
@@ -57,6 +58,11 @@ class Head:
     def tissue(self) -> Tensor:
         """Fraction of living tissue, where lesions may begin."""
         return (self.brain - self.ventricle - self.sulci).clamp(0, 1)
+
+    def subcortical(self) -> Tensor:
+        """Fraction of living tissue where no sulcus is within 4 mm, 0 elsewhere."""
+        near = dilate(dilate((self.sulci > 0.3).float()))
+        return self.tissue() * (1 - near)
 
     def part(self, box: Box) -> "Head":
         """The part of the head inside a box; it shares the head's memory."""

@@ -25,6 +25,9 @@ class Habit:
         plain: share of patients whose lesions are large, uniform cavities, which are easy to learn.
         second, third: shares of patients with a second and a third lesion.
         small: share of patients with lesions whose lesions are two to six small ones.
+        subcortical: share of drawn lesions as small as lacunes that lie away from the cortex. Of
+            all recent small infarcts with symptoms of one perforating artery half lie in the basal
+            ganglia (Del Bene et al., Stroke 2013); emboli in the cortex are the others.
     """
 
     healthy: float = 0.12
@@ -32,6 +35,7 @@ class Habit:
     second: float = 0.3
     third: float = 0.12
     small: float = 0.0
+    subcortical: float = 0.8  # ours
 
 
 def make_patient(
@@ -61,7 +65,10 @@ def make_patient(
         count = 1 + (rng.random() < habit.second) + (rng.random() < habit.third)
         small = bool(rng.random() < habit.small)
         for _ in range(rng.integers(2, 7) if small else count):
-            shape = draw_small(rng, head) if small else draw_shape(rng, sources, head, plain)
+            if small:
+                shape = draw_small(rng, head, subcortical=habit.subcortical)
+            else:
+                shape = draw_shape(rng, sources, head, plain, habit.subcortical)
             lesion = add_lesion(rng, head, shape, contrast, plain)
             outline |= lesion.outline
             gone = lesion.gone if gone is None else torch.maximum(gone, lesion.gone)
