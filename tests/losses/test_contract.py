@@ -39,7 +39,7 @@ CASES = {
     "hardest_tenth": Case(DiceCrossEntropyLoss(0.1), **CUBES),
     "dice_focal": Case(DiceFocalLoss(), **CUBES),
     "enhanced_mixing": Case(EnhancedMixingLoss()),
-    "lesion_weights": Case(LesionWeightedLoss(0.1), **CUBES),
+    "lesion_weights": Case(LesionWeightedLoss(0.1, power=1.5), **CUBES),
     "patch_attention": Case(
         lambda logits, label: PatchAttentionLoss()([logits], label), (2, 1, 6, 6), (2, 1, 12, 12)
     ),

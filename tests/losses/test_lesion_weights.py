@@ -25,6 +25,24 @@ def test_a_small_lesion_weighs_as_much_as_a_larger_one(label):
     assert weights.sum() == 2 * 16**3 + 2 * 15  # the large lesion and all else weigh 1
 
 
+def test_a_higher_power_weighs_the_smallest_up_more(label):
+    weights = lesion_weights(label[:, 0], least=128.0, power=2.0)
+    assert weights[0, 1, 1, 1:3].tolist() == [64**2, 64**2]
+    assert weights[0, 8, 8, 8] == 2**2
+
+
+def test_smoothing_sets_the_price_of_false_finds_in_a_healthy_brain():
+    """Of as many voxels as it has, half of Dice."""
+    label = torch.zeros(1, 1, *SHAPE)
+    logits = torch.zeros(1, 2, *SHAPE)
+    logits[:, 0] = 20.0  # cross-entropy is 0 ...
+    logits[0, :, 0, 0, :10] = logits[0, :, 0, 0, :10].flip(0)  # ... but for ten false voxels
+    wrong = 10 * 20 / 16**3
+    for smooth, price in ((1.0, 10 / 11), (10.0, 1 / 2), (100.0, 10 / 110)):
+        found = LesionWeightedLoss(smooth=smooth)(logits, label).item()
+        assert found - wrong == pytest.approx(price, rel=1e-3)
+
+
 def test_without_a_least_size_it_is_monais_loss(label):
     logits = torch.randn(2, 2, *SHAPE, generator=torch.Generator().manual_seed(0))
     options = {"include_background": False, "to_onehot_y": True, "softmax": True}
@@ -48,6 +66,8 @@ def test_a_missed_small_lesion_pulls_as_a_larger_one_does(label):
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match="fraction of the voxels"):
         LesionWeightedLoss(least=2.0)
+    with pytest.raises(ValueError, match="power -1"):
+        LesionWeightedLoss(power=-1)
 
 
 def test_classes_of_lesions_weigh_alike(label):
