@@ -47,6 +47,7 @@ BUNDLES = Path(__file__).parents[1] / "bundles"
 PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 MINIMUM_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+MOST_FALSE = 0.5  # lesions a patient
 BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
 FOUND_ML = (1.0, 10.0, 30.0, 100.0)  # least found volumes of the classes with their own interval
 TENTHS = 10  # classes of probability, of which the lowest is sure background
@@ -145,14 +146,22 @@ def choose(measured: list[Case]) -> tuple[float, float]:
 
     Of the pairs that are within one standard error of the best one (Breiman et al., Classification
     and Regression Trees, 1984), the threshold nearest to 0.5, since networks are less sure of real
-    lesions than of simulated ones, and then the largest volume, for the fewest false lesions.
+    lesions than of simulated ones; and then the smallest volume with which at most half a false
+    lesion a patient is found, or else the largest one.
     """
     pairs = [(t, ml) for t in THRESHOLDS for ml in MINIMUM_ML]
     scores = np.array([[dice(segment(p, t, ml), y) for _, p, y in measured] for t, ml in pairs])
     behind = scores[scores.mean(axis=1).argmax()] - scores
     error = behind.std(axis=1) / len(measured) ** 0.5
     near = [pair for pair, ok in zip(pairs, behind.mean(axis=1) <= error, strict=True) if ok]
-    return min(near, key=lambda pair: (abs(pair[0] - 0.5), -pair[1]))
+    threshold = min((t for t, _ in near), key=lambda t: abs(t - 0.5))
+    volumes = [ml for t, ml in near if t == threshold]
+    false = [
+        np.mean([lesions_without_truth(segment(p, threshold, ml), y) for _, p, y in measured])
+        for ml in volumes
+    ]
+    few = [ml for ml, count in zip(volumes, false, strict=True) if count <= MOST_FALSE]
+    return threshold, min(few, default=max(volumes))
 
 
 def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[str, Any]:
