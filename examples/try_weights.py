@@ -46,7 +46,7 @@ from stroke_nets.transforms.brain_box import AFFINE, SHAPE, with_mirror
 BUNDLES = Path(__file__).parents[1] / "bundles"
 PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-MINIMUM_ML = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
+MINIMUM_ML = (0.05, 0.1, 0.2, 0.5, 1.0)  # simulated lesions have at least 0.04
 MOST_FALSE = 0.5  # lesions a patient
 BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
 FOUND_ML = (1.0, 10.0, 30.0, 100.0)  # least found volumes of the classes with their own interval

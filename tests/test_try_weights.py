@@ -50,18 +50,18 @@ def test_of_thresholds_that_are_alike_the_nearest_to_a_half_is_chosen(program):
     lesion = np.zeros((20, 20, 20), bool)
     lesion[:10, :10, :10] = True  # 8 ml
     probability = np.where(lesion, np.float32(0.99), np.float32(0))
-    assert program["choose"]([(None, probability, lesion)] * 5) == (0.5, 0.0)
+    assert program["choose"]([(None, probability, lesion)] * 5) == (0.5, 0.05)
     speckled = probability.copy()
     speckled[12:18, 12:18, 12:18] = 0.65  # 1.7 ml of nothing: above it by far
-    assert program["choose"]([(None, speckled, lesion)] * 5) == (0.7, 0.0)
+    assert program["choose"]([(None, speckled, lesion)] * 5) == (0.7, 0.05)
 
 
-@pytest.mark.parametrize(("dots", "volume"), [(1, 0.0), (2, 0.05)])
+@pytest.mark.parametrize(("dots", "volume"), [(1, 0.05), (2, 0.1)])
 def test_the_smallest_volume_with_few_false_lesions_is_chosen(program, dots, volume):
     lesion = np.zeros((20, 20, 20), bool)
     lesion[:10, :10, :10] = True
     false, true = lesion.copy(), lesion.copy()
-    false[15, 15, 12 : 12 + 4 * dots] = np.tile([True, True, True, False], dots)  # 0.024 ml each
-    true[15, 15, 12:15] = True
+    false[12 : 12 + 2 * dots : 2, 15, 12:19] = True  # 0.056 ml each
+    true[12, 15, 12:19] = True
     cases = [(None, 0.99 * false, lesion), (None, 0.99 * true, true)]  # what one gains, one loses
     assert program["choose"](cases) == (0.5, volume)
