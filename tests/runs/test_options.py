@@ -92,10 +92,11 @@ def test_T19_words_become_what_they_say():
 
 def test_T19_options_of_an_overlay_and_an_args_file(tmp_path):
     (tmp_path / "args.json").write_text('{"max_epochs": 3, "fold": 1}')
-    narrow = [str(BUNDLES / "agmr_net" / "configs" / f"{n}.yaml") for n in ("train", "narrow")]
-    found = read("--args_file", str(tmp_path / "args.json"), "--fold", "2", file=narrow)
+    configs = BUNDLES / "agmr_net" / "configs"
+    files = [str(configs / f"{name}.yaml") for name in ("train", "whole_brain_train")]
+    found = read("--args_file", str(tmp_path / "args.json"), "--fold", "2", file=files)
     assert found == {"max_epochs": 3, "fold": 2}
-    assert "augmentation" in read("--augmentation", "None", file=narrow)
+    assert read("--stacks", "4", file=files) == {"stacks": 4}
 
 
 @pytest.mark.parametrize(
