@@ -25,9 +25,8 @@ class Habit:
         plain: share of patients whose lesions are large, uniform cavities, which are easy to learn.
         second, third: shares of patients with a second and a third lesion.
         small: share of patients with lesions whose lesions are two to six small ones.
-        subcortical: share of drawn lesions as small as lacunes that lie away from the cortex. Of
-            all recent small infarcts with symptoms of one perforating artery half lie in the basal
-            ganglia (Del Bene et al., Stroke 2013); emboli in the cortex are the others.
+        subcortical: share of drawn lesions up to 1.8 ml that lie where lacunes do, in white matter,
+            deep nuclei and brainstem; the others, as after emboli, lie anywhere.
     """
 
     healthy: float = 0.12
