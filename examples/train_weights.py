@@ -2,14 +2,14 @@
 
     python examples/train_weights.py prepare SOURCES ANATOMIES MASKS...
     python examples/train_weights.py train BUNDLE:OVERLAY SOURCES [KEY=VALUE...]
-    python examples/train_weights.py publish BUNDLE:OVERLAY TRIED [RUN]
+    python examples/train_weights.py publish BUNDLE:OVERLAY TRIED [CHECKPOINT]
 
 ANATOMIES is a folder of label maps, MASKS are folders of real lesion masks in MNI space; no anatomy
 or mask is in two of the parts for training, for validation and for reporting. BUNDLE:OVERLAY are
 mscsa_default:whole_brain, mscsa_default:diffusion and agmr_net:whole_brain. TRIED is the output of
-``try_weights.py``; RUN is the folder of the training, by default the bundle's own. ``publish``
-again after the published weights were tried on real scans tells what was found there.
-``make weights`` runs all steps.
+``try_weights.py``, and CHECKPOINT the weights that were tried there: by default ``best.pt`` of the
+bundle's own run. ``publish`` again after the published weights were tried on real scans tells what
+was found there. ``make weights`` runs all steps.
 """
 
 import datetime
@@ -45,17 +45,18 @@ def train(bundle: str, overlay: str, sources: Path, options: list[str]) -> None:
         raise SystemExit(code)
 
 
-def publish_run(bundle: str, overlay: str, tried: Path, run: Path | None = None) -> None:
-    """Publish the best weights of a training, with what was measured of them.
+def publish_run(bundle: str, overlay: str, tried: Path, checkpoint: Path | None = None) -> None:
+    """Publish weights of a training, with what was measured of them.
 
     Args:
         bundle: its name.
         overlay: of the training; the threshold and minimum size that were chosen go into it.
         tried: output folder of ``try_weights.py``.
-        run: folder of the training; by default the bundle's own.
+        checkpoint: of a run's ``checkpoints``; by default ``best.pt`` of the bundle's own run.
     """
     parser, folder = ConfigParser(), BUNDLES / bundle
-    run = run or Path("runs") / bundle / overlay / "fold0"
+    run = Path("runs") / bundle / overlay / "fold0"
+    checkpoint = checkpoint or run / "checkpoints" / "best.pt"
     simulated = json.loads((tried / "simulated.json").read_text())
     file = tried / "real.json"
     real = json.loads(file.read_text()) if file.is_file() else None
@@ -67,7 +68,7 @@ def publish_run(bundle: str, overlay: str, tried: Path, run: Path | None = None)
     if "contrast" in parser.config:
         about["contrast"] = parser["contrast"]
     entry = publish(
-        run / "checkpoints" / "best.pt",
+        checkpoint,
         parser.get_parsed_content("network_def"),
         folder / "models",
         overlay,
@@ -75,7 +76,7 @@ def publish_run(bundle: str, overlay: str, tried: Path, run: Path | None = None)
         date=datetime.date.today().isoformat(),
         **about,
     )
-    draw_curves(run / "events", folder / "docs" / f"training_{overlay}.png")
+    draw_curves(checkpoint.parents[1] / "events", folder / "docs" / f"training_{overlay}.png")
     for picture in ("failures", "agreement"):
         shutil.copyfile(tried / f"{picture}.png", folder / "docs" / f"{picture}_{overlay}.png")
     card = folder / "docs" / "README.md"
