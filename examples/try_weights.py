@@ -6,9 +6,10 @@
 BUNDLE:OVERLAY are the weights' own: mscsa_default:whole_brain, mscsa_default:diffusion or
 agmr_net:whole_brain; WEIGHTS are the published ones by default. SOURCES is the output of
 ``train_weights.py prepare``. The probability threshold and minimum lesion size are chosen on the
-patients of the part "validate" and evaluated on those of "report": neither their anatomies nor
-their masks were used in training. Patients of diffusion are evaluated with their ADC maps and
-without. Writes simulated.json, failures.png and agreement.png.
+patients of the part "validate", on which the probabilities are calibrated as well, and evaluated on
+those of "report": neither their anatomies nor their masks were used in training. Of published
+weights nothing is chosen. Patients of diffusion are evaluated with their ADC maps and without.
+Writes simulated.json, failures.png and agreement.png.
 
 DATA holds, for T1w, arc/sub-M2051 (a lesion and its mask) and heads (no lesion). ``predict``
 segments each scan, and that of arc also turned, cropped, in thick slices and in other units. For
@@ -30,7 +31,9 @@ import torch
 from matplotlib.figure import Figure
 from monai.data import MetaTensor
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.spatial.transform import Rotation
+from scipy.special import expit, logit
 from torch import Tensor
 
 import stroke_nets
@@ -164,6 +167,45 @@ def choose(measured: list[Case]) -> tuple[float, float]:
     return threshold, min(few, default=max(volumes))
 
 
+def fit_calibration(measured: list[Case]) -> dict[str, float]:
+    """Slope and offset by which logits become right (Platt 1999), by maximum likelihood.
+
+    Voxels that are 0 in the image, which lie outside the brain, do not count.
+    """
+    inside = [image != 0 for image, *_ in measured]
+    found = np.concatenate([p[seen] for (_, p, _), seen in zip(measured, inside, strict=True)])
+    truth = np.concatenate([y[seen] for (*_, y), seen in zip(measured, inside, strict=True)])
+    own = logits(found)
+
+    def likelihood(line: NDArray[np.float64]) -> float:
+        shifted = line[0] * own + line[1]
+        return float(np.mean(np.logaddexp(0, shifted) - truth * shifted))
+
+    slope, offset = minimize(likelihood, (1, 0), method="Nelder-Mead").x
+    return {"slope": round(float(slope), 3), "offset": round(float(offset), 3)}
+
+
+def chosen(measured: list[Case]) -> dict[str, Any]:
+    """What is chosen for weights: calibration, threshold of calibrated probabilities, minimum ml.
+
+    The threshold is chosen by the network's own probabilities; calibration leaves the mask.
+    """
+    threshold, minimum_ml = choose(measured)
+    line = fit_calibration(measured)
+    threshold = round(float(calibrate(threshold, **line)), 2)
+    return {"threshold": threshold, "minimum_ml": minimum_ml, "calibration": line}
+
+
+def logits(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logits of probabilities, of which none is nearer to 0 or 1 than float32 tells."""
+    return np.asarray(logit(np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)))
+
+
+def calibrate(probability: Any, slope: float, offset: float) -> Any:
+    """Calibrated probabilities of a network's own."""
+    return expit(slope * logits(np.asarray(probability)) + offset).astype(np.float32)
+
+
 def measure(measured: list[Case], threshold: float, minimum_ml: float) -> dict[str, Any]:
     """The results of one part for the model card."""
     masks = [(segment(p, threshold, minimum_ml), y) for _, p, y in measured]
@@ -280,15 +322,24 @@ def try_simulated(out: Path, sources: Path, weights: Weights) -> None:
     """Choose on one part, evaluate on the other, and write the results."""
     trial, method = TRIALS[weights.overlay], weights.method()
     chosen_on = cases(method, trial, sources, "validate", trial.chosen_on)
-    threshold, minimum_ml = choose(chosen_on)
     parts = {n: cases(method, trial, sources, "report", h) for n, h in trial.reported.items()}
-    first, *others = (measure(part, threshold, minimum_ml) for part in parts.values())
+    before = {name: round(calibration_error(part), 3) for name, part in parts.items()}
+    result: dict[str, Any] = {"threshold": method.threshold, "minimum_ml": method.minimum_ml}
+    if not weights.published:
+        result = chosen(chosen_on)
+        for part in (chosen_on, *parts.values()):
+            part[:] = [(i, calibrate(p, **result["calibration"]), y) for i, p, y in part]
+    threshold, minimum_ml = result["threshold"], result["minimum_ml"]
+    first, *others = (
+        measure(part, threshold, minimum_ml) | {"calibration_error_before": before[name]}
+        for name, part in parts.items()
+    )
     volumes = [
         (float(truth.sum()) * VOXEL_ML, float(segment(p, threshold, minimum_ml).sum()) * VOXEL_ML)
         for part in (chosen_on, *parts.values())
         for _, p, truth in part
     ]
-    result = {"threshold": threshold, "minimum_ml": minimum_ml} | first
+    result |= first
     result["volume_ratio"] = volume_ratios(volumes)
     result |= dict(zip([*parts][1:], others, strict=True))
     (out / "simulated.json").write_text(json.dumps(result, indent=1) + "\n")

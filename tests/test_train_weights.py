@@ -16,6 +16,7 @@ FOUND = {
     "false_ml_in_healthy": [0.0, 1.0, 5.0],
     "volume_error_10_ml_and_more": {"median": -0.1, "limits_of_agreement": [-0.5, 0.3]},
     "calibration_error": 0.1,
+    "calibration_error_before": 0.2,
 }
 CHOSEN = {"threshold": 0.4, "minimum_ml": 0.5}
 SIMULATED = CHOSEN | FOUND
@@ -44,6 +45,8 @@ def test_the_table_tells_what_was_measured_and_the_goal(program):
     table = rows(program["measured_table"]("whole_brain", SIMULATED | RATIOS, REAL))
     found = table["found: 10 ml and more, 1 to 10 ml, below"]
     assert found == ["6 of 7, 2 of 8, 1 of 9", "-, 75 %, 40 % |"]
+    calibration = next(cells for name, cells in table.items() if "calibration" in name)
+    assert calibration[0] == "0.10; 0.20"
     assert table["ARC sub-M2051, native scan to native mask: Dice"][0] == "0.700"
     assert table["volume, where the expert's mask has 100 ml"][0] == "110 ml (+10%)"
     assert table["false ml in real heads without a lesion: head"][0] == "0.2"

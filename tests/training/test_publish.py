@@ -9,7 +9,7 @@ from stroke_nets.errors import DataError, UsageError
 from stroke_nets.networks.agmr_net import AGMRNet
 from stroke_nets.scans.reader import sha256
 from stroke_nets.training.checkpoint import load_network, load_weights
-from stroke_nets.training.publish import publish
+from stroke_nets.training.publish import Calibration, publish
 
 WIDTHS = (4, 8, 8, 8, 16)
 ABOUT = {"trained_on": "nothing", "date": "2026-01-01", "dice_simulated": 0.5}
@@ -54,6 +54,26 @@ def test_halves_come_back_as_float32_and_predict_alike(models, network):
         found, wanted = loaded(image), network(image)
     # a half has 11 significant bits: 5e-4 of each weight, averaged out over each layer's many
     np.testing.assert_allclose(found, wanted, atol=5e-3 * float(wanted.abs().max()))
+
+
+def test_calibration_is_a_part_of_the_weights(models, network):
+    checkpoint, line = models.parent / "best.pt", Calibration("head", 0.5, -1.0)
+    publish(checkpoint, network, models.parent / "calibrated", "narrow", line, **ABOUT)
+    loaded = load_network(AGMRNet(widths=WIDTHS), models.parent / "calibrated/narrow.safetensors")
+    plain = load_network(AGMRNet(widths=WIDTHS), models / "narrow.safetensors")
+    image = torch.rand(2, 4, 48, 48)
+    with torch.inference_mode():
+        found, own = loaded(image), plain(image)
+    # halving a half is exact; the bias is rounded anew, to 2 ** -11 of its size of about 1
+    np.testing.assert_allclose(found, 0.5 * own - 1, atol=1e-3)
+
+
+def test_of_two_classes_the_lesion_s_logit_is_shifted():
+    weights = {"heads.1.weight": torch.ones(2, 3), "heads.1.bias": torch.tensor([1.0, 2.0])}
+    found = Calibration("heads.1", 0.5, -1.0).of(weights)
+    assert found["heads.1.bias"].tolist() == [0.5, 0.0]
+    assert found["heads.1.weight"].unique().tolist() == [0.5]
+    assert weights["heads.1.bias"].tolist() == [1.0, 2.0]
 
 
 def test_weights_of_another_network_are_refused(models):
