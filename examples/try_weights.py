@@ -49,7 +49,7 @@ from stroke_nets.transforms.brain_box import AFFINE, SHAPE, with_mirror
 BUNDLES = Path(__file__).parents[1] / "bundles"
 PATIENTS = {"validate": (40, 101), "report": (60, 102)}  # number and seed
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-MINIMUM_ML = (0.05, 0.1, 0.2, 0.5, 1.0)  # simulated lesions have at least 0.04
+MINIMUM_ML = (0.05, 0.1, 0.2, 0.5, 1.0)  # simulated T1w lesions have at least 0.04
 MOST_FALSE = 0.5  # lesions a patient
 BINS_ML = ((0.0, 1.0), (1.0, 10.0), (10.0, 1000.0))
 FOUND_ML = (1.0, 10.0, 30.0, 100.0)  # least found volumes of the classes with their own interval
@@ -147,10 +147,17 @@ def lesions_without_truth(found: Mask, truth: Mask) -> int:
 def choose(measured: list[Case]) -> tuple[float, float]:
     """Threshold and minimum volume by the Dice of each patient; a healthy brain counts 1 or 0.
 
-    Of the pairs that are within one standard error of the best one (Breiman et al., Classification
-    and Regression Trees, 1984), the threshold nearest to 0.5, since networks are less sure of real
+    Of the pairs that are within one standard error of the best one (after Breiman et al.,
+    Classification and Regression Trees, 1984; here the error of the mean difference from it, since
+    the patients are the same), the threshold nearest to 0.5, as networks are less sure of real
     lesions than of simulated ones; and then the smallest volume with which at most half a false
     lesion a patient is found, or else the largest one.
+
+    Args:
+        measured: images, probabilities and truth, each (X, Y, Z), of at least one patient.
+
+    Returns:
+        The threshold, and the minimum volume in ml.
     """
     pairs = [(t, ml) for t in THRESHOLDS for ml in MINIMUM_ML]
     scores = np.array([[dice(segment(p, t, ml), y) for _, p, y in measured] for t, ml in pairs])
@@ -159,11 +166,12 @@ def choose(measured: list[Case]) -> tuple[float, float]:
     near = [pair for pair, ok in zip(pairs, behind.mean(axis=1) <= error, strict=True) if ok]
     threshold = min((t for t, _ in near), key=lambda t: abs(t - 0.5))
     volumes = [ml for t, ml in near if t == threshold]
-    false = [
-        np.mean([lesions_without_truth(segment(p, threshold, ml), y) for _, p, y in measured])
-        for ml in volumes
-    ]
-    few = [ml for ml, count in zip(volumes, false, strict=True) if count <= MOST_FALSE]
+
+    def false_lesions(ml: float) -> float:
+        found = [lesions_without_truth(segment(p, threshold, ml), y) for _, p, y in measured]
+        return float(np.mean(found))
+
+    few = [ml for ml in volumes if false_lesions(ml) <= MOST_FALSE]
     return threshold, min(few, default=max(volumes))
 
 
