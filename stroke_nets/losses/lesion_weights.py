@@ -21,8 +21,10 @@ class LesionWeightedLoss(_Loss):
         least: size, as a fraction of the volume's voxels, so that it is the same at every
             resolution; 0: plain Dice + cross-entropy, MONAI's `DiceCELoss`.
         smooth: voxels added to both parts of Dice, so that a sample without a lesion costs what is
-            found in it: half of Dice for as many voxels as this.
+            found in it: half of Dice for as many voxels as this. They are voxels of the logits, so
+            that they stand for more ml at lower resolutions.
         power: 1: a small lesion counts as much as one of the size ``least``; more: above that.
+            Without ``least`` it has no effect.
 
     Raises:
         ValueError: ``least`` is not in [0, 1), or ``power`` is negative.
@@ -84,7 +86,7 @@ def lesion_weights(label: Tensor, least: float, power: float = 1.0) -> Tensor:
     for lesion in (label > 0).cpu().numpy():
         numbers = cc3d.connected_components(lesion, connectivity=26)
         sizes = np.bincount(numbers.ravel())
-        of_each = np.maximum(1, least / np.maximum(1, sizes)) ** power
+        of_each = (np.maximum(1, least / np.maximum(1, sizes)) ** power).astype(np.float32)
         of_each[0] = 1
-        weights.append(torch.from_numpy(of_each[numbers].astype(np.float32)))
+        weights.append(torch.from_numpy(of_each[numbers]))
     return torch.stack(weights).to(label.device)
