@@ -13,7 +13,7 @@ from torch import Tensor
 from stroke_nets.synthesis.diffusion.signals import Signals, weighted
 from stroke_nets.synthesis.t1w.anatomy import Head, box_around
 from stroke_nets.synthesis.t1w.fields import Rng, average, smooth_field, soften
-from stroke_nets.synthesis.t1w.lesion_shapes import VOXEL_ML, draw_blob, draw_shape
+from stroke_nets.synthesis.t1w.lesion_shapes import CENTRE, VOXEL_ML, draw_blob, draw_shape
 from stroke_nets.synthesis.t1w.sources import Sources
 
 MARGIN = 3  # voxels
@@ -44,7 +44,7 @@ def draw_shapes(rng: Rng, sources: Sources, head: Head, plain: bool) -> list[Ten
     side[:half] = float(first[:half].sum() > first[half:].sum()) or float(rng.random() < 0.3)
     side[half:] = 1 - side[:half].max() or float(rng.random() < 0.3)
     where = head.tissue() * side * near
-    if not (where > 0.6).any():
+    if not (where > CENTRE).any():
         return [first]
     ml = np.exp(rng.uniform(np.log(0.03), np.log(1.5), rng.integers(1, 12)))
     return [first, *(draw_blob(rng, where, float(one) / VOXEL_ML) for one in ml)]

@@ -41,8 +41,8 @@ def draw_shape(
 def draw_small(rng: Rng, head: Head, most: float = SMALL_ML, subcortical: float = 0.0) -> Tensor:
     """A blob of any volume up to ``most`` ml, small ones as often as large ones; (X, Y, Z).
 
-    Of those as small as lacunes, the share ``subcortical`` lies away from the cortex, in white
-    matter, deep nuclei and brainstem. In the cortex, T1w hardly tells them from a sulcus.
+    Of those as small as lacunes, the share ``subcortical`` begins away from sulci, in white matter,
+    deep nuclei, brainstem or cerebellum. In the cortex, T1w hardly tells them from a sulcus.
     """
     where = head.tissue() if rng.random() < 0.6 else head.tissue() * head.white
     ml = np.exp(rng.uniform(np.log(SMALLEST_ML), np.log(most)))

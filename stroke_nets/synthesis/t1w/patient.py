@@ -26,7 +26,7 @@ class Habit:
         second, third: shares of patients with a second and a third lesion.
         small: share of patients with lesions whose lesions are two to six small ones.
         subcortical: share of drawn lesions up to 1.8 ml that lie where lacunes do, in white matter,
-            deep nuclei and brainstem; the others, as after emboli, lie anywhere.
+            deep nuclei, brainstem and cerebellum; the others, as after emboli, lie anywhere.
     """
 
     healthy: float = 0.12
