@@ -80,7 +80,9 @@ def publish_run(bundle: str, overlay: str, tried: Path, checkpoint: Path | None 
         date=datetime.date.today().isoformat(),
         **about,
     )
-    draw_curves(checkpoint.parents[1] / "events", folder / "docs" / f"training_{overlay}.png")
+    events = checkpoint.parents[1] / "events"
+    if events.is_dir():  # else weights are published anew, of a training that is gone
+        draw_curves(events, folder / "docs" / f"training_{overlay}.png")
     for picture in ("failures", "agreement"):
         shutil.copyfile(tried / f"{picture}.png", folder / "docs" / f"{picture}_{overlay}.png")
     card = folder / "docs" / "README.md"
