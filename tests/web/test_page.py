@@ -141,6 +141,9 @@ def masks(page, scan, folder):
     """The page's mask of a scan, and that of `predict`."""
     page.set_input_files("#file", scan)
     wait_for_mask(page)
+    (listed,) = page_folder().rglob("weights.json")
+    settings = json.loads(listed.read_text())
+    assert float(page.input_value("#threshold")) == settings["threshold"]  # not the next step of it
     if shots := os.environ.get("STROKE_NETS_SCREENSHOTS"):
         page.screenshot(path=Path(shots, f"{scan.name.split('_')[0]}.png"))
     with page.expect_download() as saved:
