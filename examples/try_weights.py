@@ -179,6 +179,12 @@ def fit_calibration(measured: list[Case]) -> dict[str, float]:
     """Slope and offset by which logits become right (Platt 1999), by maximum likelihood.
 
     Voxels that are 0 in the image, which lie outside the brain, do not count.
+
+    Args:
+        measured: images, the network's own probabilities, and truth, each (X, Y, Z).
+
+    Returns:
+        ``slope`` and ``offset``, in logits.
     """
     inside = [image != 0 for image, *_ in measured]
     found = np.concatenate([p[seen] for (_, p, _), seen in zip(measured, inside, strict=True)])
