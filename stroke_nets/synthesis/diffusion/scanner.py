@@ -54,8 +54,8 @@ def _field(rng: Rng, head: Head) -> Tensor:
         strength, widths = rng.uniform(*PILE_UP), rng.uniform(*WIDTHS)
         for side in (-1, 1):
             place = np.linalg.solve(AFFINE, [side * mm[0], *mm[1:], 1])[:3]
-            place, widths = place + rng.normal(0, 1, 3), widths * rng.uniform(0.85, 1.15, 3)
-            shift += strength * rng.uniform(0.75, 1.25) * _bump(brain.shape, place, widths)
+            place, here = place + rng.normal(0, 1, 3), widths * rng.uniform(0.85, 1.15, 3)
+            shift += strength * rng.uniform(0.75, 1.25) * _bump(brain.shape, place, here)
     return shift
 
 
