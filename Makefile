@@ -128,10 +128,13 @@ data/sources/sources.json: | .venv/installed
 weights: $(SHIPPED:%=runs/tried/%/published)
 
 runs/tried/%/published: data/sources/sources.json
-	$(BIN)/python examples/train_weights.py train $(subst /,:,$*) data/sources resume=true
-	$(BIN)/python examples/try_weights.py simulated $(subst /,:,$*) $(@D) data/sources runs/$*/fold0/checkpoints/best.pt
+	$(BIN)/python examples/train_weights.py train $(subst /,:,$*) data/sources
+	$(BIN)/python examples/try_weights.py simulated $(subst /,:,$*) $(@D) data/sources runs/$*/fold0/checkpoints/last.pt
 	$(BIN)/python examples/train_weights.py publish $(subst /,:,$*) $(@D)
 	touch $@
+
+# starts from those for T1w
+runs/tried/mscsa_default/diffusion/published: runs/tried/mscsa_default/whole_brain/published
 
 browser-env: .venv/browser
 

@@ -6,10 +6,12 @@
 
 ANATOMIES is a folder of label maps, MASKS are folders of real lesion masks in MNI space; no anatomy
 or mask is in two of the parts for training, for validation and for reporting. BUNDLE:OVERLAY are
-mscsa_default:whole_brain, mscsa_default:diffusion and agmr_net:whole_brain. TRIED is the output of
-``try_weights.py``, and CHECKPOINT the weights that were tried there: by default ``best.pt`` of the
-bundle's own run. ``publish`` again after the published weights were tried on real scans tells what
-was found there. ``make weights`` runs all steps.
+mscsa_default:whole_brain, mscsa_default:diffusion and agmr_net:whole_brain. ``train`` runs the
+stages of `STAGES` that are not done yet, all with the options KEY=VALUE; diffusion starts from the
+published whole_brain. TRIED is the output of ``try_weights.py``, and CHECKPOINT the weights that
+were tried there: by default those at the end of the last stage. ``publish`` again after the
+published weights were tried on real scans tells what was found there. ``make weights`` runs all
+steps.
 """
 
 import datetime
@@ -25,25 +27,96 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 from monai.bundle import ConfigParser
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
 
 from stroke_nets.runs.bundle_run import bundle_command, read_settings
 from stroke_nets.synthesis.t1w import prepare
 from stroke_nets.text_table import markdown_table
+from stroke_nets.training.checkpoint_file import LAST
 from stroke_nets.training.publish import Calibration, publish
 
 BUNDLES = Path(__file__).parents[1] / "bundles"
 LOGITS = {"mscsa_default": "heads.3", "agmr_net": "head"}  # layers that give them
+FIRST = "encoder.0.0.0.weight"  # of mscsa_default: (8, channels, 3, 3, 3)
+
+# the model cards tell what each stage gave, and how those of the shipped weights differed
+FAINT = {"plain": 0, "until": 1, "learning_rate": 1e-3}
+SMALL = {"smooth": 100, "lesion_power": 1.5}
+HABIT = {"_target_": "stroke_nets.synthesis.t1w.Habit"}
+STAGES: dict[str, list[dict[str, Any]]] = {
+    "mscsa_default:whole_brain": [
+        {"max_epochs": 138},
+        {
+            **FAINT,
+            "least_lesion": 2e-3,
+            "train::dataset::habit": {**HABIT, "small": 0.3},
+            "max_epochs": 64,
+            "seed": 8,
+        },
+        {
+            **FAINT,
+            **SMALL,
+            "least_lesion": 2e-3,
+            "train::dataset::habit": {**HABIT, "small": 0.4},
+            "max_epochs": 30,
+            "seed": 11,
+        },
+    ],
+    "mscsa_default:diffusion": [
+        {"batch_size": 1, "max_epochs": 47, "plain": 0.3, "until": 2, "seed": 11},
+        {**FAINT, "batch_size": 1, "least_lesion": 1e-3, "max_epochs": 88, "seed": 13},
+        {**FAINT, **SMALL, "batch_size": 1, "least_lesion": 1e-3, "max_epochs": 24, "seed": 16},
+    ],
+    "agmr_net:whole_brain": [
+        {"batch_size": 1, "stacks": 16, "max_epochs": 22, "seed": 2},
+        {"plain": 0, "until": 1, "max_epochs": 60, "seed": 3},
+    ],
+}
 
 
 def train(bundle: str, overlay: str, sources: Path, options: list[str]) -> None:
-    """Run a bundle's training with its overlay."""
-    settings = {"sources": sources} | read_settings(options)
-    command = bundle_command(BUNDLES / bundle, "train", ["whole_brain_train", overlay], settings)
-    if code := subprocess.run(command, check=False).returncode:
-        raise SystemExit(code)
+    """Train in stages, each from the last weights of the one before; those that are done are kept.
+
+    Args:
+        bundle: its name.
+        overlay: names the weights.
+        sources: folder that ``prepare`` wrote.
+        options: ``KEY=VALUE``, of every stage.
+    """
+    runs, stages = Path("runs") / bundle / overlay, STAGES[f"{bundle}:{overlay}"]
+    given = {"sources": sources, "resume": True} | read_settings(options)
+    if overlay == "diffusion":
+        given["start"] = runs / "start.safetensors"
+        runs.mkdir(parents=True, exist_ok=True)
+        t1w_weights = load_file(BUNDLES / bundle / "models" / "whole_brain.safetensors")
+        save_file(for_diffusion(t1w_weights), given["start"])
+    for number, stage in enumerate(stages, 1):
+        folder = runs / ("fold0" if number == len(stages) else f"stage{number}")
+        settings = stage | given | {"output_dir": folder}
+        overlays = ["whole_brain_train", overlay]
+        command = bundle_command(BUNDLES / bundle, "train", overlays, settings)
+        if code := subprocess.run(command, check=False).returncode:
+            raise SystemExit(code)
+        given["start"] = folder / "checkpoints" / LAST
+
+
+def for_diffusion(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for T1w as weights to start from: an infarct is bright in DWI and dark in the ADC.
+
+    Args:
+        weights: their first layer is (8, 2, 3, 3, 3), for the image and its mirror image.
+
+    Returns:
+        The first layer is (8, 4, 3, 3, 3), for DWI, ADC and their mirror images. With the ADC map
+        x and the DWI -x, the network finds what it did in a T1w image x.
+    """
+    image, mirrored = (half / 2 for half in weights[FIRST].chunk(2, dim=1))
+    return weights | {FIRST: torch.cat([-image, image, -mirrored, mirrored], dim=1)}
 
 
 def publish_run(bundle: str, overlay: str, tried: Path, checkpoint: Path | None = None) -> None:
@@ -53,11 +126,11 @@ def publish_run(bundle: str, overlay: str, tried: Path, checkpoint: Path | None 
         bundle: its name.
         overlay: of the training; the threshold and minimum size that were chosen go into it.
         tried: output folder of ``try_weights.py``.
-        checkpoint: of a run's ``checkpoints``; by default ``best.pt`` of the bundle's own run.
+        checkpoint: of a run's ``checkpoints``; by default the end of the last stage.
     """
     parser, folder = ConfigParser(), BUNDLES / bundle
     run = Path("runs") / bundle / overlay / "fold0"
-    checkpoint = checkpoint or run / "checkpoints" / "best.pt"
+    checkpoint = checkpoint or run / "checkpoints" / LAST
     simulated = json.loads((tried / "simulated.json").read_text())
     if "calibration" not in simulated:
         raise SystemExit(f"{tried}: published weights were tried there; try the checkpoint")

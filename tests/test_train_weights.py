@@ -1,9 +1,15 @@
-"""What ``examples/train_weights.py`` writes into model cards."""
+"""How ``examples/train_weights.py`` trains, and what it writes into model cards."""
 
 import runpy
+import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from fire.parser import DefaultParseValue
+
+from stroke_nets.runs.bundle_run import config_files
+from stroke_nets.runs.options import read_options
 
 ROOT = Path(__file__).parents[1]
 CARD = "before\n<!-- measured: {} -->\n\n<!-- end -->\n"
@@ -69,3 +75,40 @@ def test_a_table_takes_the_place_between_its_own_marks(program):
     )
     with pytest.raises(SystemExit, match="the card has no place for the table"):
         program["with_table"](card, "c", "one")
+
+
+@pytest.mark.parametrize(
+    "weights", ["mscsa_default:whole_brain", "mscsa_default:diffusion", "agmr_net:whole_brain"]
+)
+def test_each_stage_starts_from_the_end_of_the_one_before(program, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def run(command, check):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    bundle, overlay = weights.split(":")
+    program["train"](bundle, overlay, Path("sources"), ["num_workers=0"])
+    options = [dict(zip(c[5::2], c[6::2], strict=True)) for c in commands]
+    folder = Path("runs") / bundle / overlay
+    outputs = [Path(one["--output_dir"]) for one in options]
+    assert outputs == [*(folder / f"stage{i}" for i in range(1, len(outputs))), folder / "fold0"]
+    starts = [one.get("--start") for one in options]
+    assert starts[1:] == [str(one / "checkpoints/last.pt") for one in outputs[:-1]]
+    assert Path(starts[0]).is_file() if overlay == "diffusion" else starts[0] is None
+    files = config_files(ROOT / "bundles" / bundle, "train", ["whole_brain_train", overlay])
+    for one in options:
+        del one["--config_file"]
+        given = {key.removeprefix("--"): DefaultParseValue(word) for key, word in one.items()}
+        assert read_options(files, given)["num_workers"] == 0
+
+
+def test_diffusion_starts_as_the_network_for_t1w_of_an_image_dark_where_dwi_is_bright(program):
+    torch.manual_seed(0)
+    weight, image, mirrored = torch.randn(8, 2, 3, 3, 3), *torch.randn(2, 1, 1, 5, 5, 5)
+    converted = program["for_diffusion"]({program["FIRST"]: weight})[program["FIRST"]]
+    t1w = torch.conv3d(torch.cat([image, mirrored], 1), weight)
+    diffusion = torch.conv3d(torch.cat([-image, image, -mirrored, mirrored], 1), converted)
+    torch.testing.assert_close(diffusion, t1w)

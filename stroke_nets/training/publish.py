@@ -42,9 +42,10 @@ def publish(
     calibration: Calibration | None = None,
     **about: Any,
 ) -> dict[str, Any]:
-    """Write a checkpoint's weights in half precision and put them first in the list.
+    """Write a checkpoint's weights in half precision and list them.
 
-    The first of the list are those that ``predict`` takes by default.
+    The first of the list are those that ``predict`` takes by default. Weights of an overlay that is
+    listed take its place, and others the first one.
 
     The output is reproducible byte for byte.
 
@@ -69,8 +70,11 @@ def publish(
     file = models / f"{overlay}.safetensors"
     _write(file, save({name: halves[name].contiguous() for name in sorted(halves)}))
     entry = {"file": file.name, "overlay": overlay, "sha256": sha256(file), **about}
-    others = [e for e in weights_list(models.parent) if e["file"] != file.name]
-    _write(models.parent / LISTED, (json.dumps([entry, *others], indent=2) + "\n").encode())
+    listed = weights_list(models.parent)
+    if file.name not in [one["file"] for one in listed]:
+        listed = [entry, *listed]
+    listed = [entry if one["file"] == file.name else one for one in listed]
+    _write(models.parent / LISTED, (json.dumps(listed, indent=2) + "\n").encode())
     return entry
 
 
