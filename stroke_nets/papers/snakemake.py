@@ -18,6 +18,8 @@ from stroke_nets.files import write_whole
 from stroke_nets.papers.grid import Job
 
 ENVIRONMENT = Path(".snakemake-venv")  # what `make reproduce-env` makes
+# glibc: keep memory for the next step's maps; getting it anew takes up to a tenth of a step
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(32 << 30)}
 EXECUTORS = ("local", "slurm")
 
 
@@ -108,7 +110,7 @@ def run_grid(jobs: Sequence[Job], grid: Path, how: How) -> int:
     program = str(find_snakemake(how.program))
     write_grid(jobs, grid)
     threads = max(1, (os.cpu_count() or 1) // how.parallel) if how.executor == "local" else None
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    environment = KEEP_MEMORY | os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     # an installed or PYTHONPATH package, not Snakemake's environment, is what the jobs import
     command = [program, *arguments(grid, how)]
     if how.resume:

@@ -1,4 +1,4 @@
-"""Training in bfloat16 on CPUs that support it; MONAI's ``amp`` works on GPUs only."""
+"""Fast training on CPUs, in bfloat16 where they have it; MONAI's ``amp`` works on GPUs only."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,10 +12,10 @@ from stroke_nets.inference.backend import LAYOUTS, channels_last, choose_bfloat1
 
 
 class BFloat16Inferer(SimpleInferer):
-    """Run a network under autocast and return float32; like `SimpleInferer` if that is not faster.
+    """Run a network under autocast where that is faster, and return float32.
 
-    In bfloat16, batches and weights are laid out channels last: with oneDNN, training steps are 1.2
-    to 1.4 times faster so for slices and 1.1 to 1.2 times for volumes (benchmarks/bench_steps.py).
+    On a CPU and in bfloat16, batches and weights are laid out channels last: with oneDNN, training
+    steps are 1.1 to 1.5 times faster so (benchmarks/bench_steps.py).
 
     Args:
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 if the hardware supports it.
@@ -33,7 +33,7 @@ class BFloat16Inferer(SimpleInferer):
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """The network's output for a batch: a tensor, or the logits and those of deeper levels."""
         bfloat16 = choose_bfloat16(self.precision, inputs.device)
-        if bfloat16 and inputs.dim() in LAYOUTS:
+        if (bfloat16 or inputs.device.type == "cpu") and inputs.dim() in LAYOUTS:
             if network is not self.network:
                 self.network = channels_last(network)
             inputs = inputs.contiguous(memory_format=LAYOUTS[inputs.dim()])
