@@ -16,6 +16,7 @@ from stroke_nets.runs.results import evaluated_folds
 from stroke_nets.text_table import markdown_table
 
 Curve = list[tuple[int, float]]  # epoch and validation Dice
+CURVE = "curve.csv"  # of a run folder
 RECENT = 3  # validations whose mean is compared with that of as many before
 FLAT = 0.01  # less than this between the two is a plateau
 COLUMNS = 6  # of the picture
@@ -35,6 +36,21 @@ def plateau(curve: Curve, stopped: bool) -> bool:
     return float(np.mean(dice[-RECENT:]) - np.mean(dice[-2 * RECENT : -RECENT])) < FLAT
 
 
+def write_curve(folder: Path) -> None:
+    """Write the validation Dice of a training's epochs as ``curve.csv``, beside its events.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        UsageError: TensorBoard is not installed.
+    """
+    log = scalars(folder / "events")["val_dice"]
+    curve = {event.step: round(event.value, 4) for event in log}  # the last one of an epoch
+    table = pd.DataFrame(sorted(curve.items()), columns=["epoch", "val_dice"])
+    write_whole(folder / CURVE, str(table.to_csv(index=False)))
+
+
 def run_lines(runs: Path, names: Sequence[str], scale_name: str = "bench") -> list[dict[str, Any]]:
     """One line for each evaluated seed of each run, with its curve.
 
@@ -42,9 +58,6 @@ def run_lines(runs: Path, names: Sequence[str], scale_name: str = "bench") -> li
         runs: the folder of all runs.
         names: ``<bundle>/<overlay>`` each.
         scale_name: whose longest training and patience hold.
-
-    Raises:
-        UsageError: TensorBoard is not installed.
     """
     return [
         _line(name, seed, folder, scale_name)
@@ -57,15 +70,14 @@ def _line(name: str, seed: int, folder: Path, scale_name: str) -> dict[str, Any]
     summary = json.loads((folder / "summary.json").read_text())
     line = {"run": name, "seed": seed, "dice": summary["metrics"]["dice"]["mean"]}
     line |= {"dice_above_1ml": summary["dice_above_1ml"]["mean"]}
-    if not any((folder / "events").glob("events.out.tfevents.*")):
+    if not (folder / CURVE).is_file():
         return line | {"curve": []}  # an ensemble has no training
-    log = scalars(folder / "events")["val_dice"]
-    curve = sorted({event.step: event.value for event in log}.items())
+    curve = list(pd.read_csv(folder / CURVE).itertuples(index=False, name=None))
     best, last = max(curve, key=lambda point: point[1])[0], curve[-1][0]
-    patience = scale(scale_name)["options"]["patience"] * (curve[0][0] if curve else 1)
+    patience = scale(scale_name)["options"]["patience"] * curve[0][0]
     stopped = last - best >= patience
     line |= {"epochs": last, "best_epoch": best, "plateau": plateau(curve, stopped)}
-    return line | {"validation_dice": round(max(v for _, v in curve), 4), "curve": curve}
+    return line | {"validation_dice": max(v for _, v in curve), "curve": curve}
 
 
 def write_runs(lines: Sequence[dict[str, Any]], out: Path, note: str = "") -> list[Path]:

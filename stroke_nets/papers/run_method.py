@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 
 from stroke_nets.bundle_folders import overlays
 from stroke_nets.errors import DataError
+from stroke_nets.papers.bench_runs import write_curve
 from stroke_nets.papers.settings import scale
 from stroke_nets.runs.bundle_run import FILES, Step, config_files, run_bundle
 from stroke_nets.training import checkpoint_file
@@ -56,9 +57,10 @@ def run_method(
         options = _known(bundle, step, where, scale_name)
         if step == "train" and manifest:
             options["manifest"] = str(manifest)
-        if step == "train" and _is_trained(folder, bundle, over, options):
-            continue
-        run_bundle(bundle, step, over, options)
+        if step != "train" or not _is_trained(folder, bundle, over, options):
+            run_bundle(bundle, step, over, options)
+        if step == "train" and "repeats" in scale(scale_name):
+            write_curve(folder)
         if step == "infer" and stage_maps:
             run_bundle(bundle, step, ["stage_maps", *over], options)
     return folder
