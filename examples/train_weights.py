@@ -46,7 +46,6 @@ FIRST = "encoder.0.0.0.weight"  # of mscsa_default: (8, channels, 3, 3, 3)
 
 # the model cards tell what each stage gave, and how those of the shipped weights differed
 FAINT = {"plain": 0, "until": 1, "learning_rate": 1e-3}
-SMALL = {"smooth": 100, "lesion_power": 1.5}
 HABIT = {"_target_": "stroke_nets.synthesis.t1w.Habit"}
 STAGES: dict[str, list[dict[str, Any]]] = {
     "mscsa_default:whole_brain": [
@@ -60,8 +59,9 @@ STAGES: dict[str, list[dict[str, Any]]] = {
         },
         {
             **FAINT,
-            **SMALL,
             "least_lesion": 2e-3,
+            "lesion_power": 1.5,
+            "smooth": 100,
             "train::dataset::habit": {**HABIT, "small": 0.4},
             "max_epochs": 30,
             "seed": 11,
@@ -70,7 +70,6 @@ STAGES: dict[str, list[dict[str, Any]]] = {
     "mscsa_default:diffusion": [
         {"batch_size": 1, "max_epochs": 47, "plain": 0.3, "until": 2, "seed": 11},
         {**FAINT, "batch_size": 1, "least_lesion": 1e-3, "max_epochs": 88, "seed": 13},
-        {**FAINT, **SMALL, "batch_size": 1, "least_lesion": 1e-3, "max_epochs": 24, "seed": 16},
     ],
     "agmr_net:whole_brain": [
         {"batch_size": 1, "stacks": 16, "max_epochs": 22, "seed": 2},
