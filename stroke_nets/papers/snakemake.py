@@ -18,7 +18,7 @@ from stroke_nets.files import write_whole
 from stroke_nets.papers.grid import Job
 
 ENVIRONMENT = Path(".snakemake-venv")  # what `make reproduce-env` makes
-# glibc: keep memory for the next step's maps; getting it anew takes up to a tenth of a step
+# glibc: keep memory for the next step's maps; getting it anew takes about a tenth of a step
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(32 << 30)}
 EXECUTORS = ("local", "slurm")
 
